@@ -1,0 +1,1 @@
+"""Batched battles. One table of environments: name -> class."""

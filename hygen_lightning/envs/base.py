@@ -1,0 +1,66 @@
+"""The batched battle protocol: many battles of one task, stepped together."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hygen_lightning.specs import TaskSpec
+
+
+@dataclass
+class BattleView:
+    """What B battles show between two steps.
+
+    obs [B, A, obs_dim] float32, state [B, state_dim] float32, avail_actions [B, A, K] bool.
+    """
+
+    obs: Tensor
+    state: Tensor
+    avail_actions: Tensor
+
+
+@dataclass
+class BattleStep:
+    """What one step of B battles brought; zeros and False for battles that were over before.
+
+    view: after the step. reward [B] float32. terminated [B] bool: this step ended the battle,
+    time-outs included. truncated [B] bool: only the time limit ended it. won [B] bool.
+    """
+
+    view: BattleView
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    won: Tensor
+
+
+class BattleEnv(ABC):
+    """B battles of one task on one device.
+
+    A battle that is over stands still, its view unchanged but for its agents, who may only
+    choose no-op; `reset` starts all battles anew. Battles with equal seeds and equal actions are
+    equal, bit for bit on CPU, whatever batch they sit in (environments that cannot promise this
+    set `reproducible = False`).
+    """
+
+    task: TaskSpec
+    n_battles: int
+    reproducible: bool = True
+    name: str = "abstract"
+    version: str = "0"
+
+    @abstractmethod
+    def reset(self, seeds: Tensor) -> BattleView:
+        """Start B battles. seeds [B] int64: the whole randomness of each battle."""
+
+    @abstractmethod
+    def step(self, actions: Tensor) -> BattleStep:
+        """actions [B, A] int64, each available in the last view."""
+
+    def close(self) -> None:  # noqa: B027  (most environments hold nothing to close)
+        """Let go of processes and files."""

@@ -1,0 +1,92 @@
+"""The map table: every SMAC and ODIS battle map, and cooperative navigation for any team size."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from functools import cache, lru_cache
+from importlib.resources import files
+from typing import Any
+
+from hygen_lightning.specs import TaskSpec, UserError
+
+ALLY_TYPE_ORDER = {
+    "stalkers_and_zealots": ("stalker", "zealot"),
+    "colossi_stalkers_zealots": ("colossus", "stalker", "zealot"),
+    "MMM": ("marauder", "marine", "medivac"),
+    "bane": ("baneling", "zergling"),
+}
+"""Index of the type bit of an ally, by map type (SMAC `get_unit_type_id`, `ally=True`)."""
+
+ENEMY_TYPE_ORDER = {**ALLY_TYPE_ORDER, "stalkers_and_zealots": ("zealot", "stalker")}
+"""The same for an enemy: SMAC numbers enemy zealots before enemy stalkers."""
+
+NAVIGATION_LIMIT_ENV_STEPS = 50
+"""Episode limit of cooperative navigation (ODIS recordings: 51 stored steps)."""
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict[str, Any]:
+    text = files("hygen_lightning.tasks").joinpath("maps.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))
+
+
+def all_task_names() -> list[str]:
+    """Names of all battle maps, sorted (cooperative navigation is `cn-N` for any N >= 2)."""
+    return sorted(_table()["maps"])
+
+
+@cache
+def load_task(name: str) -> TaskSpec:
+    """The task of this name; UserError with the nearest names if there is none."""
+    navigation = re.fullmatch(r"cn-(\d+)", name)
+    if navigation and int(navigation[1]) >= 2:
+        return _navigation_task(name, int(navigation[1]))
+    maps = _table()["maps"]
+    if name not in maps:
+        near = difflib.get_close_matches(name, [*maps, "cn-2", "cn-4"], n=3, cutoff=0.3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(maps))}"
+        raise UserError(f"unknown task {name!r}; {hint}")
+    row = maps[name]
+    allies, ally_spawns = _expand(row["allies"])
+    enemies, enemy_spawns = _expand(row["enemies"])
+    return TaskSpec(
+        name=name,
+        ally_units=allies,
+        enemy_units=enemies,
+        episode_limit_env_steps=row["limit"],
+        ally_spawns=ally_spawns,
+        enemy_spawns=enemy_spawns,
+        enemy_attack_move_to=tuple(row["attack_move_to"]) if row["attack_move_to"] else None,
+        ally_race=row["races"][0],
+        enemy_race=row["races"][1],
+        unit_type_bits=row["type_bits"],
+        map_type=row["map_type"],
+        terrain=row["terrain"],
+    )
+
+
+def terrain_levels(name: str) -> list[str]:
+    """Cliff levels of a terrain: one string per row of cells, row 0 at y in [0, 1)."""
+    return list(_table()["terrain"][name])
+
+
+def _expand(groups: list[list[Any]]) -> tuple[tuple[str, ...], tuple[tuple[float, float], ...]]:
+    """[[unit, count, x, y], ...] -> one unit name and one spawn per unit."""
+    units = tuple(unit for unit, count, _, _ in groups for _ in range(count))
+    spawns = tuple((x, y) for _, count, x, y in groups for _ in range(count))
+    return units, spawns
+
+
+def _navigation_task(name: str, n: int) -> TaskSpec:
+    return TaskSpec(
+        name=name,
+        ally_units=("walker",) * n,
+        enemy_units=("landmark",) * n,
+        episode_limit_env_steps=NAVIGATION_LIMIT_ENV_STEPS,
+        ally_race="",
+        enemy_race="",
+        map_type="navigation",
+        kind="navigation",
+    )
