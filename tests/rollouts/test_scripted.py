@@ -1,0 +1,205 @@
+"""Scripted players: hand-placed situations, and availability under random ones."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hygen_lightning.envs.base import BattleView
+from hygen_lightning.rollouts.reading import STATE_CENTRE, STATE_EXTENT, read_state
+from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS, scripted_player
+from hygen_lightning.specs import EAST, FIRST_TARGET, NO_OP, NORTH, STOP, WEST, TaskSpec, UserError
+from hygen_lightning.tasks import load_task
+
+DETERMINISTIC = [name for name in SCRIPTED_PLAYERS if name != "random"]
+
+
+def placed(
+    task: TaskSpec,
+    allies: list[tuple[float, float]],
+    enemies: list[tuple[float, float]],
+    ally_health: list[float] | None = None,
+    enemy_health: list[float] | None = None,
+    cooldown: list[float] | None = None,
+) -> BattleView:
+    """One battle with units at these map positions; attacks are available within 6 map units."""
+    layout = task.layout
+    state = torch.zeros(1, layout.state_dim)
+    ally_rows, enemy_rows, _ = layout.split_state(state)  # views into `state`
+    ally_xy, enemy_xy = torch.tensor(allies).float(), torch.tensor(enemies).float()
+    ally_rows[0, :, 0] = torch.tensor(ally_health or [1.0] * task.n_allies)
+    ally_rows[0, :, 1] = torch.tensor(cooldown or [0.0] * task.n_allies)
+    ally_rows[0, :, 2:4] = (ally_xy - STATE_CENTRE) / STATE_EXTENT
+    enemy_rows[0, :, 0] = torch.tensor(enemy_health or [1.0] * task.n_enemies)
+    enemy_rows[0, :, 1:3] = (enemy_xy - STATE_CENTRE) / STATE_EXTENT
+    avail = torch.ones(1, task.n_allies, layout.n_actions, dtype=torch.bool)
+    reach = torch.cdist(ally_xy, enemy_xy) <= 6.0
+    avail[0, :, FIRST_TARGET:] = reach & (enemy_rows[0, :, 0] > 0)
+    avail[0, :, NO_OP] = False
+    dead = ally_rows[0, :, 0] == 0
+    avail[0, dead] = False
+    avail[0, dead, NO_OP] = True
+    return BattleView(torch.zeros(1, task.n_allies, layout.obs_dim), state, avail)
+
+
+def actions_of(player: str, task: TaskSpec, view: BattleView) -> list[int]:
+    policy = scripted_player(player)
+    memory = policy.initial_memory(task, 1)
+    nothing_yet = torch.full(view.avail_actions.shape[:2], -1)
+    return policy.act(task, view, nothing_yet, memory).actions[0].tolist()
+
+
+def test_the_state_is_read_back_in_map_units() -> None:
+    task = load_task("2s3z")
+    view = placed(task, [(9.0, 16.0 + i) for i in range(5)], [(23.0, 10.0 + i) for i in range(5)])
+    allies, enemies = read_state(task, view.state)
+    assert allies.position[0, 2].tolist() == pytest.approx([9.0, 18.0], abs=1e-5)
+    assert enemies.position[0, 4].tolist() == pytest.approx([23.0, 14.0], abs=1e-5)
+    assert allies.shield.tolist() == [[0.0] * 5]
+    assert bool(allies.alive.all())
+
+
+def test_nearest_attack_shoots_the_nearest_and_walks_when_none_is_in_range() -> None:
+    task = load_task("3m")
+    view = placed(task, [(10, 16), (12, 16), (2, 16)], [(14, 16), (13, 16), (15, 20)])
+    assert actions_of("nearest_attack", task, view) == [FIRST_TARGET + 1, FIRST_TARGET + 1, EAST]
+
+
+def test_nearest_attack_goes_around_what_blocks_its_way() -> None:
+    task = load_task("3m")
+    view = placed(task, [(5, 16), (5, 17), (5, 18)], [(20, 20), (20, 20), (20, 20)])
+    view.avail_actions[..., EAST] = False
+    assert actions_of("nearest_attack", task, view) == [NORTH, NORTH, NORTH]
+
+
+def test_nearest_attack_stands_still_rather_than_walk_away() -> None:
+    task = load_task("3m")
+    view = placed(task, [(5, 16), (5, 16), (5, 16)], [(20, 16), (20, 16), (20, 16)])
+    view.avail_actions[..., EAST] = False
+    assert actions_of("nearest_attack", task, view) == [STOP, STOP, STOP]
+
+
+def test_nearest_attack_ignores_dead_enemies() -> None:
+    task = load_task("3m")
+    view = placed(
+        task, [(10, 16), (12, 16), (2, 16)], [(14, 16), (13, 16), (15, 20)], enemy_health=[0.2, 0, 1]
+    )
+    assert actions_of("nearest_attack", task, view)[:2] == [FIRST_TARGET, FIRST_TARGET]
+
+
+def test_focus_fire_agrees_on_the_weakest_enemy() -> None:
+    task = load_task("3m")
+    view = placed(
+        task, [(10, 16), (12, 16), (11, 17)], [(14, 16), (13, 16), (14, 18)], enemy_health=[1, 1, 0.5]
+    )
+    assert actions_of("focus_fire", task, view) == [FIRST_TARGET + 2] * 3
+
+
+def test_focus_fire_takes_the_next_in_order_when_the_weakest_is_out_of_range() -> None:
+    task = load_task("3m")
+    view = placed(
+        task, [(10, 16), (12, 16), (16, 16)], [(14, 16), (13, 16), (20, 16)], enemy_health=[0.9, 1, 0.1]
+    )
+    assert actions_of("focus_fire", task, view) == [FIRST_TARGET, FIRST_TARGET, FIRST_TARGET + 2]
+
+
+def test_focus_fire_waits_for_enemies_that_come_and_walks_to_those_that_hold() -> None:
+    far = {"3m": STOP, "2s_vs_1sc": EAST}
+    for name, expected in far.items():
+        task = load_task(name)
+        view = placed(
+            task,
+            [(5, 16 + i) for i in range(task.n_allies)],
+            [(25, 16 + i) for i in range(task.n_enemies)],
+        )
+        assert actions_of("focus_fire", task, view) == [expected] * task.n_allies
+
+
+def test_kiting_steps_back_only_while_the_weapon_cools_and_melee_is_near() -> None:
+    task = load_task("3s_vs_3z")
+    near = [(12.0, 16.0), (25.0, 16.0), (25.0, 18.0)]
+    allies = [(10.0, 16.0), (10.0, 16.5), (3.0, 16.0)]
+    hot = placed(task, allies, near, cooldown=[0.8, 0.0, 0.8])
+    first, second, third = actions_of("kiting", task, hot)
+    assert first == WEST
+    assert second == FIRST_TARGET
+    assert third == EAST, "out of danger it closes up, cooling or not"
+
+
+def test_kiting_shoots_marines_like_focus_fire() -> None:
+    task = load_task("3m")
+    view = placed(task, [(10, 16), (12, 16), (11, 17)], [(14, 16), (13, 16), (14, 18)], cooldown=[1, 1, 1])
+    assert actions_of("kiting", task, view) == actions_of("focus_fire", task, view)
+
+
+def test_kiting_in_a_corner_attacks_rather_than_stand_idle() -> None:
+    task = load_task("3s_vs_3z")
+    view = placed(task, [(3, 16)] * 3, [(5, 16)] * 3, cooldown=[0.8] * 3)
+    view.avail_actions[..., WEST] = False
+    assert all(action >= FIRST_TARGET for action in actions_of("kiting", task, view))
+
+
+@pytest.mark.parametrize("player", DETERMINISTIC)
+def test_a_medivac_heals_the_most_hurt_ally_in_reach(player: str) -> None:
+    task = load_task("MMM")
+    medivac = task.ally_units.index("medivac")
+    health = [1.0] * task.n_allies
+    health[3], health[4], health[medivac] = 0.4, 0.2, 0.1
+    view = placed(
+        task,
+        [(10, 12 + i) for i in range(task.n_allies)],
+        [(25, 12 + i) for i in range(task.n_enemies)],
+        ally_health=health,
+    )
+    view.avail_actions[0, medivac, FIRST_TARGET:] = True
+    view.avail_actions[0, medivac, FIRST_TARGET + 4] = False
+    assert actions_of(player, task, view)[medivac] == FIRST_TARGET + 3
+    view.avail_actions[0, medivac, FIRST_TARGET:] = False
+    south_to_patient_4 = 3
+    assert actions_of(player, task, view)[medivac] == south_to_patient_4
+
+
+@pytest.mark.parametrize("player", sorted(SCRIPTED_PLAYERS))
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(["3m", "MMM2", "2s3z", "bane_vs_bane", "2s_vs_1sc", "2m_vs_1z"]),
+    seed=st.integers(0, 2**31),
+)
+def test_players_choose_available_actions_only(player: str, name: str, seed: int) -> None:
+    task = load_task(name)
+    generator = torch.Generator().manual_seed(seed)
+    shape = (7, task.n_allies, task.layout.n_actions)
+    avail = torch.rand(shape, generator=generator) < 0.3
+    avail[..., NO_OP] |= ~avail.any(dim=-1)
+    state = torch.rand(7, task.layout.state_dim, generator=generator) * 2 - 1
+    view = BattleView(torch.zeros(7, task.n_allies, task.layout.obs_dim), state, avail)
+    policy = scripted_player(player, seed)
+    memory = policy.initial_memory(task, 7)
+    actions = policy.act(task, view, torch.full(shape[:2], -1), memory).actions
+    assert actions.shape == shape[:2]
+    assert actions.dtype == torch.int64
+    assert bool(avail.gather(-1, actions[..., None]).all())
+
+
+def test_random_uses_every_available_action_and_repeats_with_its_seed() -> None:
+    task = load_task("3m")
+    view = placed(task, [(10, 16)] * 3, [(14, 16)] * 3)
+    runs = []
+    for seed in (1, 1, 2):
+        policy = scripted_player("random", seed)
+        acts = [policy.act(task, view, torch.full((1, 3), -1), None).actions for _ in range(200)]
+        runs.append(torch.cat(acts))
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+    counts = torch.bincount(runs[0].flatten(), minlength=task.layout.n_actions)
+    assert counts[NO_OP] == 0
+    assert counts[1:].min() > 600 / 8 / 2, "each of the 8 available actions about as often"
+
+
+def test_an_unknown_player_and_a_task_without_battle_are_one_clear_line() -> None:
+    with pytest.raises(UserError, match="unknown player 'kyte'; choose one of random"):
+        scripted_player("kyte")
+    with pytest.raises(UserError, match="cn-3"):
+        scripted_player("kiting").initial_memory(load_task("cn-3"), 1)
