@@ -1,0 +1,167 @@
+"""Losses as pure functions of network outputs and batch tensors.
+
+Every mean runs over valid steps (`Episodes.mask`) through the one `masked_mean`; whatever stands
+in the other steps, NaN included, changes neither a loss nor a gradient.
+
+`steps="stored"` is how the authors' code normalises: its cross-entropies (and the KL term) sum
+over all stored steps, and the cross-entropies then divide by the number of valid ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LossSteps = Literal["valid", "stored"]
+Mix = Callable[[Tensor], Tensor]
+"""qs [B, T, A] -> team value [B, T]."""
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of x [B, T, ...] over the entries of the steps in mask [B, T] bool; 0 if there are none."""
+    full = mask.reshape(*mask.shape, *[1] * (x.dim() - mask.dim())).expand_as(x)
+    return torch.where(full, x, 0).sum() / full.sum().clamp(min=1)
+
+
+def relaxed_skill(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """A Gumbel-softmax sample of logits [..., Z] -> [..., Z], rows sum to 1."""
+    return functional.gumbel_softmax(logits, tau=temperature, dim=-1)
+
+
+def action_cross_entropy(logits: Tensor, actions: Tensor) -> Tensor:
+    """Cross-entropy of the actions taken, without reduction: [..., K], [...] int64 -> [...]."""
+    return -logits.log_softmax(dim=-1).gather(-1, actions.unsqueeze(-1))[..., 0]
+
+
+@dataclass
+class SkillVAELoss:
+    """Stage one: loss = cross_entropy / steps + beta * kl; the terms as scalars.
+
+    cross_entropy: the mean over time steps of each step's mean. kl: of skill to uniform.
+    """
+
+    loss: Tensor
+    cross_entropy: Tensor
+    kl: Tensor
+
+
+def skill_vae_loss(
+    action_logits: Tensor,
+    actions: Tensor,
+    skill: Tensor,
+    mask: Tensor,
+    beta: float = 1e-3,
+    steps: LossSteps = "valid",
+) -> SkillVAELoss:
+    """Reconstruct the actions from relaxed skills, and keep the skills near uniform (section 3).
+
+    action_logits [B, T, A, K], actions [B, T, A] int64, skill [B, T, A, Z] relaxed one-hot,
+    mask [B, T] bool. T counts the steps with a reward, one fewer than stored. The cross-entropy
+    is averaged per time step over valid episodes and agents, then over the time steps.
+    """
+    nats = action_cross_entropy(action_logits, actions)
+    divergence = skill * (skill.clamp_min(1e-30).log() + math.log(skill.shape[-1]))
+    counted = mask if steps == "valid" else torch.ones_like(mask)
+    nats = torch.where(counted.unsqueeze(-1), nats, 0)
+    n_valid = mask.sum(dim=0)
+    per_step = nats.mean(dim=2).sum(dim=0) / n_valid.clamp(min=1)
+    cross_entropy = per_step.sum() / (n_valid > 0).sum().clamp(min=1)
+    kl = masked_mean(divergence, counted)
+    return SkillVAELoss(cross_entropy + beta * kl, cross_entropy, kl)
+
+
+@dataclass
+class HybridPolicyLoss:
+    """Stage two: loss = td + c * alpha * conservative + phi * distillation, and what led to it.
+
+    q_tot, greedy_q_tot, target_q_tot [B, T]: mixed values of the labelled skills, of the greedy
+    ones, and of the greedy ones by the target networks. td_targets [B, T - 1].
+    """
+
+    loss: Tensor
+    td: Tensor
+    conservative: Tensor
+    distillation: Tensor
+    q_tot: Tensor
+    greedy_q_tot: Tensor
+    target_q_tot: Tensor
+    td_targets: Tensor
+
+
+@dataclass
+class PolicyTargets:
+    """What stage two learns from.
+
+    labels [B, T, A] int64: the trajectory encoder's skills (or the actions taken, for action
+    values). reward [B, T] float, terminated and truncated [B, T] bool, mask [B, T] bool.
+    """
+
+    labels: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    mask: Tensor
+
+
+def hybrid_policy_loss(
+    q: Tensor,
+    skill_logits: Tensor,
+    target_q: Tensor,
+    targets: PolicyTargets,
+    mix: Mix,
+    target_mix: Mix,
+    conservative_weight: float | Tensor,
+    gamma: float = 0.99,
+    alpha: float = 5.0,
+    phi: float = 5.0,
+    steps: LossSteps = "valid",
+) -> HybridPolicyLoss:
+    """TD error with double-Q, the conservative term and the distillation of skills (section 4).
+
+    q, skill_logits, target_q [B, T, A, Z]; conservative_weight is c. A step that only the time
+    limit ended bootstraps from its successor; one that ended the battle does not.
+    """
+    chosen, greedy, target = double_q(q, target_q, targets.labels)
+    q_tot, greedy_q_tot, target_q_tot = mix(chosen), mix(greedy), target_mix(target)
+    td_targets, td = td_loss(q_tot, target_q_tot, targets, gamma)
+    conservative = masked_mean(greedy_q_tot - q_tot, targets.mask)
+    distillation = skill_distillation(skill_logits, targets.labels, targets.mask, steps)
+    loss = td + conservative_weight * alpha * conservative + phi * distillation
+    return HybridPolicyLoss(
+        loss, td, conservative, distillation, q_tot, greedy_q_tot, target_q_tot, td_targets
+    )
+
+
+def double_q(q: Tensor, target_q: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """q, target_q [B, T, A, Z], labels [B, T, A] -> values [B, T, A] of the labels, of the online
+    greedy choice, and of the same choice by the target network (no gradient)."""
+    best = q.detach().argmax(dim=-1, keepdim=True)
+    chosen = q.gather(-1, labels.unsqueeze(-1))[..., 0]
+    return chosen, q.gather(-1, best)[..., 0], target_q.detach().gather(-1, best)[..., 0]
+
+
+def td_loss(
+    q_tot: Tensor, target_q_tot: Tensor, targets: PolicyTargets, gamma: float
+) -> tuple[Tensor, Tensor]:
+    """q_tot, target_q_tot [B, T] -> (targets r + gamma * Q' [B, T - 1] without gradient, mean
+    squared error). The last stored step has no reward and no error."""
+    ended = (targets.terminated & ~targets.truncated)[:, :-1]
+    future = torch.where(ended, 0, target_q_tot.detach()[:, 1:])
+    td_targets = targets.reward[:, :-1] + gamma * future
+    return td_targets, masked_mean((q_tot[:, :-1] - td_targets) ** 2, targets.mask[:, :-1])
+
+
+def skill_distillation(
+    skill_logits: Tensor, labels: Tensor, mask: Tensor, steps: LossSteps = "valid"
+) -> Tensor:
+    """Cross-entropy of each agent's own prediction [B, T, A, Z] against labels [B, T, A]."""
+    nats = action_cross_entropy(skill_logits, labels)
+    if steps == "valid":
+        return masked_mean(nats, mask)
+    return nats.sum() / (mask.sum() * nats.shape[-1]).clamp(min=1)

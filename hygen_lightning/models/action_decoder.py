@@ -1,0 +1,84 @@
+"""From observations and a skill to primitive actions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hygen_lightning.models.entity_transformer import EntityTransformer
+from hygen_lightning.specs import EntityLayout, EntityWidths
+
+
+class ActionDecoder(nn.Module):
+    """Logits of the primitive actions, one per base action and one per enemy (HyGen, `Decoder`).
+
+    The entities never see the skill: it joins each output token just before the last Linear.
+    Without skills (`n_skills=0`) this is the policy of behaviour cloning and the value network of
+    UPDeT; `extra_own` further numbers about the agent itself are read with its own token.
+    """
+
+    def __init__(
+        self,
+        widths: EntityWidths,
+        n_skills: int = 5,
+        width: int = 64,
+        n_heads: int = 8,
+        depth: int = 1,
+        id_bits: int = 4,
+        extra_own: int = 0,
+    ) -> None:
+        super().__init__()
+        self.has_targets = widths.has_targets
+        self.entities = EntityTransformer(widths, width, n_heads, depth, id_bits, extra_own)
+        self.skill = nn.Linear(n_skills, width) if n_skills else None
+        self.head = nn.Linear(2 * width if n_skills else width, widths.base_actions)
+
+    def forward(
+        self,
+        layout: EntityLayout,
+        obs: Tensor,
+        last_actions: Tensor,
+        skill: Tensor | None = None,
+        filled: Tensor | None = None,
+        extra_own: Tensor | None = None,
+    ) -> Tensor:
+        """All time steps from a hidden state of zeros.
+
+        obs [B, T, A, obs_dim], last_actions [B, T, A], skill [B, T, A, Z] (one-hot or relaxed),
+        filled [B, T] bool or None, extra_own [B, T, A, X] -> logits [B, T, A, K].
+        """
+        n_read = 1 + (layout.n_enemies if self.has_targets else 0)
+        entities = self.entities.unroll(layout, obs, last_actions, n_read, filled, extra_own)
+        return self.logits(entities, skill)
+
+    def act(
+        self,
+        layout: EntityLayout,
+        obs: Tensor,
+        last_actions: Tensor,
+        hidden: Tensor,
+        skill: Tensor | None = None,
+        extra_own: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """One step: obs [B, A, obs_dim], hidden [B, A, D], skill [B, A, Z] ->
+        (logits [B, A, K], hidden [B, A, D])."""
+        entities, hidden = self.entities.step(layout, obs, last_actions, hidden, extra_own)
+        n_read = 1 + (layout.n_enemies if self.has_targets else 0)
+        return self.logits(entities[:, :, :n_read], skill), hidden
+
+    def logits(self, entities: Tensor, skill: Tensor | None) -> Tensor:
+        """entities [..., 1 + E, D] (own, enemies), skill [..., Z] or None -> [..., K].
+
+        A base action reads the own token; the logit of an attack is the mean of the head's
+        outputs at that enemy's token, which is one row: the mean of the head's rows.
+        """
+        width = entities.shape[-1]
+        weight, bias = self.head.weight, self.head.bias
+        shared = (
+            bias if self.skill is None else nn.functional.linear(self.skill(skill), weight[:, width:], bias)
+        )
+        base = nn.functional.linear(entities[..., 0, :], weight[:, :width]) + shared
+        if not self.has_targets:
+            return base
+        attack = entities[..., 1:, :] @ weight[:, :width].mean(dim=0) + shared.mean(dim=-1, keepdim=True)
+        return torch.cat([base, attack], dim=-1)

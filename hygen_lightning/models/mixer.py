@@ -1,0 +1,81 @@
+"""The mixer: from the agents' values to the team's value, monotone in each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hygen_lightning.models.attention import SingleHeadAttention
+from hygen_lightning.models.tokens import StateTokens
+from hygen_lightning.specs import EntityLayout, EntityWidths
+
+
+@dataclass
+class MixingWeights:
+    """The mixing network of each state; it can mix several sets of values.
+
+    agents [B, T, A, M] >= 0, bias [B, T, M], out [B, T, M] >= 0, value [B, T].
+    """
+
+    agents: Tensor
+    bias: Tensor
+    out: Tensor
+    value: Tensor
+
+    def __call__(self, qs: Tensor) -> Tensor:
+        """qs [B, T, A] -> team value [B, T]."""
+        hidden = nn.functional.elu((qs.unsqueeze(-1) * self.agents).sum(dim=-2) + self.bias)
+        return (hidden * self.out).sum(dim=-1) + self.value
+
+
+class AttentionMixer(nn.Module):
+    """Mixing weights from entity embeddings, for any number of units (HyGen, `qattn.QMixer`).
+
+    The state without current actions is embedded, attended with weights normalised over the
+    query axis and averaged over tokens: the context c. Agent i's weights are |MLP(c, ally_i)|.
+    `width` is D, `mixing_width` the hidden units M, `hyper_width` the MLPs' hidden units.
+    """
+
+    def __init__(
+        self,
+        widths: EntityWidths,
+        width: int = 64,
+        mixing_width: int = 32,
+        hyper_width: int = 64,
+        key_width: int = 8,
+    ) -> None:
+        super().__init__()
+        self.tokens = StateTokens(widths, width, with_actions=False)
+        self.attention = SingleHeadAttention(width, key_width)
+        self.agent_weights = _mlp(2 * width, hyper_width, mixing_width)
+        self.out_weights = _mlp(width, hyper_width, mixing_width)
+        self.bias = nn.Linear(width, mixing_width)
+        self.value = _mlp(width, mixing_width, 1)
+
+    def weights(self, layout: EntityLayout, state: Tensor, filled: Tensor | None = None) -> MixingWeights:
+        """state [B, T, state_dim], filled [B, T] bool or None -> the mixing network per step."""
+        if filled is not None:
+            state = torch.where(filled.unsqueeze(-1), state, 0)
+        tokens = self.tokens(layout, state)
+        share = self.attention.weights(tokens).mean(dim=-1)
+        context = (share.unsqueeze(-1) * tokens).sum(dim=-2)
+        allies = tokens[..., : layout.n_allies, :]
+        joined = torch.cat([context.unsqueeze(-2).expand_as(allies), allies], dim=-1)
+        return MixingWeights(
+            self.agent_weights(joined).abs(),
+            self.bias(context),
+            self.out_weights(context).abs(),
+            self.value(context)[..., 0],
+        )
+
+    def forward(
+        self, layout: EntityLayout, qs: Tensor, state: Tensor, filled: Tensor | None = None
+    ) -> Tensor:
+        """qs [B, T, A], state [B, T, state_dim] -> team value [B, T]."""
+        return self.weights(layout, state, filled)(qs)
+
+
+def _mlp(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(n_in, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_out))

@@ -1,0 +1,111 @@
+"""From states and joint actions to what each ally was doing: the input of the skill head."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from hygen_lightning.models.attention import MultiHeadAttention, SingleHeadAttention, TransformerBlock
+from hygen_lightning.models.tokens import StateTokens
+from hygen_lightning.specs import EntityLayout, EntityWidths
+
+TemporalKind = Literal["step", "gru", "bigru", "transformer"]
+StateAttention = Literal["multi_head", "single_head"]
+
+
+class TrajectoryEncoder(nn.Module):
+    """One attention layer over the state tokens of a time step, then a model of time.
+
+    temporal: how an ally's attention outputs of one episode are joined over time.
+    - step: not at all, each time step alone (the published defaults).
+    - gru: a GRU forward in time, then a Linear.
+    - bigru: a GRU in each direction, each output at its own time step, then a Linear 2D -> D.
+      (The published code never flips the backward outputs, and has a skill head of its own
+      that stage two never distils; the Linear here stands before the one shared head, which
+      spans the same functions.)
+    - transformer: each ally's outputs of the episode attend to one another, with positions.
+
+    attention: multi_head as HyGen, single_head as ODIS (no projection of values).
+    """
+
+    def __init__(
+        self,
+        widths: EntityWidths,
+        width: int = 64,
+        n_heads: int = 8,
+        temporal: TemporalKind = "step",
+        attention: StateAttention = "multi_head",
+        key_width: int = 8,
+    ) -> None:
+        super().__init__()
+        self.temporal = temporal
+        self.tokens = StateTokens(widths, width, with_actions=True)
+        self.attention: nn.Module = (
+            MultiHeadAttention(width, n_heads)
+            if attention == "multi_head"
+            else SingleHeadAttention(width, key_width)
+        )
+        if temporal in ("gru", "bigru"):
+            self.forward_gru = nn.GRU(width, width, batch_first=True)
+            self.merge = nn.Linear(width if temporal == "gru" else 2 * width, width)
+        if temporal == "bigru":
+            self.backward_gru = nn.GRU(width, width, batch_first=True)
+        if temporal == "transformer":
+            self.block = TransformerBlock(width, n_heads)
+
+    def forward(
+        self, layout: EntityLayout, state: Tensor, actions: Tensor, filled: Tensor | None = None
+    ) -> Tensor:
+        """state [B, T, state_dim], actions [B, T, A], filled [B, T] bool (a prefix of each
+        episode; None: all) -> [B, T, A, D]; without meaning, but finite, where not filled."""
+        if filled is not None:
+            state = torch.where(filled.unsqueeze(-1), state, 0)
+        attended = self._attend(layout, state, actions)
+        if self.temporal == "step":
+            return attended
+        rows = rearrange(attended, "b t a d -> (b a) t d")
+        if filled is None:
+            filled = torch.ones(state.shape[:2], dtype=torch.bool, device=state.device)
+        rows = self._over_time(rows, filled.repeat_interleave(layout.n_allies, dim=0))
+        return rearrange(rows, "(b a) t d -> b t a d", a=layout.n_allies)
+
+    def _attend(self, layout: EntityLayout, state: Tensor, actions: Tensor) -> Tensor:
+        """state [B, T, ·], actions [B, T, A] -> attention output at the allies [B, T, A, D]."""
+        tokens = self.tokens(layout, state, actions)
+        flat = tokens.flatten(0, 1)
+        if isinstance(self.attention, MultiHeadAttention):
+            allies = self.attention(flat[:, : layout.n_allies], context=flat)
+        else:
+            allies = self.attention(flat)[:, : layout.n_allies]
+        return allies.unflatten(0, tokens.shape[:2])
+
+    def _over_time(self, rows: Tensor, filled: Tensor) -> Tensor:
+        """rows [R, T, D], one ally's episode each, filled [R, T] -> [R, T, D]."""
+        if self.temporal == "transformer":
+            return self.block(rows + time_positions(rows), valid=filled)
+        ahead = self.forward_gru(rows)[0]
+        if self.temporal == "gru":
+            return self.merge(ahead)
+        flipped = flip_within(rows, filled)
+        behind = flip_within(self.backward_gru(flipped)[0], filled)
+        return self.merge(torch.cat([ahead, behind], dim=-1))
+
+
+def flip_within(rows: Tensor, filled: Tensor) -> Tensor:
+    """rows [R, T, D] with the filled prefix of each row in reverse order, the rest in place."""
+    n_steps = rows.shape[1]
+    steps = torch.arange(n_steps, device=rows.device).expand(rows.shape[:2])
+    flipped = torch.where(filled, filled.sum(dim=1, keepdim=True) - 1 - steps, steps)
+    return rows.gather(1, flipped.unsqueeze(-1).expand_as(rows))
+
+
+def time_positions(rows: Tensor) -> Tensor:
+    """Sinusoidal positions [T, D] for rows [R, T, D] (Vaswani et al. 2017, any T)."""
+    n_steps, width = rows.shape[1:]
+    steps = torch.arange(n_steps, device=rows.device, dtype=rows.dtype).unsqueeze(-1)
+    index = torch.arange(width, device=rows.device)
+    angles = steps / 10_000 ** ((index - index % 2) / width)
+    return torch.where(index % 2 == 0, angles.sin(), angles.cos())
