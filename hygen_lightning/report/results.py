@@ -1,0 +1,126 @@
+"""What a run found, task by task: from battle records to `results.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from hygen_lightning.report.statistics import wilson_interval
+from hygen_lightning.specs import UserError
+
+if TYPE_CHECKING:
+    from hygen_lightning.rollouts.evaluation import BattleRecord
+
+RESULT_KEYS = ("tasks", "mean_seen_win_rate", "mean_unseen_win_rate")
+"""Keys of `results.json` that hold results; all others are facts about the run."""
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """Greedy battles of one task: how many, how many won, mean return, mean length in env steps."""
+
+    task: str
+    seen: bool
+    episodes: int
+    wins: int
+    mean_return: float
+    mean_length_env_steps: float
+
+    @property
+    def win_rate(self) -> float:
+        """Share of the battles won, 0..1."""
+        return self.wins / self.episodes
+
+    @property
+    def ci95(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the win rate over these episodes (not over seeds)."""
+        return wilson_interval(self.wins, self.episodes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The task's entry in `results.json`."""
+        return {
+            "seen": self.seen,
+            "win_rate": self.win_rate,
+            "episodes": self.episodes,
+            "return": self.mean_return,
+            "length": self.mean_length_env_steps,
+            "ci95": list(self.ci95),
+        }
+
+
+def task_results(records: Iterable[BattleRecord], seen: Collection[str]) -> list[TaskResult]:
+    """One result per task, in the order in which tasks first appear; `seen` are training tasks."""
+    by_task: dict[str, list[BattleRecord]] = {}
+    for record in records:
+        by_task.setdefault(record.task, []).append(record)
+    return [
+        TaskResult(
+            task=task,
+            seen=task in seen,
+            episodes=len(battles),
+            wins=sum(battle.won for battle in battles),
+            mean_return=fmean(battle.ret for battle in battles),
+            mean_length_env_steps=fmean(battle.length for battle in battles),
+        )
+        for task, battles in by_task.items()
+    ]
+
+
+def mean_win_rate(results: Sequence[TaskResult], seen: bool) -> float | None:
+    """Mean over seen (or unseen) tasks, each task counting once; None where there is none."""
+    rates = [result.win_rate for result in results if result.seen == seen]
+    return fmean(rates) if rates else None
+
+
+def write_results(path: Path, results: Sequence[TaskResult], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Write `results.json` and return what it holds.
+
+    `facts` describe the run (seed, versions, backend, command, ...) and stand beside the results.
+    The file appears whole or not at all: it is written under another name and renamed.
+    """
+    clash = [key for key in facts if key in RESULT_KEYS]
+    if clash:
+        raise ValueError(f"facts must not be named {', '.join(clash)}")
+    content = {
+        "tasks": {result.task: result.to_json() for result in results},
+        "mean_seen_win_rate": mean_win_rate(results, seen=True),
+        "mean_unseen_win_rate": mean_win_rate(results, seen=False),
+        **facts,
+    }
+    write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    return content
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """What a `results.json` holds; UserError if it is missing, damaged or of another kind."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; give the folder of a finished run") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as results ({error})") from None
+    entries = content.get("tasks") if isinstance(content, dict) else None
+    needed = {"seen", "win_rate", "episodes"}
+    if not isinstance(entries, dict) or not all(needed <= set(entry) for entry in entries.values()):
+        raise UserError(f"{path}: not written by a run: 'tasks' with seen, win_rate and episodes expected")
+    return content
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file under a temporary name beside it, then rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,63 @@
+"""Tables for the terminal: what a run found, seen tasks above unseen ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hygen_lightning.report.results import TaskResult, mean_win_rate
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def percent(share: float | None) -> str:
+    """A share 0..1 in percent with one decimal; a dash where there is none."""
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def interval(ci95: Sequence[float] | None) -> str:
+    """An interval of shares in percent; a dash where there is none."""
+    return "–" if ci95 is None else f"{100 * ci95[0]:.1f} – {100 * ci95[1]:.1f}"
+
+
+def results_table(results: Sequence[TaskResult], title: str = "Win rates of the final policy") -> Table:
+    """Seen tasks, their mean, unseen tasks, their mean; intervals are over episodes."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        caption="Intervals: 95 %, Wilson, over episodes of this one run (not over seeds).",
+        caption_justify="left",
+    )
+    for column in ("task", "", "win rate %", "95 % interval", "episodes", "return", "length"):
+        table.add_column(column, justify="left" if column in ("task", "") else "right")
+    for seen in (True, False):
+        group = [result for result in results if result.seen == seen]
+        word, style = ("seen", "cyan") if seen else ("unseen", "green")
+        for result in group:
+            table.add_row(
+                result.task,
+                word,
+                percent(result.win_rate),
+                interval(result.ci95),
+                str(result.episodes),
+                f"{result.mean_return:.2f}",
+                f"{result.mean_length_env_steps:.1f}",
+                style=style,
+            )
+        if group:
+            mean = percent(mean_win_rate(results, seen))
+            table.add_row(f"mean {word}", word, mean, "", "", "", "", style=f"bold {style}", end_section=True)
+    return table
+
+
+def print_results(results: Sequence[TaskResult], console: Console | None = None) -> None:
+    """The final table of a run on the terminal."""
+    from rich.console import Console
+
+    (console or Console()).print(results_table(results))
