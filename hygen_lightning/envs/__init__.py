@@ -1,1 +1,30 @@
 """Batched battles. One table of environments: name -> class."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hygen_lightning.specs import UserError
+
+if TYPE_CHECKING:
+    from hygen_lightning.envs.base import BattleEnv
+    from hygen_lightning.specs import TaskSpec
+
+ENVIRONMENTS: dict[str, str] = {
+    "simulator": "hygen_lightning.envs.simulator.env:SimulatorEnv",
+}
+"""Name -> "module:class", imported on first use."""
+
+
+def environment_class(name: str) -> type[Any]:
+    """The class behind a name; UserError with the known names if there is none."""
+    if name not in ENVIRONMENTS:
+        raise UserError(f"unknown environment {name!r}; known: {', '.join(sorted(ENVIRONMENTS))}")
+    module, _, attribute = ENVIRONMENTS[name].partition(":")
+    return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
+
+
+def make_env(name: str, task: TaskSpec, n_battles: int, device: str = "cpu") -> BattleEnv:
+    """B battles of a task in the environment of this name."""
+    return environment_class(name)(task, n_battles, device=device)  # type: ignore[no-any-return]

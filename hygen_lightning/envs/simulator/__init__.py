@@ -1,0 +1,1 @@
+"""The embedded simulator: StarCraft II battles in torch, many at once."""

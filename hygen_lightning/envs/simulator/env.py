@@ -1,0 +1,152 @@
+"""The embedded simulator as a `BattleEnv`: many battles of one task, stepped together in torch."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor
+
+from hygen_lightning.envs.base import BattleEnv, BattleStep, BattleView
+from hygen_lightning.envs.simulator import calibration as c
+from hygen_lightning.envs.simulator.formation import formation
+from hygen_lightning.envs.simulator.observation import battle_view, outcome, reward
+from hygen_lightning.envs.simulator.phases import game_loop, orders_of
+from hygen_lightning.envs.simulator.randomness import uniform
+from hygen_lightning.envs.simulator.roster import Roster
+from hygen_lightning.envs.simulator.state import BattleState
+from hygen_lightning.envs.simulator.terrain import Terrain
+from hygen_lightning.specs import NO_OP, TaskSpec
+
+JITTER_STREAM, ORDER_STREAM = 0, 1
+"""Independent uses of a battle's randomness."""
+
+
+class SimulatorEnv(BattleEnv):
+    """B battles of one task. See `BattleEnv` for the protocol.
+
+    `battles` holds the whole state of the battles (units first, battles last).
+    """
+
+    name = "simulator"
+    version = "1"
+
+    def __init__(self, task: TaskSpec, n_battles: int, device: str | torch.device = "cpu") -> None:
+        self.task = task
+        self.n_battles = n_battles
+        self.device = torch.device(device)
+        self.roster = Roster.of(task, self.device)
+        self.terrain = Terrain.of(task.terrain, self.device)
+        self._start_x, self._start_y = (p.to(self.device).unsqueeze(1) for p in formation(task, self.terrain))
+        self._march = self._march_direction()
+        self.battles = self._new_battles(torch.zeros(n_battles, dtype=torch.int64, device=self.device))
+        self._available = torch.zeros(0)
+
+    def reset(self, seeds: Tensor) -> BattleView:
+        if seeds.shape != (self.n_battles,):
+            raise ValueError(f"{self.n_battles} seeds expected, got shape {tuple(seeds.shape)}")
+        self.battles = self._new_battles(seeds.to(self.device, torch.int64))
+        return self._seen()
+
+    def step(self, actions: Tensor) -> BattleStep:
+        actions = actions.to(self.device)
+        if not bool(self._available.gather(2, actions.unsqueeze(2)).all()):
+            raise ValueError(f"{self.task.name}: an action was not available in the last view")
+        before = self.battles
+        over = before.over
+        after = self._played(before, actions.t())
+        lost, won = outcome(self.roster, after)
+        n = self.roster.n_allies
+        ended = lost | won | ~(after.alive[:n].any(0) | after.alive[n:].any(0))
+        timed_out = ~ended & (after.step >= self.task.episode_limit_env_steps)
+        after.over = ended | timed_out
+        gained = reward(self.roster, before, after, won)
+        self.battles = after.kept_where(over, before)
+        return BattleStep(
+            view=self._seen(over),
+            reward=torch.where(over, 0.0, gained),
+            terminated=after.over & ~over,
+            truncated=timed_out & ~over,
+            won=won & ~over,
+        )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The battles as tensors: enough to continue them to the same future."""
+        return {k: v.clone() for k, v in self.battles.tensors().items()} | {
+            "available": self._available.clone()
+        }
+
+    def load_state_dict(self, saved: dict[str, Tensor]) -> None:
+        """Continue the battles of `state_dict`."""
+        tensors = {k: v.to(self.device).clone() for k, v in saved.items()}
+        self._available = tensors.pop("available")
+        self.battles = BattleState(**tensors)
+
+    def _seen(self, frozen: Tensor | None = None) -> BattleView:
+        """The view now; agents of battles that were over before (`frozen` [B]) may only do nothing."""
+        view = battle_view(self.roster, self.terrain, self.battles)
+        if frozen is not None:
+            nothing = torch.arange(view.avail_actions.shape[2], device=self.device) == NO_OP
+            view.avail_actions = torch.where(frozen.view(-1, 1, 1), nothing, view.avail_actions)
+        self._available = view.avail_actions
+        return view
+
+    def _played(self, before: BattleState, actions: Tensor) -> BattleState:
+        """The battles one step later. actions [A, B]."""
+        after = copy.copy(before)
+        orders = orders_of(self.roster, actions, self._march)
+        draw = uniform(before.seed, before.step, before.x.shape[0], JITTER_STREAM)
+        low, high = c.COOLDOWN_JITTER
+        jitter = low + (high - low) * draw
+        for _ in range(c.LOOPS_PER_STEP):
+            game_loop(self.roster, self.terrain, after, orders, jitter)
+        after.last_action = actions
+        after.step = before.step + 1
+        return after
+
+    def _march_direction(self) -> Tensor:
+        """[2]: direction in which the enemies attack-move, zero if they hold their place."""
+        goal = self.task.enemy_attack_move_to
+        if goal is None:
+            return torch.zeros(2, device=self.device)
+        n = self.roster.n_allies
+        dx, dy = goal[0] - float(self._start_x[n:].mean()), goal[1] - float(self._start_y[n:].mean())
+        length = max(math.hypot(dx, dy), 1e-6)
+        return torch.tensor([dx / length, dy / length], device=self.device)
+
+    def _new_battles(self, seeds: Tensor) -> BattleState:
+        r, b = self.roster, self.n_battles
+        n, total = r.n_allies, r.health.shape[0]
+        order = self._unit_order(seeds)
+        x, y = (
+            self._start_x.expand(total, b).gather(0, order),
+            self._start_y.expand(total, b).gather(0, order),
+        )
+        walked = r.speed * (torch.arange(total, device=self.device) >= n).unsqueeze(1)
+        zeros = torch.zeros(total, b, device=self.device)
+        return BattleState(
+            x=x + walked * self._march[0],
+            y=y + walked * self._march[1],
+            health=r.health.expand(total, b).clone(),
+            shield=r.shield.expand(total, b).clone(),
+            energy=r.energy.expand(total, b).clone(),
+            cooldown=zeros,
+            target=torch.full((total, b), -1, device=self.device),
+            since_damage=zeros,
+            last_action=torch.full((n, b), -1, device=self.device),
+            step=torch.zeros(b, dtype=torch.int64, device=self.device),
+            seed=seeds,
+            over=torch.zeros(b, dtype=torch.bool, device=self.device),
+        )
+
+    def _unit_order(self, seeds: Tensor) -> Tensor:
+        """[N, B] int64: which place each unit takes; enemies of one type are shuffled per battle."""
+        total, n = self.roster.health.shape[0], self.roster.n_allies
+        names = (*self.task.ally_units, *self.task.enemy_units)
+        kinds = torch.tensor([i if i < n else total + names.index(names[i], n) for i in range(total)])
+        draw = uniform(seeds, torch.zeros_like(seeds), total, ORDER_STREAM)
+        order = (kinds.to(self.device).unsqueeze(1) + draw).argsort(dim=0)
+        ranks = kinds.argsort(stable=True).to(self.device).unsqueeze(1)
+        slots = torch.empty_like(order)
+        return slots.scatter_(0, ranks.expand_as(order).contiguous(), order)

@@ -1,0 +1,175 @@
+"""What the agents see: SMAC's observations, states, available actions and rewards.
+
+Pure functions of a `BattleState`, so they also run on recorded states. Facts: SMAC
+`starcraft2.py` (`get_obs_agent`, `get_state_dict`, `get_avail_agent_actions`, `reward_battle`,
+`update_units`), with its default options.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hygen_lightning.envs.base import BattleView
+from hygen_lightning.envs.simulator.roster import MAX_SHIELD_OF_NONE, Roster
+from hygen_lightning.envs.simulator.state import BattleState
+from hygen_lightning.envs.simulator.terrain import CENTRE, EXTENT, Terrain
+from hygen_lightning.specs import FIRST_TARGET, SHOOT_RANGE, SIGHT_RANGE
+
+MOVE_LOOKAHEAD = 1.0
+"""A move is available when the cell this far ahead can be walked (half of SMAC's move amount)."""
+REWARD_PER_KILL, REWARD_WIN, REWARD_SCALE = 10.0, 200.0, 20.0
+"""SMAC's `reward_death_value`, `reward_win`, `reward_scale_rate`."""
+
+
+@dataclass
+class Sight:
+    """Who is where, seen from each ally. dx, dy, distance [A, N, B]: unit n as seen from ally a."""
+
+    dx: Tensor
+    dy: Tensor
+    distance: Tensor
+
+    @classmethod
+    def of(cls, roster: Roster, state: BattleState) -> Sight:
+        n = roster.n_allies
+        dx = state.x.unsqueeze(0) - state.x[:n].unsqueeze(1)
+        dy = state.y.unsqueeze(0) - state.y[:n].unsqueeze(1)
+        return cls(dx, dy, torch.sqrt(dx * dx + dy * dy))
+
+
+def battle_view(roster: Roster, terrain: Terrain, state: BattleState) -> BattleView:
+    """The view of every battle. obs [B, A, obs_dim], state [B, state_dim], avail_actions [B, A, K]."""
+    sight = Sight.of(roster, state)
+    available = available_actions(roster, terrain, state, sight)  # [A, K, B]
+    obs = observations(roster, state, sight, available)  # [A, obs_dim, B]
+    return BattleView(
+        obs=obs.permute(2, 0, 1).contiguous(),
+        state=global_state(roster, state).t().contiguous(),
+        avail_actions=available.permute(2, 0, 1).contiguous(),
+    )
+
+
+def available_actions(roster: Roster, terrain: Terrain, state: BattleState, sight: Sight) -> Tensor:
+    """[A, K, B] bool: no-op for the dead; stop, open moves and targets in shooting range for the living."""
+    n = roster.n_allies
+    x, y, alive = state.x[:n], state.y[:n], state.alive[:n]
+    step = MOVE_LOOKAHEAD
+    ahead_x = torch.stack([x, x, x + step, x - step], dim=1)  # [A, 4, B] north south east west
+    ahead_y = torch.stack([y + step, y - step, y, y], dim=1)
+    moves = terrain.walkable(ahead_x, ahead_y)
+    in_range = (sight.distance <= SHOOT_RANGE) & state.alive.unsqueeze(0)  # [A, N, B]
+    targets = in_range[:, n:]
+    if bool(roster.is_medivac[:n].any()):
+        targets = torch.where(roster.is_medivac[:n].unsqueeze(1), _heal_targets(roster, in_range), targets)
+    stop = torch.ones_like(alive).unsqueeze(1)
+    living = torch.cat([stop, moves, targets], dim=1) & alive.unsqueeze(1)
+    return torch.cat([~alive.unsqueeze(1), living], dim=1)
+
+
+def _heal_targets(roster: Roster, in_range: Tensor) -> Tensor:
+    """in_range [A, N, B] -> [A, E, B]: a Medivac's target j is ally j, unless that one flies too."""
+    n, e = roster.n_allies, roster.n_enemies
+    allies = in_range[:, :n] & ~roster.is_medivac[:n].unsqueeze(0)
+    if n >= e:
+        return allies[:, :e]
+    return torch.cat([allies, allies.new_zeros(n, e - n, allies.shape[2])], dim=1)
+
+
+def observations(roster: Roster, state: BattleState, sight: Sight, available: Tensor) -> Tensor:
+    """[A, obs_dim, B]: moves, enemies, other allies, own; zeros for the dead and the unseen."""
+    n, b = roster.n_allies, state.x.shape[1]
+    layout = roster.task.layout
+    alive = state.alive
+    seen = ((sight.distance < SIGHT_RANGE) & alive.unsqueeze(0) & alive[:n].unsqueeze(1)).float()  # [A, N, B]
+    health = state.health / roster.health
+    shield = state.shield / roster.shield.clamp(min=MAX_SHIELD_OF_NONE)
+    geometry = torch.stack([sight.distance, sight.dx, sight.dy], dim=2) / SIGHT_RANGE  # [A, N, 3, B]
+
+    def block(flag: Tensor, rows: slice, types: Tensor, has_shield: int) -> Tensor:
+        """[A, units, width, B] of the units in `rows`, before masking by sight."""
+        units = flag.shape[1]
+        parts = [flag.unsqueeze(2), geometry[:, rows], health[rows].expand(n, units, b).unsqueeze(2)]
+        if has_shield:
+            parts.append(shield[rows].expand(n, units, b).unsqueeze(2))
+        if types.shape[1]:
+            parts.append(types.view(1, units, -1, 1).expand(n, units, -1, b))
+        return torch.cat(parts, dim=2) * seen[:, rows].unsqueeze(2)
+
+    enemy = block(
+        available[:, FIRST_TARGET:].float(), slice(n, None), roster.enemy_types, layout.shield_enemy
+    )
+    ally = block(torch.ones_like(seen[:, :n]), slice(0, n), roster.ally_types, layout.shield_ally)
+    own = [health[:n].unsqueeze(1)]
+    if layout.shield_ally:
+        own.append(shield[:n].unsqueeze(1))
+    if roster.ally_types.shape[1]:
+        own.append(roster.ally_types.unsqueeze(2).expand(n, -1, b))
+    own_block = torch.cat(own, dim=1) * alive[:n].unsqueeze(1)
+    moves = available[:, 2:FIRST_TARGET].float()
+    return torch.cat([moves, enemy.flatten(1, 2), _others(ally).flatten(1, 2), own_block], dim=1)
+
+
+def _others(ally: Tensor) -> Tensor:
+    """ally [A, A, width, B] -> [A, A-1, width, B]: every row without its own entry.
+
+    Without its last row and with the first entry dropped, the flattened square splits into rows of
+    A + 1 entries, of which the last is the diagonal.
+    """
+    n, _, width, b = ally.shape
+    flat = ally.reshape(n * n, width, b)[1:]
+    return flat.view(n - 1, n + 1, width, b)[:, :-1].reshape(n, n - 1, width, b)
+
+
+def global_state(roster: Roster, state: BattleState) -> Tensor:
+    """[state_dim, B]: allies, enemies (zeros for the dead), one-hot last actions."""
+    n, b = roster.n_allies, state.x.shape[1]
+    layout = roster.task.layout
+    health = state.health / roster.health
+    shield = state.shield / roster.shield.clamp(min=MAX_SHIELD_OF_NONE)
+    weapon = torch.where(roster.is_medivac, state.energy, state.cooldown) / roster.max_cooldown
+    x, y = (state.x - CENTRE) / EXTENT, (state.y - CENTRE) / EXTENT
+
+    def block(columns: list[Tensor], rows: slice, types: Tensor, has_shield: int) -> Tensor:
+        parts = [c[rows].unsqueeze(1) for c in columns]
+        if has_shield:
+            parts.append(shield[rows].unsqueeze(1))
+        parts.append(types.unsqueeze(2).expand(-1, -1, b))
+        return (torch.cat(parts, dim=1) * state.alive[rows].unsqueeze(1)).flatten(0, 1)
+
+    allies = block([health, weapon, x, y], slice(0, n), roster.ally_types, layout.shield_ally)
+    enemies = block([health, x, y], slice(n, None), roster.enemy_types, layout.shield_enemy)
+    actions = torch.arange(layout.n_actions, device=state.x.device).view(1, -1, 1)
+    last = (state.last_action.unsqueeze(1) == actions).float().flatten(0, 1)
+    return torch.cat([allies, enemies, last])
+
+
+def outcome(roster: Roster, state: BattleState) -> tuple[Tensor, Tensor]:
+    """lost, won [B] bool; both False while both sides stand, and when both fell in one step.
+
+    On MMM maps allies lose with only Medivacs left, and win when a single Medivac is the last
+    enemy (SMAC `only_medivac_left`).
+    """
+    n = roster.n_allies
+    allies, enemies = state.alive[:n], state.alive[n:]
+    n_allies, n_enemies = allies.sum(0), enemies.sum(0)
+    lost = (n_allies == 0) & (n_enemies > 0)
+    won = (n_allies > 0) & (n_enemies == 0)
+    if roster.task.map_type == "MMM":
+        lost |= (allies & ~roster.is_medivac[:n]).sum(0) == 0
+        won |= (n_enemies == 1) & ((enemies & roster.is_medivac[n:]).sum(0) == 1)
+        won &= ~lost
+    return lost, won
+
+
+def reward(roster: Roster, before: BattleState, after: BattleState, won: Tensor) -> Tensor:
+    """[B] scaled reward: damage and kills since `before`, its absolute value, and the win."""
+    n = roster.n_allies
+    was = before.health[n:] + before.shield[n:]
+    now = torch.where(after.alive[n:], after.health[n:] + after.shield[n:], 0.0)
+    damage = torch.where(before.alive[n:], was - now, 0.0).sum(0)
+    kills = (before.alive[n:] & ~after.alive[n:]).sum(0) * REWARD_PER_KILL
+    total = (damage + kills).abs() + won * REWARD_WIN
+    return total * (REWARD_SCALE / roster.max_reward)

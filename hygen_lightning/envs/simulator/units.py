@@ -1,0 +1,189 @@
+"""What each unit can do: one row per unit type, every number with its source.
+
+Times are game loops (16 per NORMAL second, as in the SMAC map files) and lengths are map units.
+
+Sources, by column:
+  health, shield, armour, speed, radius, attributes, energy: unit data in the SMAC map files.
+  damage, bonus, period, range, splash, healing: published StarCraft II 4.x values (Liquipedia,
+  patches 4.0 to 4.10), "faster" seconds converted to loops with 22.4 loops per second.
+  max_cooldown: the divisor that SMAC's state uses (`unit_max_cooldown`), not a weapon period.
+The Marine's period, range and damage are also measured in the recordings (see calibration.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOOPS_PER_SECOND = 16.0
+"""Game loops per NORMAL second."""
+
+
+@dataclass(frozen=True)
+class UnitType:
+    """One unit type.
+
+    speed: map units per game loop. weapon_range: edge to edge. period: loops between shots.
+    damage_point: loops between aiming and damage. hits: hits per shot (armour counts for each).
+    bonus / bonus_against: extra damage per hit against an attribute.
+    splash: "" (one target), "line" (Colossus) or "burst" (Baneling, dies of it).
+    """
+
+    health: float
+    radius: float
+    speed: float
+    shield: float = 0.0
+    armour: float = 0.0
+    attributes: frozenset[str] = frozenset()
+    damage: float = 0.0
+    hits: int = 1
+    bonus: float = 0.0
+    bonus_against: str = ""
+    period: float = 1.0
+    weapon_range: float = 0.0
+    damage_point: float = 0.0
+    splash: str = ""
+    max_cooldown: float = 15.0
+    energy: float = 0.0
+    energy_max: float = 0.0
+    flying: bool = False
+    hits_air: bool = False
+    cliff_walking: bool = False
+
+
+def _speed(per_second: float) -> float:
+    return per_second / LOOPS_PER_SECOND
+
+
+_LIGHT_BIO = frozenset({"light", "biological"})
+
+UNITS: dict[str, UnitType] = {
+    "marine": UnitType(
+        health=45,
+        radius=0.375,
+        speed=_speed(2.25),
+        attributes=_LIGHT_BIO,
+        damage=6,
+        period=13.7728,
+        weapon_range=5,
+        damage_point=0.8,
+        max_cooldown=15,
+        hits_air=True,
+    ),
+    "marauder": UnitType(
+        health=125,
+        radius=0.5625,
+        speed=_speed(2.25),
+        armour=1,
+        attributes=frozenset({"armored", "biological"}),
+        damage=10,
+        bonus=10,
+        bonus_against="armored",
+        period=24.0,
+        weapon_range=6,
+        max_cooldown=25,
+    ),
+    "medivac": UnitType(
+        health=150,
+        radius=0.75,
+        speed=_speed(2.75),
+        armour=1,
+        attributes=frozenset({"armored", "mechanical"}),
+        weapon_range=4,
+        energy=50,
+        energy_max=200,
+        max_cooldown=200,
+        flying=True,
+    ),
+    "stalker": UnitType(
+        health=80,
+        shield=80,
+        radius=0.625,
+        speed=_speed(2.9531),
+        armour=1,
+        attributes=frozenset({"armored", "mechanical"}),
+        damage=13,
+        bonus=5,
+        bonus_against="armored",
+        period=29.95,
+        weapon_range=6,
+        max_cooldown=35,
+        hits_air=True,
+    ),
+    "zealot": UnitType(
+        health=100,
+        shield=50,
+        radius=0.5,
+        speed=_speed(2.25),
+        armour=1,
+        attributes=_LIGHT_BIO,
+        damage=8,
+        hits=2,
+        period=19.2,
+        weapon_range=0.1,
+        max_cooldown=22,
+    ),
+    "colossus": UnitType(
+        health=200,
+        shield=150,
+        radius=1.0,
+        speed=_speed(2.25),
+        armour=1,
+        attributes=frozenset({"armored", "mechanical", "massive"}),
+        damage=10,
+        hits=2,
+        bonus=5,
+        bonus_against="light",
+        period=24.0,
+        weapon_range=7,
+        splash="line",
+        max_cooldown=24,
+        cliff_walking=True,
+    ),
+    "hydralisk": UnitType(
+        health=80,
+        radius=0.625,
+        speed=_speed(2.25),
+        attributes=_LIGHT_BIO,
+        damage=12,
+        period=13.2,
+        weapon_range=5,
+        max_cooldown=10,
+        hits_air=True,
+    ),
+    "zergling": UnitType(
+        health=35,
+        radius=0.375,
+        speed=_speed(2.9531),
+        attributes=_LIGHT_BIO,
+        damage=5,
+        period=11.136,
+        weapon_range=0.1,
+        max_cooldown=11,
+    ),
+    "baneling": UnitType(
+        health=30,
+        radius=0.375,
+        speed=_speed(2.5),
+        attributes=frozenset({"biological"}),
+        damage=20,
+        bonus=15,
+        bonus_against="light",
+        weapon_range=0.25,
+        splash="burst",
+        max_cooldown=1,
+    ),
+    "spinecrawler": UnitType(
+        health=300,
+        radius=1.125,
+        speed=0.0,
+        armour=2,
+        attributes=frozenset({"armored", "biological", "structure"}),
+        damage=25,
+        bonus=5,
+        bonus_against="armored",
+        period=29.6,
+        weapon_range=7,
+        max_cooldown=15,
+    ),
+}
+"""Every unit of the SMAC maps."""

@@ -1,0 +1,119 @@
+"""The contract of the simulator on every battle map, with random available actions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from hygen_lightning.envs import ENVIRONMENTS, make_env
+from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.specs import UserError
+from hygen_lightning.tasks import all_task_names, load_task
+
+
+def random_actions(available: Tensor, generator: torch.Generator) -> Tensor:
+    """available [B, A, K] -> [B, A], one available action each."""
+    rows = available.flatten(0, 1).float()
+    return torch.multinomial(rows, 1, generator=generator).view(available.shape[:2])
+
+
+def simulator(name: str, n_battles: int) -> SimulatorEnv:
+    env = make_env("simulator", load_task(name), n_battles)
+    assert isinstance(env, SimulatorEnv)
+    return env
+
+
+def played(env: SimulatorEnv, seeds: Tensor, n_steps: int, generator_seed: int = 0) -> Tensor:
+    """All observations of battles with random actions, [steps + 1, B, A, obs_dim]."""
+    generator = torch.Generator().manual_seed(generator_seed)
+    view = env.reset(seeds)
+    seen = [view.obs]
+    for _ in range(n_steps):
+        view = env.step(random_actions(view.avail_actions, generator)).view
+        seen.append(view.obs)
+    return torch.stack(seen)
+
+
+@pytest.mark.parametrize("name", all_task_names())
+def test_a_view_has_the_shapes_of_the_layout_and_only_finite_numbers(name: str) -> None:
+    env, layout = simulator(name, 3), load_task(name).layout
+    generator = torch.Generator().manual_seed(0)
+    view = env.reset(torch.arange(3))
+    for _ in range(20):
+        assert view.obs.shape == (3, layout.n_allies, layout.obs_dim)
+        assert view.state.shape == (3, layout.state_dim)
+        assert view.avail_actions.shape == (3, layout.n_allies, layout.n_actions)
+        assert view.avail_actions.any(-1).all()
+        assert torch.isfinite(view.obs).all()
+        assert torch.isfinite(view.state).all()
+        step = env.step(random_actions(view.avail_actions, generator))
+        assert torch.isfinite(step.reward).all()
+        view = step.view
+
+
+def test_a_battle_that_is_over_stands_still_and_allows_no_op_only() -> None:
+    env = simulator("3m", 64)
+    generator = torch.Generator().manual_seed(1)
+    view = env.reset(torch.arange(64))
+    ended = torch.zeros(64, dtype=torch.bool)
+    for _ in range(61):
+        before, was = view, ended.clone()
+        step = env.step(random_actions(view.avail_actions, generator))
+        view, ended = step.view, ended | step.terminated
+        assert not (step.terminated & was).any()
+        assert torch.equal(view.obs[was], before.obs[was])
+        assert torch.equal(view.state[was], before.state[was])
+        assert (step.reward[was] == 0).all()
+        assert not view.avail_actions[was][..., 1:].any()
+    assert ended.all()
+
+
+def test_a_battle_is_the_same_bit_for_bit_in_any_batch() -> None:
+    alone = simulator("2s3z", 1)
+    crowd = simulator("2s3z", 7)
+    generator = torch.Generator().manual_seed(2)
+    one = alone.reset(torch.tensor([5]))
+    many = crowd.reset(torch.tensor([1, 2, 3, 4, 5, 6, 7]))
+    for _ in range(40):
+        actions = random_actions(many.avail_actions, generator)
+        many = crowd.step(actions).view
+        one = alone.step(actions[4:5]).view
+        assert torch.equal(one.obs[0], many.obs[4])
+        assert torch.equal(one.state[0], many.state[4])
+
+
+def test_other_seeds_are_other_battles() -> None:
+    env = simulator("3m", 8)
+    assert torch.equal(played(env, torch.arange(8), 15), played(env, torch.arange(8), 15))
+    view = env.reset(torch.arange(8))
+    assert view.state.unique(dim=0).shape[0] > 1
+
+
+def test_a_saved_battle_continues_to_the_same_future() -> None:
+    env, other = simulator("MMM", 4), simulator("MMM", 4)
+    played(env, torch.arange(4), 12)
+    other.load_state_dict(env.state_dict())
+    generator = torch.Generator().manual_seed(3)
+    available = env.state_dict()["available"]
+    for _ in range(10):
+        actions = random_actions(available, generator)
+        one, two = env.step(actions), other.step(actions)
+        assert torch.equal(one.view.obs, two.view.obs)
+        assert torch.equal(one.reward, two.reward)
+        available = one.view.avail_actions
+
+
+def test_an_action_that_is_not_available_is_refused() -> None:
+    env = simulator("3m", 2)
+    env.reset(torch.arange(2))
+    with pytest.raises(ValueError, match="not available"):
+        env.step(torch.zeros(2, 3, dtype=torch.int64))
+
+
+def test_unknown_environments_and_units_are_refused_in_one_line() -> None:
+    assert "simulator" in ENVIRONMENTS
+    with pytest.raises(UserError, match="unknown environment"):
+        make_env("starcraft3", load_task("3m"), 1)
+    with pytest.raises(UserError, match="cannot play"):
+        make_env("simulator", load_task("cn-2"), 1)
