@@ -1,0 +1,127 @@
+"""How much of a batch is recorded and how much freshly played (HyGen, hybrid replay)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hygen_lightning.specs import UserError
+
+_ROUNDING = 1e-9
+"""32 * 0.28125 is 9 on paper; whatever a float makes of it, it counts as 9."""
+
+
+@dataclass(frozen=True)
+class LinearShare:
+    """From `begin` to `end` over `steps` optimiser steps, then `end`."""
+
+    begin: float = 1.0
+    end: float = 0.1
+    steps: int = 5000
+
+    def __post_init__(self) -> None:
+        _require_share("begin", self.begin)
+        _require_share("end", self.end)
+        if self.steps < 1:
+            raise UserError(f"offline share: steps is {self.steps}; give at least 1 optimiser step")
+
+    def at(self, step: int) -> float:
+        """The share after `step` optimiser steps of the second stage."""
+        if step >= self.steps:
+            return self.end
+        return self.begin + (self.end - self.begin) * step / self.steps
+
+
+@dataclass(frozen=True)
+class FixedShare:
+    """The same share all the time."""
+
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require_share("share", self.share)
+
+    def at(self, step: int) -> float:
+        """The share, whatever the step."""
+        return self.share
+
+
+@dataclass
+class DynamicShare:
+    """max(end, begin + (end - begin) (w / w_off)^2): less, the better the policy plays.
+
+    w: mean of the last `window` evaluation episodes, 0 before there are as many. w_off:
+    `data_win_rate`, the win rate (0..1) of the recordings.
+    """
+
+    begin: float = 1.0
+    end: float = 0.1
+    data_win_rate: float | None = None
+    window: int = 50
+    recent: list[bool] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _require_share("begin", self.begin)
+        _require_share("end", self.end)
+        if self.end > self.begin:
+            raise UserError(
+                f"dynamic offline share: end {self.end} is above begin {self.begin}; it can only fall"
+            )
+        if not self.data_win_rate or not 0.0 < self.data_win_rate <= 1.0:
+            raise UserError(
+                f"dynamic offline share: the recordings' win rate is {self.data_win_rate}, and the share "
+                "is scaled by it; use the linear or the fixed share for this task"
+            )
+        if self.window < 1:
+            raise UserError(f"dynamic offline share: window is {self.window}; give at least 1 episode")
+
+    def record(self, won: Sequence[bool]) -> None:
+        """Tell how greedy evaluation battles ended, oldest first."""
+        self.recent = [*self.recent, *map(bool, won)][-self.window :]
+
+    @property
+    def win_rate(self) -> float:
+        """w (0..1)."""
+        return sum(self.recent) / self.window if len(self.recent) == self.window else 0.0
+
+    def at(self, step: int) -> float:
+        """The share at the present win rate, whatever the step."""
+        assert self.data_win_rate is not None
+        return max(self.end, self.begin + (self.end - self.begin) * (self.win_rate / self.data_win_rate) ** 2)
+
+    def state_dict(self) -> dict[str, list[bool]]:
+        """The remembered battles."""
+        return {"recent": list(self.recent)}
+
+    def load_state_dict(self, state: dict[str, list[bool]]) -> None:
+        self.recent = list(state["recent"])[-self.window :]
+
+
+def split(batch_size: int, share: float, ring_size: int, has_offline: bool = True) -> tuple[int, int]:
+    """(recorded, played) episodes of a batch of batch_size at this offline share (0..1).
+
+    int(batch_size * share) recorded ones. While the ring holds fewer played episodes than that
+    leaves, all are recorded. Without recordings the batch is played: batch_size episodes, or all
+    that the ring has. UserError if there is nothing to draw from, or if the share is 0 and nobody
+    has played.
+    """
+    _require_share("share", share)
+    if batch_size < 1:
+        raise UserError(f"batch size is {batch_size}; give at least 1 episode")
+    if ring_size == 0 and (share == 0 or not has_offline):
+        why = f"the offline share is {share:g}" if has_offline else "there are no recordings"
+        raise UserError(
+            f"{why} and the replay ring is empty: nothing to learn from; "
+            "play episodes online before each update, or give a share above 0 and recordings"
+        )
+    if not has_offline:
+        return 0, min(batch_size, ring_size)
+    n_offline = int(batch_size * share + _ROUNDING)
+    if ring_size < batch_size - n_offline:
+        return batch_size, 0
+    return n_offline, batch_size - n_offline
+
+
+def _require_share(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise UserError(f"offline share: {name} is {value}; give a number between 0 and 1")
