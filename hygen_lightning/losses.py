@@ -1,7 +1,8 @@
 """Losses as pure functions of network outputs and batch tensors.
 
-Every mean runs over valid steps (`Episodes.mask`) through the one `masked_mean`; whatever stands
-in the other steps, NaN included, changes neither a loss nor a gradient.
+Every mean runs over valid steps (`Episodes.mask`) through the one `masked_mean`; what a batch holds
+in the other steps, NaN included, changes neither a loss nor a gradient. (Network outputs there
+must be finite, as those of `HyGenNetwork` are.)
 
 `steps="stored"` is how the authors' code normalises: its cross-entropies (and the KL term) sum
 over all stored steps, and the cross-entropies then divide by the number of valid ones.
@@ -65,10 +66,10 @@ def skill_vae_loss(
     mask [B, T] bool. T counts the steps with a reward, one fewer than stored. The cross-entropy
     is averaged per time step over valid episodes and agents, then over the time steps.
     """
-    nats = action_cross_entropy(action_logits, actions)
-    divergence = skill * (skill.clamp_min(1e-30).log() + math.log(skill.shape[-1]))
     counted = mask if steps == "valid" else torch.ones_like(mask)
+    nats = action_cross_entropy(torch.where(counted[:, :, None, None], action_logits, 0), actions)
     nats = torch.where(counted.unsqueeze(-1), nats, 0)
+    divergence = skill * (skill.clamp_min(1e-30).log() + math.log(skill.shape[-1]))
     n_valid = mask.sum(dim=0)
     per_step = nats.mean(dim=2).sum(dim=0) / n_valid.clamp(min=1)
     cross_entropy = per_step.sum() / (n_valid > 0).sum().clamp(min=1)
@@ -154,14 +155,17 @@ def td_loss(
     ended = (targets.terminated & ~targets.truncated)[:, :-1]
     future = torch.where(ended, 0, target_q_tot.detach()[:, 1:])
     td_targets = targets.reward[:, :-1] + gamma * future
-    return td_targets, masked_mean((q_tot[:, :-1] - td_targets) ** 2, targets.mask[:, :-1])
+    valid = targets.mask[:, :-1]
+    error = torch.where(valid, q_tot[:, :-1] - td_targets, 0)
+    return td_targets, masked_mean(error**2, valid)
 
 
 def skill_distillation(
     skill_logits: Tensor, labels: Tensor, mask: Tensor, steps: LossSteps = "valid"
 ) -> Tensor:
     """Cross-entropy of each agent's own prediction [B, T, A, Z] against labels [B, T, A]."""
-    nats = action_cross_entropy(skill_logits, labels)
     if steps == "valid":
-        return masked_mean(nats, mask)
+        skill_logits = torch.where(mask[:, :, None, None], skill_logits, 0)
+        return masked_mean(action_cross_entropy(skill_logits, labels), mask)
+    nats = action_cross_entropy(skill_logits, labels)
     return nats.sum() / (mask.sum() * nats.shape[-1]).clamp(min=1)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden_numbers import Golden, golden_files, load_golden
 from torch import Tensor
 
 from hygen_lightning.losses import PolicyTargets, hybrid_policy_loss, skill_vae_loss
-from golden_numbers import Golden, golden_files, load_golden
 
 RELATIVE = 1e-4
 ROUNDING = 1e-6

@@ -63,14 +63,7 @@ class TrajectoryEncoder(nn.Module):
         episode; None: all) -> [B, T, A, D]; without meaning, but finite, where not filled."""
         if filled is not None:
             state = torch.where(filled.unsqueeze(-1), state, 0)
-        attended = self._attend(layout, state, actions)
-        if self.temporal == "step":
-            return attended
-        rows = rearrange(attended, "b t a d -> (b a) t d")
-        if filled is None:
-            filled = torch.ones(state.shape[:2], dtype=torch.bool, device=state.device)
-        rows = self._over_time(rows, filled.repeat_interleave(layout.n_allies, dim=0))
-        return rearrange(rows, "(b a) t d -> b t a d", a=layout.n_allies)
+        return self.over_time(self._attend(layout, state, actions), filled)
 
     def _attend(self, layout: EntityLayout, state: Tensor, actions: Tensor) -> Tensor:
         """state [B, T, ·], actions [B, T, A] -> attention output at the allies [B, T, A, D]."""
@@ -82,15 +75,27 @@ class TrajectoryEncoder(nn.Module):
             allies = self.attention(flat)[:, : layout.n_allies]
         return allies.unflatten(0, tokens.shape[:2])
 
-    def _over_time(self, rows: Tensor, filled: Tensor) -> Tensor:
-        """rows [R, T, D], one ally's episode each, filled [R, T] -> [R, T, D]."""
+    def over_time(self, attended: Tensor, filled: Tensor | None = None) -> Tensor:
+        """Join each ally's attention outputs over time: [B, T, A, D] -> [B, T, A, D]."""
+        if self.temporal == "step":
+            return attended
+        if filled is None:
+            filled = torch.ones(attended.shape[:2], dtype=torch.bool, device=attended.device)
+        n_allies = attended.shape[2]
+        filled = filled.repeat_interleave(n_allies, dim=0)
+        rows = rearrange(attended, "b t a d -> (b a) t d")
         if self.temporal == "transformer":
-            return self.block(rows + time_positions(rows), valid=filled)
+            joined = self.block(rows + time_positions(rows), valid=filled)
+        else:
+            joined = self._recur(rows, filled)
+        return rearrange(joined, "(b a) t d -> b t a d", a=n_allies)
+
+    def _recur(self, rows: Tensor, filled: Tensor) -> Tensor:
+        """rows [R, T, D], one ally's episode each, filled [R, T] -> [R, T, D]."""
         ahead = self.forward_gru(rows)[0]
         if self.temporal == "gru":
             return self.merge(ahead)
-        flipped = flip_within(rows, filled)
-        behind = flip_within(self.backward_gru(flipped)[0], filled)
+        behind = flip_within(self.backward_gru(flip_within(rows, filled))[0], filled)
         return self.merge(torch.cat([ahead, behind], dim=-1))
 
 

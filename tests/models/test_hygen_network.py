@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from made_up_episodes import EDGE_SIZES, FAMILIES, make_episodes, make_layout, make_network, poisoned
+
+from hygen_lightning.losses import PolicyTargets, hybrid_policy_loss, skill_vae_loss
+from hygen_lightning.models import plain
+from hygen_lightning.models.hygen_network import HyGenNetwork
+from hygen_lightning.specs import EntityLayout, Episodes, UserError
+
+
+def stage_losses(network: HyGenNetwork, layout: EntityLayout, batch: Episodes) -> torch.Tensor:
+    """Both stages' losses of one batch, without randomness."""
+    logits = network.skill_logits(layout, batch.state, batch.actions, batch.filled)
+    skill = logits.softmax(dim=-1)[:, :-1]
+    filled = batch.filled[:, :-1]
+    actions = network.decode(layout, batch.obs[:, :-1], batch.last_actions[:, :-1], skill, filled)
+    one = skill_vae_loss(actions, batch.actions[:, :-1], skill, batch.mask[:, :-1])
+    q, local = network.observe(layout, batch.obs, batch.last_actions, batch.filled)
+    targets = PolicyTargets(
+        logits.argmax(dim=-1), batch.reward, batch.terminated, batch.truncated, batch.mask
+    )
+    mix = network.mixer.weights(layout, batch.state, batch.filled)
+    two = hybrid_policy_loss(q, local, q, targets, mix, mix, 0.7)
+    return one.loss + two.loss
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("sizes", EDGE_SIZES)
+def test_every_size_equals_the_plain_oracle(family: str, depth: int, sizes: dict[str, int]) -> None:
+    layout = make_layout(family, sizes["n_allies"], sizes["n_enemies"])
+    network = make_network(layout, depth=depth)
+    batch = make_episodes(layout, sizes["n_episodes"], sizes["n_steps"])
+    inputs = (layout, batch.obs, batch.last_actions)
+    skill = torch.randn(*batch.actions.shape, network.n_skills).softmax(dim=-1)
+    logits = network.decode(*inputs, skill)
+    assert logits.shape == (*batch.actions.shape, layout.n_actions)
+    pairs = [
+        (network.observe(*inputs), plain.observe(network, *inputs)),
+        (logits, plain.decode(network, *inputs, skill)),
+        (
+            network.skill_logits(layout, batch.state, batch.actions),
+            plain.skill_logits(network, layout, batch.state, batch.actions),
+        ),
+    ]
+    for fast, slow in pairs:
+        torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_acting_step_by_step_equals_the_unrolled_networks(family: str) -> None:
+    layout = make_layout(family, 3, 4)
+    network = make_network(layout)
+    batch = make_episodes(layout, 2, 5)
+    q, _ = network.observe(layout, batch.obs, batch.last_actions)
+    skill = torch.nn.functional.one_hot(q.argmax(-1), network.n_skills).float()
+    logits = network.decode(layout, batch.obs, batch.last_actions, skill)
+    memory = network.initial_memory(layout, 2)
+    for t in range(5):
+        step = network.act_step(layout, batch.obs[:, t], batch.last_actions[:, t], memory)
+        memory = step.memory
+        torch.testing.assert_close(step.q, q[:, t], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(step.action_logits, logits[:, t], rtol=1e-5, atol=1e-5)
+        assert torch.equal(step.skill, q[:, t].argmax(-1))
+
+
+def test_a_given_skill_replaces_the_greedy_one_when_acting() -> None:
+    layout = make_layout("marines", 2, 2)
+    network = make_network(layout)
+    batch = make_episodes(layout, 1, 1)
+    memory = network.initial_memory(layout, 1)
+    inputs = (layout, batch.obs[:, 0], batch.last_actions[:, 0], memory)
+    chosen = network.act_step(*inputs).skill
+    other = network.act_step(*inputs, skill=(chosen + 1) % network.n_skills)
+    assert not torch.allclose(other.action_logits, network.act_step(*inputs).action_logits)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("kind", ["step", "bigru", "transformer"])
+def test_poisoned_padding_changes_neither_losses_nor_gradients(kind: str, depth: int) -> None:
+    layout = make_layout("marines", 3, 4)
+    network = make_network(layout, trajectory_encoder=kind, depth=depth)
+    batch = make_episodes(layout, 4, 7, lengths=[4, 7, 2, 5])
+    parts = [batch, poisoned(batch)]
+    losses, gradients = [], []
+    for part in parts:
+        network.zero_grad()
+        loss = stage_losses(network, layout, part)
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
+    assert losses[0].isfinite()
+    torch.testing.assert_close(losses[1], losses[0])
+    torch.testing.assert_close(gradients[1], gradients[0])
+
+
+def test_longer_padding_changes_no_loss() -> None:
+    layout = make_layout("marines", 2, 3)
+    network = make_network(layout)
+    batch = make_episodes(layout, 2, 9, lengths=[5, 3])
+    trimmed = stage_losses(network, layout, batch.trimmed())
+    torch.testing.assert_close(stage_losses(network, layout, batch), trimmed)
+
+
+def test_every_parameter_takes_part_in_a_loss() -> None:
+    layout = make_layout("marines", 3, 3)
+    network = make_network(layout)
+    stage_losses(network, layout, make_episodes(layout, 2, 4)).backward()
+    idle = {name for name, p in network.named_parameters() if p.grad is None}
+    assert idle == set()
+
+
+def test_the_order_of_enemies_moves_attack_logits_and_nothing_else() -> None:
+    layout = make_layout("marines", 2, 3)
+    network = make_network(layout)
+    batch = make_episodes(layout, 2, 4)
+    order = torch.tensor([2, 0, 1])
+    obs = batch.obs.clone()
+    width = layout.widths.enemy
+    enemies = obs[..., 4 : 4 + 3 * width].unflatten(-1, (3, width))
+    obs[..., 4 : 4 + 3 * width] = enemies[..., order, :].flatten(-2)
+    position = torch.argsort(order)
+    last = batch.last_actions
+    moved = torch.where(last >= 6, 6 + position[(last - 6).clamp(min=0)], last)
+    skill = torch.randn(2, 4, 2, 5).softmax(-1)
+    before = network.decode(layout, batch.obs, last, skill)
+    after = network.decode(layout, obs, moved, skill)
+    torch.testing.assert_close(after[..., :6], before[..., :6], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(after[..., 6:], before[..., 6:][..., order], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        network.observe(layout, obs, moved), network.observe(layout, batch.obs, last), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_one_set_of_weights_serves_any_team_size() -> None:
+    small, large = make_layout("marines", 3, 3), make_layout("marines", 13, 15)
+    network = make_network(small)
+    batch = make_episodes(large, 1, 2)
+    q, _ = network.observe(large, batch.obs, batch.last_actions)
+    assert q.shape == (1, 2, 13, 5)
+
+
+def test_too_many_agents_for_the_id_code_is_the_users_error() -> None:
+    layout = make_layout("marines", 4, 2)
+    network = make_network(layout, id_bits=2)
+    batch = make_episodes(layout, 1, 2)
+    with pytest.raises(UserError, match="id_bits"):
+        network.observe(layout, batch.obs, batch.last_actions)

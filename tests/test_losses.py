@@ -1,0 +1,151 @@
+"""Losses against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from hygen_lightning.losses import (
+    PolicyTargets,
+    action_cross_entropy,
+    double_q,
+    hybrid_policy_loss,
+    masked_mean,
+    relaxed_skill,
+    skill_distillation,
+    skill_vae_loss,
+)
+
+NAN = float("nan")
+
+
+def add(qs: Tensor) -> Tensor:
+    """The plainest mixer: [B, T, A] -> [B, T]."""
+    return qs.sum(dim=-1)
+
+
+def make_targets(mask: list[bool], reward: list[float], ended: int, truncated: bool) -> PolicyTargets:
+    n_steps = len(mask)
+    terminated = (torch.arange(n_steps) == ended)[None]
+    return PolicyTargets(
+        labels=torch.zeros(1, n_steps, 1, dtype=torch.int64),
+        reward=torch.tensor([reward]),
+        terminated=terminated,
+        truncated=terminated & truncated,
+        mask=torch.tensor([mask]),
+    )
+
+
+def test_a_masked_mean_ignores_what_the_mask_leaves_out() -> None:
+    x = torch.tensor([[[1.0, 3.0], [NAN, NAN]]], requires_grad=True)
+    mean = masked_mean(x, torch.tensor([[True, False]]))
+    assert mean.item() == 2
+    mean.backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[[0.5, 0.5], [0, 0]]]
+    assert masked_mean(x, torch.tensor([[False, False]])).item() == 0
+
+
+def test_cross_entropy_of_equal_logits_is_the_logarithm_of_their_number() -> None:
+    nats = action_cross_entropy(torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.int64))
+    torch.testing.assert_close(nats, torch.full((2, 3), math.log(4)))
+
+
+def test_relaxed_skills_sum_to_one_and_follow_their_logits() -> None:
+    torch.manual_seed(0)
+    logits = torch.log(torch.tensor([0.7, 0.2, 0.1])).expand(20_000, 3)
+    sample = relaxed_skill(logits)
+    torch.testing.assert_close(sample.sum(-1), torch.ones(20_000))
+    shares = torch.bincount(sample.argmax(-1), minlength=3) / 20_000
+    torch.testing.assert_close(shares, torch.tensor([0.7, 0.2, 0.1]), rtol=0, atol=0.02)
+    assert relaxed_skill(logits, temperature=0.1).amax(-1).mean() > sample.amax(-1).mean()
+
+
+def test_stage_one_averages_each_step_first_and_the_steps_after() -> None:
+    logits = torch.zeros(2, 2, 1, 2)
+    logits[:, :, :, 1] = torch.tensor([[[0.0], [2.0]], [[1.0], [NAN]]])
+    actions = torch.zeros(2, 2, 1, dtype=torch.int64)
+    skill = torch.full((2, 2, 1, 4), 0.25)
+    mask = torch.tensor([[True, True], [True, False]])
+    loss = skill_vae_loss(logits, actions, skill, mask)
+    first = (math.log(2) + math.log(1 + math.e)) / 2
+    second = math.log(1 + math.e**2)
+    assert loss.cross_entropy.item() == pytest.approx((first + second) / 2)
+    assert loss.kl.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_stage_one_weighs_the_divergence_from_uniform_by_beta() -> None:
+    logits, actions = torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 1, dtype=torch.int64)
+    skill = torch.tensor([[[[1.0, 0.0]]]])
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    loss = skill_vae_loss(logits, actions, skill, mask, beta=0.5)
+    assert loss.kl.item() == pytest.approx(math.log(2) / 2)
+    assert loss.loss.item() == pytest.approx(math.log(2) + 0.5 * math.log(2) / 2)
+
+
+def test_a_vanished_skill_leaves_the_gradient_finite() -> None:
+    skill = torch.tensor([[[[1.0, 0.0]]]], requires_grad=True)
+    mask = torch.ones(1, 1, dtype=torch.bool)
+    loss = skill_vae_loss(torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 1, dtype=torch.int64), skill, mask)
+    loss.loss.backward()
+    assert skill.grad is not None
+    assert skill.grad.isfinite().all()
+
+
+def test_the_published_normalisation_counts_padded_steps_in_the_numerator_only() -> None:
+    logits = torch.zeros(1, 2, 1, 2)
+    actions = torch.zeros(1, 2, 1, dtype=torch.int64)
+    mask = torch.tensor([[True, False]])
+    assert skill_distillation(logits, actions, mask).item() == pytest.approx(math.log(2))
+    assert skill_distillation(logits, actions, mask, "stored").item() == pytest.approx(2 * math.log(2))
+    both = torch.tensor([[True, True], [True, False]])
+    inputs = (logits.expand(2, 2, 1, 2), actions.expand(2, 2, 1), torch.full((2, 2, 1, 2), 0.5), both)
+    assert skill_vae_loss(*inputs).cross_entropy.item() == pytest.approx(math.log(2))
+    stored = skill_vae_loss(*inputs, steps="stored").cross_entropy.item()
+    assert stored == pytest.approx(1.5 * math.log(2))
+
+
+def test_double_q_chooses_online_and_values_with_the_target() -> None:
+    q = torch.tensor([[[[1.0, 5.0, 2.0]]]], requires_grad=True)
+    target_q = torch.tensor([[[[9.0, 3.0, 7.0]]]])
+    chosen, greedy, target = double_q(q, target_q, torch.tensor([[[2]]]))
+    assert (chosen.item(), greedy.item(), target.item()) == (2, 5, 3)
+
+
+@pytest.mark.parametrize(("truncated", "last_target"), [(False, 3.0), (True, 3.0 + 0.5 * 40.0)])
+def test_bootstrapping_survives_the_time_limit_and_stops_at_the_end_of_a_battle(
+    truncated: bool, last_target: float
+) -> None:
+    targets = make_targets([True, True, False], [1.0, 3.0, NAN], ended=1, truncated=truncated)
+    q = torch.zeros(1, 3, 1, 2)
+    q[0, :, 0, 0] = torch.tensor([1.0, 2.0, NAN])
+    target_q = torch.tensor([10.0, 20.0, 40.0]).reshape(1, 3, 1, 1).expand(1, 3, 1, 2)
+    loss = hybrid_policy_loss(q, torch.zeros(1, 3, 1, 2), target_q, targets, add, add, 1.0, gamma=0.5)
+    assert loss.td_targets.tolist() == [[1 + 0.5 * 20, last_target]]
+    assert loss.td.item() == pytest.approx(((1 - 11) ** 2 + (2 - last_target) ** 2) / 2)
+
+
+def test_the_policy_loss_is_the_sum_of_its_weighted_terms() -> None:
+    targets = make_targets([True, True], [0.0, 0.0], ended=0, truncated=False)
+    q = torch.tensor([[[[1.0, 4.0]], [[2.0, 2.0]]]])
+    loss = hybrid_policy_loss(
+        q, torch.zeros(1, 2, 1, 2), q, targets, add, add, conservative_weight=0.5, alpha=2.0, phi=3.0
+    )
+    assert loss.td.item() == pytest.approx(1)  # (1 - 0)^2
+    assert loss.conservative.item() == pytest.approx(1.5)  # greedy 4, 2 against 1, 2
+    assert loss.distillation.item() == pytest.approx(math.log(2))
+    assert loss.loss.item() == pytest.approx(1 + 0.5 * 2 * 1.5 + 3 * math.log(2))
+
+
+def test_no_gradient_flows_through_targets() -> None:
+    targets = make_targets([True, True], [1.0, 1.0], ended=1, truncated=False)
+    q = torch.randn(1, 2, 1, 2, requires_grad=True)
+    target_q = torch.randn(1, 2, 1, 2, requires_grad=True)
+    loss = hybrid_policy_loss(q, torch.zeros(1, 2, 1, 2), target_q, targets, add, add, 0.0)
+    loss.loss.backward()
+    assert target_q.grad is None
+    assert q.grad is not None
+    assert q.grad[0, 0, 0, 0] != 0
