@@ -1,0 +1,133 @@
+"""Pictures of a battle without a display: moving (GIF, MP4) or as a strip of moments (PNG)."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from hygen_lightning.report.painter import PAPER, Painter
+from hygen_lightning.report.scene import Scene, scene_of
+from hygen_lightning.specs import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hygen_lightning.specs import Episodes, TaskSpec
+
+STEP_S = 0.28
+"""Seconds that one environment step is shown; StarCraft II shows it for 0.36 (speed "faster")."""
+HOLD_S = 1.8
+"""Seconds that the end of the battle stays."""
+GIF_MAX_BYTES = 1_500_000
+GIF_EFFORTS = ((600, 4), (600, 3), (520, 2), (440, 2), (440, 1), (360, 1), (280, 1))
+"""(width in pixels, frames per step), tried in this order until a GIF is small enough."""
+MP4_WIDTH, MP4_FRAMES_PER_STEP = 960, 8
+STRIP_WIDTH, STRIP_MOMENTS = 400, 6
+
+
+def draw_battle(
+    path: Path,
+    task: TaskSpec,
+    episodes: Episodes,
+    skills: Tensor | None = None,
+    row: int = 0,
+    won: bool | None = None,
+    title: str = "",
+) -> None:
+    """Draw one battle of a batch; the suffix says how: `.gif`, `.mp4` (needs ffmpeg) or `.png`.
+
+    skills [B, T, A] int64 or None (-1: none chosen). won: as the environment said. title: shown
+    beside the task's name. UserError for another suffix, or where ffmpeg is missing.
+    """
+    writers = battle_writers()
+    if path.suffix.lower() not in writers:
+        raise UserError(f"{path}: a battle can be drawn to {', '.join(writers)}, not to {path.suffix!r}")
+    scene = scene_of(task, episodes, skills, row, won)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    try:
+        writers[path.suffix.lower()](scene, f"{task.name}   {title}".strip(), temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def battle_writers() -> dict[str, Callable[[Scene, str, Path], None]]:
+    """How to write each kind of picture, by suffix."""
+    return {".gif": write_gif, ".mp4": write_mp4, ".png": write_strip}
+
+
+def moving_frames(painter: Painter, frames_per_step: int) -> Iterator[tuple[Image.Image, float]]:
+    """(picture, seconds to show it), from the first step to the end, which is held."""
+    last = painter.scene.n_steps - 1
+    for step in range(last):
+        for k in range(frames_per_step):
+            yield painter.paint(step, k / frames_per_step), STEP_S / frames_per_step
+    yield painter.paint(last, finished=True), HOLD_S
+
+
+def write_gif(scene: Scene, title: str, path: Path, max_bytes: int = GIF_MAX_BYTES) -> None:
+    """An endless GIF, at most `max_bytes` large if any effort of `GIF_EFFORTS` gets there."""
+    for width, frames_per_step in GIF_EFFORTS:
+        frames, seconds = zip(*moving_frames(Painter(scene, title, width), frames_per_step))
+        palette = _common_palette(frames)
+        small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+        durations = [round(100 * s) * 10 for s in seconds]
+        small[0].save(
+            path, save_all=True, append_images=small[1:], duration=durations, loop=0, optimize=False
+        )
+        if path.stat().st_size <= max_bytes:
+            return
+
+
+def write_mp4(scene: Scene, title: str, path: Path) -> None:
+    """An H.264 video; UserError where ffmpeg is missing or fails."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise UserError("MP4 needs the program ffmpeg, which is not on the PATH; install it or write a .gif")
+    painter = Painter(scene, title, MP4_WIDTH)
+    rate = MP4_FRAMES_PER_STEP / STEP_S
+    width, height = painter.size
+    command = [program, "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    command += ["-s", f"{width}x{height}", "-r", f"{rate:.3f}", "-i", "-"]
+    command += ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path)]
+    raw = b"".join(
+        frame.tobytes() * max(round(seconds * rate), 1)
+        for frame, seconds in moving_frames(painter, MP4_FRAMES_PER_STEP)
+    )
+    done = subprocess.run(command, input=raw, capture_output=True, check=False)
+    if done.returncode != 0:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UserError(f"{path}: ffmpeg failed ({reason[-1] if reason else 'without a word'})")
+
+
+def write_strip(scene: Scene, title: str, path: Path) -> None:
+    """Up to six moments of the battle, evenly spaced, the last one its end; three in a row."""
+    painter = Painter(scene, title, STRIP_WIDTH)
+    last = scene.n_steps - 1
+    count = min(STRIP_MOMENTS, scene.n_steps)
+    steps = [round(last * k / max(count - 1, 1)) for k in range(count)]
+    moments = [painter.paint(step, 0.0, finished=step == last) for step in steps]
+    columns, gap = min(3, count), 6
+    rows = -(-count // columns)
+    width, height = painter.size
+    strip = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), PAPER)
+    for index, moment in enumerate(moments):
+        place = (index % columns * (width + gap), index // columns * (height + gap))
+        strip.paste(moment, place)
+    strip.save(path)
+
+
+def _common_palette(frames: tuple[Image.Image, ...]) -> Image.Image:
+    """64 colours taken from moments all over the battle: equal pixels stay equal between frames."""
+    moments = [frames[round(k * (len(frames) - 1) / 5)] for k in range(6)]
+    width, height = moments[0].size
+    sheet = Image.new("RGB", (width, height * len(moments)))
+    for index, moment in enumerate(moments):
+        sheet.paste(moment, (0, index * height))
+    return sheet.quantize(colors=64, method=Image.Quantize.MEDIANCUT)

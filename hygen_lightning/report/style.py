@@ -1,0 +1,43 @@
+"""One look for all plots, and figures that need no display."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, AXIS_INK, GRID, PAPER = "#22303c", "#8a97a3", "#e3e8ec", "#ffffff"
+SEEN_COLOUR, UNSEEN_COLOUR = "#3478b8", "#e0812b"
+SERIES_COLOURS = ("#3478b8", "#e0812b", "#3f9b6b", "#b5478d", "#7a68c4", "#b8a12a", "#4aa9b5", "#8c5a3c")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, size in inches, drawn by Agg whatever display there is."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def tidy_axes(axes: Axes, title: str, x_label: str) -> None:
+    """Title at the left, light grid, no frame."""
+    axes.set_title(title, loc="left", color=INK, fontsize=11)
+    axes.set_xlabel(x_label, color=AXIS_INK, fontsize=9)
+    axes.grid(color=GRID, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", color=GRID, labelsize=8.5, labelcolor=INK)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write the figure under a temporary name, then rename it; the suffix says the format."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    figure.savefig(temporary, dpi=130)
+    temporary.replace(path)
