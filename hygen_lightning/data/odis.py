@@ -75,6 +75,14 @@ def open_part(path: Path) -> Iterator[h5py.File]:
         ) from error
 
 
+def read_attributes(path: Path) -> dict[str, str | int | float]:
+    """How the episodes of a file came to be, as `write_part` noted it; empty for other recordings."""
+    with open_part(path) as file:
+        return {
+            key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()
+        }
+
+
 def header_problems(file: h5py.File, task: TaskSpec, name: str) -> list[Problem]:
     """What the names, shapes and types of a file's arrays give away."""
     arrays = {key: value for key, value in file.items() if isinstance(value, h5py.Dataset)}

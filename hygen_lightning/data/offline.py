@@ -32,7 +32,7 @@ class RecordedResults:
 
     @property
     def mean_return(self) -> float:
-        return float(self.returns.double().mean())
+        return float(self.returns.mean())
 
     @property
     def win_rate(self) -> float | None:
@@ -155,7 +155,7 @@ class _Tally:
     wins: list[Tensor] = field(default_factory=list)
 
     def add(self, block: Episodes) -> None:
-        self.returns.append((block.reward * block.mask).sum(dim=1))
+        self.returns.append((block.reward.double() * block.mask).sum(dim=1))
         self.lengths.append(block.length)
         wins = won(self.task, block)
         if wins is not None:
