@@ -13,7 +13,7 @@ This module imports torch for type checking only: reading a task table costs not
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
@@ -202,8 +202,8 @@ class EntityLayout:
         moves = ["can_move_north", "can_move_south", "can_move_east", "can_move_west"]
         if not self.enemies_first:
             names = ["own.x", "own.y"]
-            names += [f"ally{i}.{f}" for i in range(1, self.n_allies) for f in ("dx", "dy")]
-            return names + [f"landmark{j}.{f}" for j in range(self.n_enemies) for f in ("dx", "dy")]
+            names += [f"ally{i}.{f}" for i in range(1, self.n_allies) for f in ("x", "y")]
+            return names + [f"landmark{j}.{f}" for j in range(self.n_enemies) for f in ("x", "y")]
         types = [f"type{k}" for k in range(self.unit_type_bits)]
         enemy = ["attackable", "distance", "dx", "dy", "health"] + ["shield"] * self.shield_enemy + types
         ally = ["visible", "distance", "dx", "dy", "health"] + ["shield"] * self.shield_ally + types
@@ -239,8 +239,7 @@ class Episodes:
     avail_actions [B, T, A, K] bool, reward [B, T] float, terminated [B, T] bool (the step that
     ended the episode, time-outs included), truncated [B, T] bool (of those, the ones that only
     the time limit ended), filled [B, T] bool. The last filled step of an episode holds the final
-    observation; it has no reward. `skills` [B, T, A] int64 is what the policy chose, if it has any.
-    """
+    observation; it has no reward."""
 
     task: str
     obs: Tensor
@@ -320,3 +319,33 @@ def _padded(x: Tensor, n_steps: int) -> Tensor:
     import torch
 
     return torch.cat([x, x.new_zeros((x.shape[0], missing, *x.shape[2:]))], dim=1)
+
+
+@dataclass
+class HybridBatch:
+    """What one optimiser step learns from: episodes of every training task.
+
+    offline_share: the scheduled share (0..1) by task; n_offline: how many of a task's episodes
+    are recordings, which gives the share that was realised.
+    """
+
+    episodes: dict[str, Episodes]
+    offline_share: dict[str, float]
+    n_offline: dict[str, int] = field(default_factory=dict)
+
+    def to(self, device) -> HybridBatch:
+        moved = {name: episodes.to(device) for name, episodes in self.episodes.items()}
+        return replace(self, episodes=moved)
+
+    def realised_share(self, task: str) -> float:
+        """Share of recorded episodes that this batch really holds for a task."""
+        return self.n_offline[task] / len(self.episodes[task])
+
+
+@dataclass(frozen=True)
+class BattleRequest:
+    """Battles to be played greedily: a task, whether it was trained on, seeds [B] int64."""
+
+    task: TaskSpec
+    seen: bool
+    seeds: Tensor

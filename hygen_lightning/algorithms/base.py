@@ -1,0 +1,116 @@
+"""The shared base of all algorithms: one update over all training tasks, and how it is logged."""
+
+from __future__ import annotations
+
+import importlib
+from abc import abstractmethod
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from hygen_lightning.specs import BattleRequest, EntityWidths, Episodes, HybridBatch, TaskSpec, UserError
+from hygen_lightning.tasks import load_task
+
+if TYPE_CHECKING:
+    from hygen_lightning.envs.base import BattleView
+    from hygen_lightning.policy import Decision
+
+
+class MultiTaskAlgorithm(LightningModule):
+    """Sums the losses of all tasks, clips, takes one optimiser step (HyGen, section 3 of its code).
+
+    A new algorithm is one file: it derives from this class, builds its networks from `widths`
+    and fills in `loss`, `initial_memory` and `act`.
+    """
+
+    def __init__(self, widths: EntityWidths | dict[str, Any], lr: float, compile: bool) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["widths"], logger=False)
+        self.widths = widths if isinstance(widths, EntityWidths) else EntityWidths(**widths)
+        if lr <= 0:
+            raise UserError(f"--model.lr is {lr}; a learning rate is above 0, for example 5e-4")
+        self.lr = lr
+        self.compile_network = compile
+
+    # What an algorithm fills in
+
+    @property
+    @abstractmethod
+    def n_offline_only_steps(self) -> int:
+        """Optimiser steps, from the first, that learn from recordings only."""
+
+    @abstractmethod
+    def loss(
+        self, task: TaskSpec, episodes: Episodes, offline_share: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of one task's episodes (a scalar) and what to log of it, by name."""
+
+    @abstractmethod
+    def initial_memory(self, task: TaskSpec, n_battles: int) -> Any:
+        """See `hygen_lightning.policy.Policy`."""
+
+    @abstractmethod
+    def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Any) -> Decision:
+        """See `hygen_lightning.policy.Policy`."""
+
+    def stage_name(self) -> str:
+        """What the optimiser is doing now, as users read it."""
+        return "training"
+
+    # The update
+
+    def training_step(self, batch: HybridBatch, batch_idx: int) -> Tensor:
+        losses = []
+        for name, episodes in batch.episodes.items():
+            loss, metrics = self.loss(load_task(name), episodes, batch.offline_share[name])
+            losses.append(loss)
+            metrics = {"loss": loss.detach(), **metrics}
+            logged = {f"train/{name}/{key}": value for key, value in metrics.items()}
+            logged[f"train/{name}/offline_share"] = torch.tensor(batch.realised_share(name))
+            self.log_dict(logged, batch_size=len(episodes))
+        total = torch.stack(losses).sum()
+        self.log("train/mean/loss", total.detach() / len(losses), prog_bar=True, batch_size=1)
+        return total
+
+    def validation_step(self, request: BattleRequest, batch_idx: int) -> None:
+        """Battles are played by the `BattleEvaluation` callback, which sees each request first."""
+
+    test_step = validation_step
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=self.lr)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch.to(device) if isinstance(batch, HybridBatch) else batch
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint brings what it takes to build its model again: `load_policy`."""
+        kind = type(self)
+        checkpoint["entity_widths"] = asdict(self.widths)
+        checkpoint["model_config"] = {
+            "class_path": f"{kind.__module__}.{kind.__qualname__}",
+            "init_args": {**self.hparams, "skills_from": None}
+            if "skills_from" in self.hparams
+            else dict(self.hparams),
+        }
+
+
+def load_policy(ckpt_path: str | Path) -> MultiTaskAlgorithm:
+    """The model of a checkpoint, ready to act; UserError if the file is none of this package."""
+    try:
+        content = torch.load(ckpt_path, map_location="cpu", weights_only=True)
+        config, widths = content["model_config"], content["entity_widths"]
+    except FileNotFoundError as error:
+        raise UserError(f"no checkpoint at {ckpt_path}") from error
+    except Exception as error:  # a damaged pickle may raise anything
+        raise UserError(f"{ckpt_path} is not a whole checkpoint of this package") from error
+    module, _, name = config["class_path"].rpartition(".")
+    model: MultiTaskAlgorithm = getattr(importlib.import_module(module), name)(
+        widths=widths, **config["init_args"]
+    )
+    model.load_state_dict(content["state_dict"])
+    return model.eval()

@@ -1,0 +1,246 @@
+"""HyGen: skills from recordings, then a policy over skills from recordings and live battles."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+from hygen_lightning.losses import (
+    LossSteps,
+    PolicyTargets,
+    hybrid_policy_loss,
+    relaxed_skill,
+    skill_vae_loss,
+)
+from hygen_lightning.models.hygen_network import HyGenNetwork, Memory
+from hygen_lightning.models.trajectory_encoder import TemporalKind
+from hygen_lightning.policy import Decision
+from hygen_lightning.specs import EntityWidths, Episodes, TaskSpec, UserError
+
+if TYPE_CHECKING:
+    from hygen_lightning.envs.base import BattleView
+
+SKILLS, POLICY = "stage one: skills", "stage two: policy"
+
+
+class HyGen(MultiTaskAlgorithm):
+    """Both stages of HyGen (arXiv 2408.13567, sections 3 and 4) in one run.
+
+    Stage one, `pretrain_steps` optimiser steps: a trajectory encoder names each unit's skill, an
+    action decoder repeats the recorded actions from it. Then the switch: a fresh optimiser, the
+    trajectory encoder frozen. Stage two: skill values by double-Q and attention mixing.
+
+    Args:
+        widths: entity features of the task family; follows from the tasks
+        n_skills: skills that the policy chooses among
+        width: embedding width of every token
+        n_heads: attention heads, each of the embedding width
+        depth: transformer blocks in observation encoder and action decoder
+        id_bits: bits of the binary agent number; 4 bits number 15 agents
+        trajectory_encoder: how the trajectory encoder sees time; step is the authors' code
+        pretrain_steps: optimiser steps of stage one
+        lr: learning rate of Adam in both stages
+        beta: weight of the skill prior (KL to uniform) in stage one
+        gamma: discount per environment step
+        conservative: weight c of the conservative term: off, constant, or the offline share
+        conservative_constant: c when conservative is constant
+        alpha: factor of the conservative term
+        phi: factor of the skill distillation
+        target_copy_steps: optimiser steps between two copies of the target networks
+        loss_steps: steps that cross-entropies sum over: valid ones, or all stored as the authors do
+        skills_from: checkpoint whose networks stage two starts from (use pretrain_steps 0)
+        compile: run the networks through torch.compile
+    """
+
+    def __init__(
+        self,
+        widths: EntityWidths | dict[str, Any],
+        n_skills: int = 5,
+        width: int = 64,
+        n_heads: int = 8,
+        depth: int = 1,
+        id_bits: int = 4,
+        trajectory_encoder: TemporalKind = "step",
+        pretrain_steps: int = 5000,
+        lr: float = 5e-4,
+        beta: float = 1e-3,
+        gamma: float = 0.99,
+        conservative: Literal["off", "constant", "share"] = "share",
+        conservative_constant: float = 1.0,
+        alpha: float = 5.0,
+        phi: float = 5.0,
+        target_copy_steps: int = 50,
+        loss_steps: LossSteps = "valid",
+        skills_from: str | None = None,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(widths, lr, compile)
+        if pretrain_steps < 0:
+            raise UserError(f"--model.pretrain_steps is {pretrain_steps}; give 0 or more optimiser steps")
+        if target_copy_steps < 1:
+            raise UserError(f"--model.target_copy_steps is {target_copy_steps}; give at least 1")
+        self.network = HyGenNetwork(self.widths, n_skills, width, n_heads, depth, id_bits, trajectory_encoder)
+        self.pretrain_steps, self.target_copy_steps = pretrain_steps, target_copy_steps
+        self.beta, self.gamma, self.alpha, self.phi = beta, gamma, alpha, phi
+        self.conservative, self.conservative_constant = conservative, conservative_constant
+        self.loss_steps: LossSteps = loss_steps
+        if skills_from is not None:
+            self._load_skills(skills_from)
+        self.target = copy.deepcopy(nn.ModuleDict(self._value_networks())).requires_grad_(False)
+
+    def _value_networks(self) -> dict[str, nn.Module]:
+        """The networks that have a slow copy."""
+        net = self.network
+        return {"encoder": net.observation_encoder, "q_head": net.q_head, "mixer": net.mixer}
+
+    def _load_skills(self, path: str) -> None:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        except (OSError, KeyError, RuntimeError) as error:
+            raise UserError(
+                f"--model.skills_from {path}: not a checkpoint of this package ({error})"
+            ) from error
+        prefix = "network."
+        own = {name[len(prefix) :]: x for name, x in state.items() if name.startswith(prefix)}
+        try:
+            self.network.load_state_dict(own)
+        except RuntimeError as error:
+            raise UserError(
+                f"--model.skills_from {path}: other architecture than the options ask for"
+            ) from error
+
+    # Stages
+
+    @property
+    def n_offline_only_steps(self) -> int:
+        return self.pretrain_steps
+
+    @property
+    def in_stage_two(self) -> bool:
+        return self.global_step >= self.pretrain_steps
+
+    def stage_name(self) -> str:
+        return POLICY if self.in_stage_two else SKILLS
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self.global_step == self.pretrain_steps:
+            self._switch_to_stage_two()
+        if self.in_stage_two and (self.global_step - self.pretrain_steps) % self.target_copy_steps == 0:
+            for name, module in self._value_networks().items():
+                self.target[name].load_state_dict(module.state_dict())
+
+    def _switch_to_stage_two(self) -> None:
+        """A fresh Adam for stage two: no moments of stage one survive."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        optimizer.state.clear()
+
+    def on_after_backward(self) -> None:
+        """Stage two leaves the trajectory encoder, the skill head and the decoder as they are."""
+        if self.in_stage_two:
+            for frozen in (
+                self.network.trajectory_encoder,
+                self.network.skill_head,
+                self.network.action_decoder,
+            ):
+                for parameter in frozen.parameters():
+                    parameter.grad = None
+
+    # Losses
+
+    def loss(
+        self, task: TaskSpec, episodes: Episodes, offline_share: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        if self.in_stage_two:
+            return self.policy_loss(task, episodes, offline_share)
+        return self.skill_loss(task, episodes)
+
+    def skill_loss(self, task: TaskSpec, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
+        """Stage one (section 3): the recorded actions, told by relaxed skills."""
+        layout, net = task.layout, self.network
+        logits = net.skill_logits(layout, episodes.state, episodes.actions, episodes.filled)
+        acted = episodes.map(lambda x: x[:, :-1])
+        skill = relaxed_skill(logits[:, :-1])
+        action_logits = net.decode(layout, acted.obs, episodes.last_actions[:, :-1], skill, acted.filled)
+        mask = episodes.mask[:, :-1]
+        parts = skill_vae_loss(action_logits, acted.actions, skill, mask, self.beta, self.loss_steps)
+        metrics = {
+            "cross_entropy": parts.cross_entropy.detach(),
+            "skill_kl": parts.kl.detach(),
+            "action_accuracy": action_accuracy(action_logits, acted, mask),
+        }
+        return parts.loss, metrics | skill_use(logits[:, :-1].argmax(-1), mask, logits.shape[-1])
+
+    def policy_loss(
+        self, task: TaskSpec, episodes: Episodes, offline_share: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Stage two (section 4): double-Q over skills, conservative term, distillation."""
+        layout, net, filled = task.layout, self.network, episodes.filled
+        with torch.no_grad():
+            labels = net.skill_logits(layout, episodes.state, episodes.actions, filled).argmax(dim=-1)
+            target_q = self.target["q_head"](
+                self.target["encoder"](layout, episodes.obs, episodes.last_actions, filled)
+            )
+        q, local_logits = net.observe(layout, episodes.obs, episodes.last_actions, filled)
+        targets = PolicyTargets(
+            labels, episodes.reward, episodes.terminated, episodes.truncated, episodes.mask
+        )
+        parts = hybrid_policy_loss(
+            q,
+            local_logits,
+            target_q,
+            targets,
+            lambda qs: net.mix(layout, qs, episodes.state, filled),
+            lambda qs: self.target["mixer"](layout, qs, episodes.state, filled),
+            self.conservative_weight(offline_share),
+            self.gamma,
+            self.alpha,
+            self.phi,
+            self.loss_steps,
+        )
+        mask = episodes.mask
+        agrees = (local_logits.argmax(-1) == labels)[mask].float().mean()
+        metrics = {
+            "td_loss": parts.td.detach(),
+            "conservative_loss": parts.conservative.detach(),
+            "distillation_loss": parts.distillation.detach(),
+            "q_tot": parts.q_tot.detach()[mask].mean(),
+            "distillation_accuracy": agrees,
+        }
+        return parts.loss, metrics | skill_use(q.argmax(-1), mask, q.shape[-1])
+
+    def conservative_weight(self, offline_share: float) -> float:
+        """c of section 4: 0, a constant, or the current offline share."""
+        return {"off": 0.0, "constant": self.conservative_constant, "share": offline_share}[self.conservative]
+
+    # Acting
+
+    def initial_memory(self, task: TaskSpec, n_battles: int) -> Memory:
+        return self.network.initial_memory(task.layout, n_battles)
+
+    def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Memory) -> Decision:
+        """Greedy skill, then the decoder's best available action (section 6)."""
+        step = self.network.act_step(task.layout, view.obs, last_actions, memory)
+        logits = step.action_logits.masked_fill(~view.avail_actions, -torch.inf)
+        return Decision(logits.argmax(dim=-1), step.memory, step.skill)
+
+
+def action_accuracy(action_logits: Tensor, episodes: Episodes, mask: Tensor) -> Tensor:
+    """Share of living agents' actions that the decoder's best available action repeats.
+
+    action_logits [B, T, A, K], mask [B, T] bool -> scalar in 0..1.
+    """
+    best = action_logits.detach().masked_fill(~episodes.avail_actions, -torch.inf).argmax(-1)
+    alive = mask.unsqueeze(-1) & (episodes.actions != 0)
+    return (best == episodes.actions)[alive].float().mean()
+
+
+def skill_use(skills: Tensor, mask: Tensor, n_skills: int) -> dict[str, Tensor]:
+    """skills [B, T, A] int64, mask [B, T] -> share of valid steps spent in each skill."""
+    counts = torch.bincount(skills[mask].flatten(), minlength=n_skills).float()
+    shares = counts / counts.sum().clamp(min=1)
+    return {f"skill{index}_use": share for index, share in enumerate(shares.unbind())}

@@ -1,0 +1,104 @@
+"""The commands: LightningCLI's fit, validate, test and predict, and ours beside them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hygen_lightning import __version__
+from hygen_lightning.specs import UserError
+
+TRAINER_COMMANDS = {
+    "fit": "learn from recordings and live battles, then report seen and unseen tasks",
+    "validate": "play task sets with a checkpoint: --ckpt_path X --data.eval_tasks [marine-hard]",
+    "test": "the final evaluation of a checkpoint: more battles, fresh seeds",
+    "predict": "play with a checkpoint and keep the battles as recordings",
+}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 0 done, 1 the answer is no, 2 bad input (one line on stderr)."""
+    argv = list(sys.argv[1:] if args is None else args)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if argv[0] == "--version":
+        print(__version__)
+        return 0
+    try:
+        return _run(argv[0], argv[1:])
+    except UserError as error:
+        print(f"hygen_lightning {argv[0]}: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:  # --help and --print_config leave this way
+        return int(stop.code or 0)
+
+
+def _run(command: str, argv: list[str]) -> int:
+    if command in TRAINER_COMMANDS:
+        os.environ.setdefault("WANDB_SILENT", "true")
+        from hygen_lightning.trainer_cli import run_trainer_command
+
+        return run_trainer_command(command, argv)
+    if command in own_commands():
+        return _run_own(command, argv)
+    import difflib
+
+    near = difflib.get_close_matches(command, [*TRAINER_COMMANDS, *own_commands()], n=1)
+    hint = f"did you mean {near[0]}?" if near else "see python -m hygen_lightning --help"
+    raise UserError(f"there is no such command; {hint}")
+
+
+def own_commands() -> dict[str, str]:
+    """Name -> file stem of every file in `commands` that defines a command."""
+    from hygen_lightning import commands
+
+    names = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+    return {name: name for name in sorted(names) if name != "output" and "_" not in name}
+
+
+def load_command(name: str) -> Callable[..., int] | dict[str, Callable[..., int]]:
+    """The COMMAND of `commands/<name>.py`."""
+    command: Callable[..., int] = importlib.import_module(f"hygen_lightning.commands.{name}").COMMAND
+    return command
+
+
+def _run_own(name: str, argv: list[str]) -> int:
+    from jsonargparse import ArgumentError, auto_cli
+
+    arguments = [piece for word in argv for piece in (["--json", "true"] if word == "--json" else [word])]
+    try:
+        result = auto_cli(
+            load_command(name),
+            args=arguments,
+            prog=f"python -m hygen_lightning {name}",
+            exit_on_error=False,
+            as_positional=True,
+        )
+    except ArgumentError as error:
+        raise UserError(str(error)) from error
+    return int(result or 0)
+
+
+def _usage() -> str:
+    """The list of commands, each with the first line of its help."""
+    lines = [f"hygen_lightning {__version__}: one policy for many battles", ""]
+    lines += ["usage: python -m hygen_lightning COMMAND [--help] [options]", ""]
+    lines += [f"  {name:10} {text}" for name, text in TRAINER_COMMANDS.items()]
+    for name in own_commands():
+        lines.append(f"  {name:10} {_first_line(name)}")
+    return "\n".join(lines)
+
+
+def _first_line(name: str) -> str:
+    """First line of a command's module docstring, without importing what it needs."""
+    doc: Any = importlib.import_module(f"hygen_lightning.commands.{name}").__doc__
+    return str(doc or "").split("\n", 1)[0].rstrip(".")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,255 @@
+"""The DataModule: recorded and played episodes in the exact shares that the schedule asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningDataModule
+
+from hygen_lightning.data.mixing import DynamicShare, FixedShare, LinearShare, split
+from hygen_lightning.data.offline import OfflineEpisodes, load_offline
+from hygen_lightning.data.replay import ReplayRing
+from hygen_lightning.seeding import battle_seeds, stream_generator
+from hygen_lightning.specs import (
+    BattleRequest,
+    EntityWidths,
+    Episodes,
+    HybridBatch,
+    TaskSpec,
+    UserError,
+)
+from hygen_lightning.tasks import TASK_SETS, load_task
+
+Quality = Literal["expert", "medium", "medium-expert", "medium-replay"]
+
+
+class HybridDataModule(LightningDataModule):
+    """Interleaves recorded episodes with those that `OnlineRollouts` adds while training.
+
+    One batch holds `batch_size` episodes of EVERY training task (per rank). Stage one draws
+    recordings only; afterwards the offline share follows its schedule, one clock: optimiser steps.
+
+    Args:
+        task_set: a named set of training and unseen tasks
+        train_tasks: tasks to learn from, instead of the set's
+        eval_tasks: tasks or task sets to play in validation, instead of the set's; training tasks
+            are counted as seen, all others as unseen
+        dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null records scripted players
+            in the embedded simulator on first use and keeps them in the cache folder
+        quality: which recordings of a task to learn from
+        batch_size: episodes of each task in one update, per rank (global = ranks x this)
+        share_schedule: how the offline share of a batch develops in stage two
+        share_begin: offline share (0..1) at the start of stage two (linear, dynamic)
+        share_end: lowest offline share (0..1) (linear, dynamic)
+        share_steps: optimiser steps from share_begin to share_end (linear)
+        share_fixed: offline share (0..1) of schedule "fixed"
+        ring_episodes: played episodes kept per task and rank; the oldest leave first
+        eval_episodes: battles per task in each validation, over all ranks
+        test_episodes: battles per task in the final evaluation and in `test`, over all ranks
+        eval_batch: battles played at once in an evaluation
+        seed: seed of the streams that draw episodes and battles; follows seed_everything
+    """
+
+    def __init__(
+        self,
+        task_set: Literal["toy", "marine-easy", "marine-hard", "stalker-zealot"] = "toy",
+        train_tasks: list[str] | None = None,
+        eval_tasks: list[str] | None = None,
+        dataset_dir: str | None = None,
+        quality: Quality = "medium",
+        batch_size: int = 32,
+        share_schedule: Literal["linear", "fixed", "dynamic"] = "linear",
+        share_begin: float = 1.0,
+        share_end: float = 0.1,
+        share_steps: int = 5000,
+        share_fixed: float = 0.5,
+        ring_episodes: int = 2000,
+        eval_episodes: int = 32,
+        test_episodes: int = 320,
+        eval_batch: int = 64,
+        seed: int = 1,
+    ) -> None:
+        super().__init__()
+        names = list(train_tasks) if train_tasks else list(TASK_SETS[task_set].train)
+        self.train_tasks = [load_task(name) for name in names]
+        unseen = [] if train_tasks else list(TASK_SETS[task_set].unseen)
+        wanted = _expand_sets(eval_tasks) if eval_tasks else [*names, *unseen]
+        self.eval_tasks = [load_task(name) for name in dict.fromkeys(wanted)]
+        self.seen = set(names)
+        self.widths = _common_widths([*self.train_tasks, *self.eval_tasks])
+        self.dataset_dir, self.quality = dataset_dir, quality
+        for option, value in {
+            "batch_size": batch_size,
+            "ring_episodes": ring_episodes,
+            "eval_episodes": eval_episodes,
+            "test_episodes": test_episodes,
+            "eval_batch": eval_batch,
+        }.items():
+            if value < 1:
+                raise UserError(f"--data.{option} is {value}; it counts episodes, give at least 1")
+        self.batch_size, self.ring_episodes = batch_size, ring_episodes
+        self.eval_episodes, self.test_episodes, self.eval_batch = eval_episodes, test_episodes, eval_batch
+        self._share_options = (share_schedule, share_begin, share_end, share_steps, share_fixed)
+        self._make_share(win_rate=1.0)  # rejects impossible shares before anything is loaded
+        self.seed = seed
+        self.rings: dict[str, ReplayRing] = {}
+        self.offline: dict[str, OfflineEpisodes] = {}
+        self.shares: dict[str, LinearShare | FixedShare | DynamicShare] = {}
+        self._offline_generator = torch.Generator()
+        self._ring_generator = torch.Generator()
+        self.state_before_draw: dict[str, Any] = {}
+
+    # Set-up
+
+    def setup(self, stage: str) -> None:
+        """Load the recordings of this rank and seed its streams; only training needs them."""
+        if stage != "fit" or self.offline:
+            return
+        if self.dataset_dir is None:
+            raise UserError("no recordings: give --data.dataset_dir FOLDER")
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        self._offline_generator = stream_generator(self.seed, rank, "offline episodes")
+        self._ring_generator = stream_generator(self.seed, rank, "replayed episodes")
+        for task in self.train_tasks:
+            recordings = load_offline(self.dataset_dir, task, self.quality)
+            self.shares[task.name] = self._make_share(recordings.win_rate)
+            self.offline[task.name] = recordings.shard(rank, ranks)
+            self.rings[task.name] = ReplayRing(task, self.ring_episodes)
+
+    def _make_share(self, win_rate: float | None) -> LinearShare | FixedShare | DynamicShare:
+        schedule, begin, end, steps, fixed = self._share_options
+        if schedule == "fixed":
+            return FixedShare(fixed)
+        if schedule == "linear":
+            return LinearShare(begin, end, steps)
+        if not win_rate:
+            raise UserError("share_schedule dynamic needs recordings with a win rate above 0")
+        return DynamicShare(begin, end, win_rate)
+
+    # Training batches
+
+    def train_dataloader(self) -> HybridLoader:
+        return HybridLoader(self)
+
+    def next_batch(self) -> HybridBatch:
+        """Draw the episodes of the next update from recordings and rings."""
+        batch = HybridBatch({}, {}, {})
+        for task in self.train_tasks:
+            share = self.offline_share(task.name)
+            batch.offline_share[task.name] = share
+            batch.episodes[task.name], batch.n_offline[task.name] = self._draw(task.name, share)
+        return batch
+
+    def offline_share(self, task: str) -> float:
+        """Scheduled offline share (0..1) of a task at the current optimiser step."""
+        steps = self.trainer.global_step - self.trainer.lightning_module.n_offline_only_steps
+        return 1.0 if steps < 0 else self.shares[task].at(steps)
+
+    def _draw(self, task: str, share: float) -> tuple[Episodes, int]:
+        n_offline, n_online = split(self.batch_size, share, len(self.rings[task]))
+        parts = []
+        if n_offline:
+            parts.append(self.offline[task].sample(n_offline, self._offline_generator))
+        if n_online:
+            parts.append(self.rings[task].sample(n_online, self._ring_generator))
+        return Episodes.cat(parts).trimmed(), n_offline
+
+    def record_wins(self, task: str, won: list[bool]) -> None:
+        """Tell the dynamic schedule how greedy battles of a training task ended."""
+        share = self.shares.get(task)
+        if isinstance(share, DynamicShare):
+            share.record(won)
+
+    # Evaluation requests
+
+    def val_dataloader(self) -> BattleRequests:
+        return self._requests(self.eval_episodes, "validation")
+
+    def test_dataloader(self) -> BattleRequests:
+        return self._requests(self.test_episodes, "test")
+
+    def predict_dataloader(self) -> BattleRequests:
+        return self._requests(self.eval_episodes, "predict")
+
+    def _requests(self, n_episodes: int, stream: str) -> BattleRequests:
+        """This rank's share of the battles of every task, in batches."""
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        requests = []
+        for task in self.eval_tasks:
+            seeds = battle_seeds(n_episodes, self.seed, stream, task.name)[rank::ranks]
+            requests += [
+                BattleRequest(task, task.name in self.seen, part) for part in seeds.split(self.eval_batch)
+            ]
+        return BattleRequests(requests)
+
+    # What a stopped run needs to go on
+
+    def rank_state(self) -> dict[str, Any]:
+        """Streams of this rank: generators and where each recording's epoch stands."""
+        return {
+            "offline_generator": self._offline_generator.get_state(),
+            "ring_generator": self._ring_generator.get_state(),
+            "offline": {task: source.state_dict() for task, source in self.offline.items()},
+            "shares": {
+                task: s.state_dict() for task, s in self.shares.items() if isinstance(s, DynamicShare)
+            },
+        }
+
+    def load_rank_state(self, state: dict[str, Any]) -> None:
+        self._offline_generator.set_state(state["offline_generator"])
+        self._ring_generator.set_state(state["ring_generator"])
+        for task, source in state["offline"].items():
+            self.offline[task].load_state_dict(source)
+        for task, share in state["shares"].items():
+            self.shares[task].load_state_dict(share)
+
+
+class HybridLoader:
+    """As many batches as the run has optimiser steps; each is drawn when it is asked for.
+
+    Drawn in the main process: a worker's copy of a ring would never see new episodes.
+    """
+
+    def __init__(self, data: HybridDataModule) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return max(self.data.trainer.max_steps, 1)
+
+    def __iter__(self) -> Iterator[HybridBatch]:
+        while True:
+            self.data.state_before_draw = self.data.rank_state()
+            yield self.data.next_batch()
+
+
+class BattleRequests:
+    """The battles that one rank plays in an evaluation, in order."""
+
+    def __init__(self, requests: list[BattleRequest]) -> None:
+        self.requests = requests
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    def __iter__(self) -> Iterator[BattleRequest]:
+        return iter(self.requests)
+
+
+def _expand_sets(names: list[str]) -> list[str]:
+    """Task names, with a task set's name standing for all its tasks."""
+    sets = {name: [*s.train, *s.unseen] for name, s in TASK_SETS.items()}
+    return [task for name in names for task in sets.get(name, [name])]
+
+
+def _common_widths(tasks: list[TaskSpec]) -> EntityWidths:
+    """The entity widths that all tasks share; UserError if they differ."""
+    first = tasks[0]
+    for task in tasks[1:]:
+        if task.layout.widths != first.layout.widths:
+            raise UserError(
+                f"tasks {first.name} and {task.name} describe units by different features; "
+                "one policy plays one family (marines, or stalkers and zealots)"
+            )
+    return first.layout.widths

@@ -1,0 +1,134 @@
+"""Joins environment, policy and replay to Lightning's loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback
+
+from hygen_lightning.envs import make_env
+from hygen_lightning.rollouts.runner import play
+from hygen_lightning.seeding import battle_seeds, stream_generator
+from hygen_lightning.specs import UserError
+from hygen_lightning.tasks import load_task
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+    from hygen_lightning.envs.base import BattleEnv
+    from hygen_lightning.rollouts.runner import Played
+
+
+class OnlineRollouts(Callback):
+    """Plays the training tasks with the current policy and adds the episodes to the rings.
+
+    Every `every_n_steps` optimiser steps it plays `episodes_per_step * every_n_steps` battles of
+    each task at once: the authors' data ratio, in fewer and larger rollouts.
+
+    Args:
+        episodes_per_step: battles per task, rank and optimiser step
+        every_n_steps: optimiser steps between two rollouts
+        epsilon_begin: share (0..1) of random actions at the start of stage two
+        epsilon_end: share of random actions after epsilon_steps
+        epsilon_steps: optimiser steps over which exploration falls, linearly
+        env: name of the environment that trains
+    """
+
+    def __init__(
+        self,
+        episodes_per_step: int = 2,
+        every_n_steps: int = 4,
+        epsilon_begin: float = 1.0,
+        epsilon_end: float = 0.05,
+        epsilon_steps: int = 20000,
+        env: str = "simulator",
+    ) -> None:
+        for option, value in {"episodes_per_step": episodes_per_step, "every_n_steps": every_n_steps}.items():
+            if value < 1:
+                raise UserError(f"--rollouts.{option} is {value}; give at least 1")
+        if not 0 <= epsilon_end <= epsilon_begin <= 1:
+            raise UserError(
+                f"--rollouts.epsilon_begin {epsilon_begin} and epsilon_end {epsilon_end} are shares of random "
+                "actions: 0 <= end <= begin <= 1"
+            )
+        self.episodes_per_step, self.every_n_steps = episodes_per_step, every_n_steps
+        self.epsilon_begin, self.epsilon_end, self.epsilon_steps = epsilon_begin, epsilon_end, epsilon_steps
+        self.env_name = env
+        self.played_episodes = 0
+        self.played_env_steps = 0
+        self._last_rollout_step = -1
+        self._envs: dict[str, BattleEnv] = {}
+        self._generator = torch.Generator()
+
+    def epsilon(self, stage_two_step: int) -> float:
+        """Share of random actions after this many optimiser steps of stage two."""
+        passed = min(max(stage_two_step / max(self.epsilon_steps, 1), 0.0), 1.0)
+        return self.epsilon_begin + (self.epsilon_end - self.epsilon_begin) * passed
+
+    def on_fit_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        self._generator = stream_generator(trainer.datamodule.seed, trainer.global_rank, "exploration")
+
+    def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        self._play_if_due(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, *_: Any) -> None:
+        self._play_if_due(trainer, pl_module)
+
+    def _play_if_due(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        step = trainer.global_step
+        stage_two_step = step - pl_module.n_offline_only_steps
+        due = stage_two_step >= 0 and stage_two_step % self.every_n_steps == 0
+        if due and step != self._last_rollout_step and step < trainer.max_steps:
+            self._last_rollout_step = step
+            self._play(trainer, pl_module, self.epsilon(stage_two_step))
+
+    def _play(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, epsilon: float) -> None:
+        data = trainer.datamodule
+        n_battles = self.episodes_per_step * self.every_n_steps
+        was_training = pl_module.training
+        pl_module.eval()
+        for name, ring in data.rings.items():
+            env = self._env(name, n_battles, pl_module.device)
+            seeds = battle_seeds(
+                n_battles, data.seed, trainer.global_rank, "rollout", name, trainer.global_step
+            )
+            played = play(env, pl_module, seeds.to(pl_module.device), epsilon, self._generator)
+            ring.add(played.episodes)
+            self.played_episodes += n_battles
+            self.played_env_steps += int(played.lengths.sum())
+            self._log(trainer, name, played, epsilon)
+        pl_module.train(was_training)
+
+    def _log(self, trainer: Trainer, task: str, played: Played, epsilon: float) -> None:
+        metrics = {
+            "win_rate_exploring": float(played.won.float().mean()),
+            "return_exploring": float(played.returns.mean()),
+            "epsilon": epsilon,
+            "ring_episodes": float(len(trainer.datamodule.rings[task])),
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {f"rollout/{task}/{k}": v for k, v in metrics.items()}, step=trainer.global_step
+            )
+
+    def _env(self, task: str, n_battles: int, device: torch.device) -> BattleEnv:
+        if task not in self._envs:
+            self._envs[task] = make_env(self.env_name, load_task(task), n_battles, device)
+        return self._envs[task]
+
+    def rank_state(self) -> dict[str, Any]:
+        """What a stopped run needs to go on, for this rank."""
+        return {
+            "generator": self._generator.get_state(),
+            "played_episodes": self.played_episodes,
+            "played_env_steps": self.played_env_steps,
+            "last_rollout_step": self._last_rollout_step,
+        }
+
+    def load_rank_state(self, state: dict[str, Any]) -> None:
+        self._generator.set_state(state["generator"])
+        self.played_episodes = state["played_episodes"]
+        self.played_env_steps = state["played_env_steps"]
+        self._last_rollout_step = state["last_rollout_step"]

@@ -1,0 +1,56 @@
+"""Greedy battles that measure a policy: one record per battle, never only a mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from hygen_lightning.rollouts.runner import Played, play
+
+if TYPE_CHECKING:
+    from hygen_lightning.envs.base import BattleEnv
+    from hygen_lightning.policy import Policy
+    from hygen_lightning.specs import TaskSpec
+
+EnvFactory = Callable[["TaskSpec", int], "BattleEnv"]
+"""(task, number of battles) -> environment."""
+
+
+@dataclass(frozen=True)
+class BattleRecord:
+    """One greedy battle: its seed and what came of it. length in environment steps."""
+
+    task: str
+    seed: int
+    won: bool
+    ret: float
+    length: int
+    allies_left: int
+    enemies_left: int
+
+    def row(self) -> dict[str, object]:
+        """The record as one flat row of a table."""
+        return asdict(self)
+
+
+def battle_records(task: TaskSpec, seeds: torch.Tensor, played: Played) -> list[BattleRecord]:
+    """One record per battle of a played batch. seeds [B] int64."""
+    allies, enemies = played.survivors(task.layout)
+    columns = (seeds, played.won, played.returns, played.lengths, allies, enemies)
+    return [BattleRecord(task.name, *values) for values in zip(*(c.tolist() for c in columns))]
+
+
+def evaluate(
+    policy: Policy, tasks: Iterable[TaskSpec], make_env: EnvFactory, seeds_of: Callable[[str], torch.Tensor]
+) -> list[BattleRecord]:
+    """Greedy battles of every task, one per seed of `seeds_of(task name)` [B] int64."""
+    records = []
+    for task in tasks:
+        seeds = seeds_of(task.name)
+        env = make_env(task, len(seeds))
+        records += battle_records(task, seeds, play(env, policy, seeds))
+        env.close()
+    return records

@@ -1,0 +1,157 @@
+"""Greedy battles inside Lightning's validate, test and predict loops."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback
+
+from hygen_lightning.envs import make_env
+from hygen_lightning.rollouts.evaluation import BattleRecord, battle_records
+from hygen_lightning.rollouts.runner import Played, play
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+    from hygen_lightning.envs.base import BattleEnv
+    from hygen_lightning.specs import BattleRequest
+
+EVALUATIONS_FILE = "evaluations.csv"
+
+
+class BattleEvaluation(Callback):
+    """Plays every battle request of the evaluation loops and logs what came of it.
+
+    Battles are shared out over the ranks and gathered as single battles. Logged per task:
+    `<stage>/<task>/win_rate`, `return`, `length`; over tasks `<stage>/mean/seen_win_rate`,
+    `unseen_win_rate`, and `seen_score`, which chooses the best checkpoint: the win rate of seen
+    tasks, ties decided by their return. Every battle is one row of evaluations.csv.
+
+    Args:
+        env: name of the environment that evaluates
+    """
+
+    def __init__(self, env: str = "simulator") -> None:
+        self.env_name = env
+        self.records: list[BattleRecord] = []
+        self.played: dict[str, list[Played]] = defaultdict(list)
+        self._seen: dict[str, bool] = {}
+        self._envs: dict[tuple[str, int], BattleEnv] = {}
+
+    def _play(self, pl_module: MultiTaskAlgorithm, request: BattleRequest) -> Played:
+        key = (request.task.name, len(request.seeds))
+        if key not in self._envs:
+            self._envs[key] = make_env(self.env_name, request.task, len(request.seeds), pl_module.device)
+        played = play(self._envs[key], pl_module, request.seeds.to(pl_module.device))
+        self.records += battle_records(request.task, request.seeds, played)
+        self._seen[request.task.name] = request.seen
+        return played
+
+    def _start(self, *_: Any) -> None:
+        self.records, self._seen = [], {}
+        self.played.clear()
+
+    def _batch(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, batch: Any, *_: Any) -> None:
+        self._play(pl_module, batch)
+
+    on_validation_start = on_test_start = on_predict_start = _start
+    on_validation_batch_start = on_test_batch_start = _batch
+
+    def on_predict_batch_start(
+        self, trainer: Trainer, pl_module: MultiTaskAlgorithm, batch: Any, *_: Any
+    ) -> None:
+        """Keep whole episodes: `predict` writes them as recordings."""
+        self.played[batch.task.name].append(self._play(pl_module, batch))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        if not trainer.sanity_checking:
+            self._finish(trainer, pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        self._finish(trainer, pl_module, "test")
+
+    def _finish(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
+        self.records = _gathered(trainer, self.records)
+        by_task: dict[str, list[BattleRecord]] = defaultdict(list)
+        for record in self.records:
+            by_task[record.task].append(record)
+        metrics = _task_metrics(stage, by_task) | _mean_metrics(stage, by_task, self._seen)
+        pl_module.log_dict(metrics, batch_size=1, on_epoch=True, rank_zero_only=False)
+        if stage == "val" and trainer.datamodule is not None:
+            for task, records in by_task.items():
+                trainer.datamodule.record_wins(task, [r.won for r in records])
+        if trainer.is_global_zero:
+            _append_rows(trainer, self.records, stage)
+            print(_plain_line(trainer, stage, metrics), flush=True)
+
+    def seen(self) -> dict[str, bool]:
+        """For each task played since the last start: whether it was trained on."""
+        return dict(self._seen)
+
+
+def _gathered(trainer: Trainer, records: list[BattleRecord]) -> list[BattleRecord]:
+    """All ranks' battles, the same list on every rank."""
+    if trainer.world_size == 1:
+        return records
+    everyone: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(everyone, records)
+    return [record for part in everyone for record in part]
+
+
+def _task_metrics(stage: str, by_task: dict[str, list[BattleRecord]]) -> dict[str, float]:
+    metrics = {}
+    for task, records in by_task.items():
+        metrics[f"{stage}/{task}/win_rate"] = _mean(r.won for r in records)
+        metrics[f"{stage}/{task}/return"] = _mean(r.ret for r in records)
+        metrics[f"{stage}/{task}/length"] = _mean(r.length for r in records)
+    return metrics
+
+
+def _mean_metrics(
+    stage: str, by_task: dict[str, list[BattleRecord]], seen: dict[str, bool]
+) -> dict[str, float]:
+    """Means over tasks, every task with equal weight."""
+    means = {}
+    for label, wanted in (("seen", True), ("unseen", False)):
+        names = [task for task in by_task if seen[task] is wanted]
+        if names:
+            means[f"{stage}/mean/{label}_win_rate"] = _mean(_mean(r.won for r in by_task[t]) for t in names)
+            means[f"{stage}/mean/{label}_return"] = _mean(_mean(r.ret for r in by_task[t]) for t in names)
+    if f"{stage}/mean/seen_win_rate" in means:
+        tie_break = means[f"{stage}/mean/seen_return"] / 1000.0
+        means[f"{stage}/mean/seen_score"] = means[f"{stage}/mean/seen_win_rate"] + tie_break
+    return means
+
+
+def _mean(values: Any) -> float:
+    numbers = [float(v) for v in values]
+    return sum(numbers) / len(numbers)
+
+
+def _append_rows(trainer: Trainer, records: list[BattleRecord], stage: str) -> None:
+    if trainer.log_dir is None or not records:
+        return
+    path = Path(trainer.log_dir) / EVALUATIONS_FILE
+    os.makedirs(path.parent, exist_ok=True)
+    is_new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, ["stage", "step", *records[0].row()])
+        if is_new:
+            writer.writeheader()
+        writer.writerows({"stage": stage, "step": trainer.global_step, **r.row()} for r in records)
+
+
+def _plain_line(trainer: Trainer, stage: str, metrics: dict[str, float]) -> str:
+    """One line per evaluation that survives a log file."""
+    parts = [
+        f"{label} {metrics[key]:.3f}"
+        for label in ("seen", "unseen")
+        if (key := f"{stage}/mean/{label}_win_rate") in metrics
+    ]
+    return f"step {trainer.global_step}: win rate {', '.join(parts)}"

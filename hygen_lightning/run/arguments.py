@@ -1,0 +1,105 @@
+"""Command lines in layers: the base config, a checkpoint's model, the user's configs, options."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hygen_lightning.run.folder import last_checkpoint
+from hygen_lightning.specs import UserError
+
+
+def layered_arguments(command: str, argv: list[str]) -> list[str]:
+    """The user's arguments over what stands under them; later ones win.
+
+    Lowest the packaged base config, then (no --config given) the quickstart, then the model of
+    the checkpoint that --ckpt_path or --resume names, then the user's words as they came.
+    """
+    words = [piece for word in argv for piece in _split_option(word)]
+    words = [
+        _packaged(word) if words[i - 1] in ("--config", "-c") and i else word for i, word in enumerate(words)
+    ]
+    below = ["--config", _packaged("conf/base.yaml")]
+    if command == "fit" and not {"--config", "-c"} & set(words):
+        below += ["--config", _packaged("conf/quickstart.yaml")]
+    words = _with_checkpoint(command, words)
+    checkpoint = _value(words, "--ckpt_path")
+    if checkpoint is not None:
+        below += ["--model", json.dumps(checkpoint_model(Path(checkpoint)))]
+    return [*below, *words]
+
+
+def _split_option(word: str) -> list[str]:
+    """--name=value as two words; everything else as it is."""
+    match = re.fullmatch(r"(--config|--ckpt_path|--resume|-c)=(.*)", word)
+    return [match[1], match[2]] if match else [word]
+
+
+def _packaged(path: str) -> str:
+    """A config that lies in no folder here but in the package: conf/tasks/toy.yaml works anywhere."""
+    inside = files("hygen_lightning") / "conf" / path.removeprefix("conf/")
+    if not Path(path).exists() and path.startswith("conf/") and inside.is_file():
+        return str(inside)
+    return path
+
+
+def _value(words: list[str], option: str) -> str | None:
+    values = [words[i + 1] for i, word in enumerate(words[:-1]) if word == option]
+    return values[-1] if values else None
+
+
+def _with_checkpoint(command: str, words: list[str]) -> list[str]:
+    """Turn `--resume auto` and `--ckpt_path last` into the checkpoint's path."""
+    asks_last = _value(words, "--ckpt_path") == "last"
+    if command != "fit" or not (asks_last or _value(words, "--resume") == "auto"):
+        return words
+    root, name = _value(words, "--run.root") or "runs", _value(words, "--run.name") or _configured_name(words)
+    seed = int(_value(words, "--seed_everything") or 1)
+    found = last_checkpoint(root, name, seed)
+    if asks_last:
+        if found is None:
+            raise UserError(f"--ckpt_path last: no unfinished run with seed {seed} below {Path(root) / name}")
+        words = [str(found) if words[i - 1] == "--ckpt_path" and i else word for i, word in enumerate(words)]
+        return words
+    return words if found is None else [*words, "--ckpt_path", str(found)]
+
+
+def _configured_name(words: list[str]) -> str:
+    """run.name as the configs give it; the last one wins."""
+    import yaml
+
+    configs = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("--config", "-c")]
+    configs = [_packaged("conf/base.yaml"), *(configs or [_packaged("conf/quickstart.yaml")])]
+    name = "hygen"
+    for path in configs:
+        content = yaml.safe_load(Path(path).read_text()) if Path(path).is_file() else {}
+        name = ((content or {}).get("run") or {}).get("name", name)
+    return name
+
+
+def checkpoint_model(path: Path) -> dict[str, Any]:
+    """class_path and init_args of the model in a checkpoint of this package."""
+    if not path.is_file():
+        raise UserError(f"no checkpoint at {path}; checkpoints lie in runs/<name>/<run>/checkpoints")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return dict(content["model_config"])
+    except (OSError, KeyError, RuntimeError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is not a whole checkpoint of this package ({_first_line(error)})") from error
+    except Exception as error:  # whatever a damaged pickle raises
+        raise UserError(f"{path} cannot be read as a checkpoint ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+def explain(error: Exception) -> str:
+    """A parser's complaint in one line, with the nearest option where one is unknown."""
+    text = " ".join(str(error).split())
+    return text

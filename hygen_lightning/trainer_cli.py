@@ -1,0 +1,176 @@
+"""LightningCLI for HyGen: layered configs, run folders, checkpoints that bring their own model."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import jsonargparse
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.strategies import DDPStrategy
+
+import hygen_lightning.algorithms  # noqa: F401  (makes every algorithm known by its name)
+from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+from hygen_lightning.data.datamodule import HybridDataModule
+from hygen_lightning.rollouts.callback import OnlineRollouts
+from hygen_lightning.rollouts.evaluation_callback import BattleEvaluation
+from hygen_lightning.rollouts.recording import scripted_recordings
+from hygen_lightning.run.arguments import explain, layered_arguments
+from hygen_lightning.run.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from hygen_lightning.run.files import ResumableCSVLogger, RunFiles, run_facts, write_run_results, write_text
+from hygen_lightning.run.folder import new_run_dir, run_dir_of
+from hygen_lightning.run.pictures import draw_unseen_battle
+from hygen_lightning.specs import UserError
+
+jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+
+
+def run_trainer_command(command: str, argv: list[str]) -> int:
+    """fit, validate, test or predict; the exit code."""
+    _quiet()
+    try:
+        HyGenCLI([command, *layered_arguments(command, argv)])
+    except (jsonargparse.ArgumentError, jsonargparse.ParserError) as error:
+        raise UserError(explain(error)) from error
+    return 0
+
+
+def _quiet() -> None:
+    """Advice of the libraries that users of this package cannot act on."""
+    warnings.filterwarnings("ignore", module="lightning.*")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for name in (
+        "lightning.pytorch.utilities.rank_zero",
+        "lightning.pytorch.accelerators",
+        "lightning.fabric",
+    ):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+class HyGenCLI(LightningCLI):
+    """The parser of fit, validate, test and predict, and what happens around them."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self.run_dir = Path()
+        self.started = time.monotonic()
+        options = {"parser_mode": "omegaconf+", "exit_on_error": False}
+        super().__init__(
+            MultiTaskAlgorithm,
+            HybridDataModule,
+            subclass_mode_model=True,
+            save_config_callback=None,
+            seed_everything_default=1,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_kwargs={**options, **{name: dict(options) for name in self.subcommands()}},
+            args=argv,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(OnlineRollouts, "rollouts")
+        parser.add_lightning_class_args(BattleEvaluation, "evaluation")
+        parser.add_lightning_class_args(RunFiles, "files")
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.add_argument("--run.root", type=str, default="runs", help="folder that holds all runs")
+        parser.add_argument(
+            "--run.name", type=str, default="hygen", help="name of the experiment, a folder in root"
+        )
+        parser.add_argument(
+            "--run.record_episodes",
+            type=int,
+            default=2000,
+            help="scripted battles per task, recorded when no data.dataset_dir is given",
+        )
+        parser.add_argument(
+            "--resume",
+            type=Literal["never", "auto"],
+            default="never",
+            help="auto: go on with the newest unfinished run of this name and seed, if there is one",
+        )
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("data.widths", "model.init_args.widths", apply_on="instantiate")
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing to do: `layered_arguments` puts a checkpoint's model under the command line."""
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        resumed = config.get("ckpt_path") if self.subcommand == "fit" else None
+        name = config.run.name if self.subcommand == "fit" else f"{config.run.name}-{self.subcommand}"
+        seed = int(config.seed_everything)
+        self.run_dir = run_dir_of(Path(resumed)) if resumed else new_run_dir(config.run.root, name, seed)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        if self._get(self.config_init, "trainer.logger") in (None, True):
+            kwargs["logger"] = ResumableCSVLogger(self.run_dir, self._resumed_step())
+        if self._get(self.config_init, "trainer.strategy") == "ddp":
+            # Each stage trains some of the networks only.
+            kwargs["strategy"] = DDPStrategy(find_unused_parameters=True)
+        plugins = self._get(self.config_init, "trainer.plugins") or []
+        kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
+        kwargs["default_root_dir"] = str(self.run_dir)
+        return super().instantiate_trainer(**kwargs)
+
+    def _resumed_step(self) -> int | None:
+        path = self._get(self.config, "ckpt_path") if self.subcommand == "fit" else None
+        return None if path is None else int(torch.load(path, weights_only=True, mmap=True)["global_step"])
+
+    # fit
+
+    def before_fit(self) -> None:
+        config = self.config[self.subcommand]
+        if self.trainer.is_global_zero:
+            parser = self._parser(self.subcommand)
+            write_text(self.run_dir / "config.yaml", parser.dump(config, skip_none=False))
+            print(f"run folder: {self.run_dir}", flush=True)
+        if self.datamodule.dataset_dir is None:
+            self.datamodule.dataset_dir = str(
+                scripted_recordings(
+                    self.datamodule.train_tasks, self.datamodule.quality, config.run.record_episodes
+                )
+            )
+
+    def after_fit(self) -> None:
+        """The best checkpoint plays the final evaluation; then the files are written."""
+        if self.trainer.fast_dev_run or self.trainer.interrupted:
+            return
+        best = self._callback(RunCheckpoint).best_path
+        steps = self.trainer.global_step
+        self.trainer.test(
+            self.model,
+            datamodule=self.datamodule,
+            ckpt_path=str(best) if best.exists() else None,
+            verbose=False,
+        )
+        if self.trainer.is_global_zero:
+            self._write_results(steps)
+            draw_unseen_battle(self.model, self.datamodule, self.run_dir, self._callback(RunFiles))
+
+    # validate, test, predict
+
+    def after_validate(self) -> None:
+        if self.trainer.is_global_zero:
+            self._write_results(0)
+
+    after_test = after_validate
+
+    def after_predict(self) -> None:
+        from hygen_lightning.run.files import write_predictions
+
+        write_predictions(self.run_dir, self._callback(BattleEvaluation).played)
+
+    def _write_results(self, steps: int) -> None:
+        evaluation = self._callback(BattleEvaluation)
+        facts = run_facts(self.trainer, self.model, evaluation.env_name, time.monotonic() - self.started)
+        facts["optimiser_steps"] = steps
+        seen = {task for task, seen in evaluation.seen().items() if seen}
+        write_run_results(self.run_dir, evaluation.records, seen, facts)
+        print(f"results: {self.run_dir / 'results.json'}", flush=True)
+
+    def _callback(self, kind: type[Any]) -> Any:
+        return next(c for c in self.trainer.callbacks if isinstance(c, kind))
