@@ -95,6 +95,8 @@ class Painter:
             self._paint_shots(step, following, phase)
         for team, colour in ((self.scene.enemies, ENEMY), (self.scene.allies, ALLY)):
             self._paint_team(team, colour, step, following, phase)
+        for team in (self.scene.enemies, self.scene.allies):
+            self._paint_states(team, step, following, phase)
         self._paint_header(step, phase, finished)
         return picture.resize(self.size, Image.Resampling.LANCZOS)
 
@@ -192,6 +194,12 @@ class Painter:
             alpha = round(255 * fading)
             dark = tuple(round(0.35 * c) for c in colour)
             self._draw.polygon(corners, fill=(*colour, alpha), outline=(*dark, alpha), width=2 * self._s)
+
+    def _paint_states(self, team: Team, step: int, following: int, phase: float) -> None:
+        """Health and shield bars; painted after all units, so that no unit hides them."""
+        for unit in _indices(team.alive[step]):
+            x, y = self._px(_between(team, unit, step, following, phase))
+            r = shape_of(team.units[unit])[0] * self._scale
             health = team.health[step, unit] * (1 - phase) + team.health[following, unit] * phase
             shield = team.shield[step, unit] * (1 - phase) + team.shield[following, unit] * phase
             self._paint_bars(x, y - r, health, shield if team.shield.any() else None)
@@ -215,11 +223,11 @@ class Painter:
 
     def _paint_bars(self, x: float, top: float, health: float, shield: float | None) -> None:
         """Health, and above it the shield, as bars over a unit."""
-        half, thick = 0.48 * self._scale, max(0.11 * self._scale, 2.0 * self._s)
-        low = top - 0.14 * self._scale
+        half, thick = 0.36 * self._scale, max(0.12 * self._scale, 2.0 * self._s)
+        low = top - 0.04 * self._scale
         bars = [(health, _health_colour(health))] + ([] if shield is None else [(shield, SHIELD)])
         for share, colour in bars:
-            self._draw.rectangle((x - half, low - thick, x + half, low), fill=(0, 0, 0, 170))
+            self._draw.rectangle((x - half, low - thick, x + half, low), fill=(10, 12, 16, 220))
             if share > 0.005:
                 self._draw.rectangle((x - half, low - thick, x - half + 2 * half * share, low), fill=colour)
             low -= thick + self._s
@@ -261,12 +269,13 @@ class Painter:
             self._draw.polygon(corners, outline=DIM_TEXT, width=round(1.5 * s))
             x = self._legend_text(x + 11 * s, y, unit)
         chosen = set() if self.scene.skills is None else set(self.scene.skills.flatten().tolist())
+        if chosen - {-1}:
+            x = self._legend_text(x - 6 * s, y, "skill") - 6 * s
         for skill in sorted(chosen - {-1}):
             r = 5.5 * s
-            self._draw.ellipse(
-                (x - r, y - r, x + r, y + r), outline=SKILLS[skill % len(SKILLS)], width=round(2.5 * s)
-            )
-            x = self._legend_text(x + 11 * s, y, f"skill {skill}")
+            ring = (x - r, y - r, x + r, y + r)
+            self._draw.ellipse(ring, outline=SKILLS[skill % len(SKILLS)], width=round(2.5 * s))
+            x = self._legend_text(x + 9 * s, y, str(skill)) - 4 * s
 
     def _legend_text(self, x: float, y: float, text: str) -> float:
         """Write a legend entry; returns where the next one starts."""

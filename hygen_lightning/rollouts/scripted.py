@@ -2,9 +2,10 @@
 
 random          any available action, each with the same chance
 nearest_attack  attack the nearest enemy in range, else walk to the nearest living one
-focus_fire      all allies agree on an order of enemies, the weakest first, and wait for the
-                enemies in a group where these come by themselves
-kiting          focus fire, but ranged units step back from melee enemies while their weapon cools
+focus_fire      all allies agree on an order of enemies, the weakest first, and await them in a
+                line where these come by themselves
+kiting          focus fire, but ranged allies step back from melee enemies while their weapon cools,
+                and from shooting ones while they are hurt
 
 They see observations, states and available actions only, and decide for all battles at once.
 Every player but `random` scores all actions and takes the best available one, so an unavailable
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from hygen_lightning.policy import Decision, Policy
 from hygen_lightning.rollouts.reading import Side, read_state
@@ -35,6 +38,10 @@ ATTACK = 100.0
 """Score of an attack before its cost (at most 50); every move scores within -1..1."""
 
 
+LINE_SPACING, LINE_TOLERANCE = 0.9, 0.7
+"""Map units between neighbours in a line, and from one's place in it within which one stays."""
+
+
 class RandomPlayer:
     """Any available action, each with the same chance; a dead agent's only one is no-op.
 
@@ -42,8 +49,6 @@ class RandomPlayer:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        import torch
-
         self._generator = torch.Generator().manual_seed(seed)
 
     def initial_memory(self, task: TaskSpec, n_battles: int) -> None:
@@ -51,8 +56,6 @@ class RandomPlayer:
 
     def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Any) -> Decision:
         """One step of B battles; see `Policy.act`."""
-        import torch
-
         draw = torch.rand(view.avail_actions.shape, generator=self._generator)
         draw = draw.to(view.avail_actions.device).masked_fill(~view.avail_actions, -1.0)
         return Decision(actions=draw.argmax(dim=-1), memory=memory)
@@ -71,8 +74,6 @@ class ScoringPlayer(ABC):
 
     def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Any) -> Decision:
         """One step of B battles; see `Policy.act`."""
-        import torch
-
         allies, enemies = read_state(task, view.state)
         attacks, heading = self.score(task, view, allies, enemies)
         scores = torch.full(view.avail_actions.shape, -1.0, device=view.state.device)
@@ -105,8 +106,8 @@ class NearestAttack(ScoringPlayer):
 class FocusFire(ScoringPlayer):
     """All allies share one order of enemies: the weakest first, of equals the closest to the team.
 
-    Where the enemies attack by themselves, the allies wait for them until one is in range of
-    somebody; then those out of range close up.
+    Where the enemies attack by themselves, the allies await them in a line across their way, so
+    that all can shoot when they come; as soon as one can, those out of range close up.
     """
 
     def score(self, task: TaskSpec, view: BattleView, allies: Side, enemies: Side) -> tuple[Tensor, Tensor]:
@@ -119,31 +120,42 @@ class FocusFire(ScoringPlayer):
         heading = _towards_nearest(allies, enemies, distance)
         if task.enemy_attack_move_to is not None:
             engaged = view.avail_actions[..., FIRST_TARGET:].flatten(1).any(dim=1)
-            heading = heading * engaged[:, None, None]
+            heading = torch.where(engaged[:, None, None], heading, _towards_line(allies, enemies))
         return attacks, heading
 
 
 class Kiting(FocusFire):
-    """Focus fire; ranged allies retreat from melee enemies while their weapon is cooling down."""
+    """Focus fire; ranged allies step back where standing would cost more than it brings.
 
-    danger_range = 4.0
+    From a melee enemy nearby while the own weapon cools down; and, where all enemies shoot, out of
+    their range while much weaker than the strongest ally, so that others draw the fire.
+    """
+
+    melee_danger_range = 4.0
     """Distance in map units, centre to centre, at which a melee enemy makes a ranged ally step back."""
+    shot_danger_range = 6.5
+    """The same for enemies that shoot, and allies that are hurt."""
+    hurt_share = 0.5
+    """An ally below this share of the strongest ally's health and shield counts as hurt."""
 
     def score(self, task: TaskSpec, view: BattleView, allies: Side, enemies: Side) -> tuple[Tensor, Tensor]:
-        import torch
-
         attacks, heading = super().score(task, view, allies, enemies)
-        device = view.state.device
-        melee_enemy = torch.tensor([unit in MELEE_UNITS for unit in task.enemy_units], device=device)
-        ranged_ally = torch.tensor([unit not in MELEE_UNITS for unit in task.ally_units], device=device)
         gap = allies.position[:, :, None] - enemies.position[:, None]
         distance = gap.norm(dim=-1).clamp(min=1e-3)
-        near = (distance < self.danger_range) & (melee_enemy & enemies.alive)[:, None]
-        retreat = near.any(dim=-1) & (allies.cooldown > 0) & ranged_ally
-        away = (gap / distance[..., None] ** 3 * near[..., None]).sum(dim=2)
+        melee = torch.tensor([unit in MELEE_UNITS for unit in task.enemy_units], device=distance.device)
+        ranged = torch.tensor([unit not in MELEE_UNITS for unit in task.ally_units], device=distance.device)
+        cooling = (allies.cooldown > 0)[..., None]
+        danger = (distance < self.melee_danger_range) & melee & cooling
+        if not any(unit in MELEE_UNITS for unit in task.enemy_units):
+            strength = allies.health + allies.shield
+            hurt = strength < self.hurt_share * strength.max(dim=1, keepdim=True).values
+            danger |= (distance < self.shot_danger_range) & hurt[..., None]
+        danger &= enemies.alive[:, None] & ranged[:, None]
+        retreats = danger.any(dim=-1, keepdim=True)
+        away = (gap / distance[..., None] ** 3 * danger[..., None]).sum(dim=2)
         no_better_way = 0.5 * attacks / ATTACK
-        attacks = torch.where(retreat[..., None], no_better_way, attacks)
-        return attacks, torch.where(retreat[..., None], _unit_vectors(away), heading)
+        attacks = torch.where(retreats, no_better_way, attacks)
+        return attacks, torch.where(retreats, _unit_vectors(away), heading)
 
 
 SCRIPTED_PLAYERS: dict[str, Callable[[int], Policy]] = {
@@ -180,10 +192,30 @@ def _towards_nearest(allies: Side, enemies: Side, distance: Tensor) -> Tensor:
     return _unit_vectors(heading) * enemies.alive.any(dim=-1)[:, None, None]
 
 
+def _towards_line(allies: Side, enemies: Side) -> Tensor:
+    """[B, A, 2] way of each ally to its place in a line across the way to the enemies.
+
+    Places are handed out in the order in which the allies already stand along the line. Zeros for
+    allies within half a step of their place.
+    """
+    middle, front = _centre(allies), _unit_vectors(_centre(enemies) - _centre(allies))
+    along = torch.stack([-front[..., 1], front[..., 0]], dim=-1)
+    offset = ((allies.position - middle) * along).sum(dim=-1)
+    place = offset.masked_fill(~allies.alive, 100.0).argsort(dim=1).argsort(dim=1)
+    half_width = (allies.alive.sum(dim=1, keepdim=True) - 1) / 2
+    goal = middle + along * (LINE_SPACING * (place - half_width))[..., None]
+    way = goal - allies.position
+    return _unit_vectors(way) * (way.norm(dim=-1, keepdim=True) > LINE_TOLERANCE)
+
+
+def _centre(side: Side) -> Tensor:
+    """[B, 1, 2] mean position of the living units of a side."""
+    total = (side.position * side.alive[..., None]).sum(dim=1, keepdim=True)
+    return total / side.alive.sum(dim=1).clamp(min=1)[:, None, None]
+
+
 def _move_scores(heading: Tensor) -> Tensor:
     """heading [..., 2] -> [..., 4] its cosine with north, south, east and west."""
-    import torch
-
     x, y = heading.unbind(dim=-1)
     return torch.stack([y, -y, x, -x], dim=-1)
 
@@ -193,8 +225,6 @@ def _healer_scores(scores: Tensor, healers: list[int], allies: Side) -> Tensor:
 
     Action 6 + j heals ally j. Dead allies and the Medivacs themselves need no healing.
     """
-    import torch
-
     patients = allies.alive.clone()
     patients[:, healers] = False
     hurt = torch.where(patients, 1.0 - allies.health, -1.0)
