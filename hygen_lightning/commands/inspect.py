@@ -83,16 +83,15 @@ def examine(path: Path, task: str | None = None) -> dict[str, Any]:
 def task_of(part: Path) -> str:
     """The task in a file's path, `<task>/<quality>/<run>/part_0.h5`; UserError if there is none."""
     from hygen_lightning.data.checks import REQUIRED_KEYS, tasks_that_fit
-    from hygen_lightning.data.odis import open_part
+    from hygen_lightning.data.odis import read_header
 
     for folder in part.resolve().parents:
         try:
             return load_task(folder.name).name
         except UserError:
             continue
-    with open_part(part) as file:
-        shapes = {key: file[key].shape for key in REQUIRED_KEYS if key in file}
-    fitting = tasks_that_fit(shapes) if len(shapes) == len(REQUIRED_KEYS) else []
+    shapes = read_header(part).shapes
+    fitting = tasks_that_fit(shapes) if shapes.keys() >= set(REQUIRED_KEYS) else []
     hint = f"its arrays fit {' or '.join(fitting)}" if fitting else "its arrays fit none that is known"
     raise UserError(f"{part}: no folder above it names a task, {hint}; give --task NAME")
 

@@ -7,9 +7,10 @@ step of an episode has the final observation, a chosen action and no reward; not
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -48,7 +49,8 @@ Attributes = Mapping[str, str | int | float]
 
 def find_parts(folder: Path) -> list[Path]:
     """Recorded files below a folder: runs and parts in natural order (part_2 before part_10)."""
-    return sorted(folder.rglob("*.h5"), key=lambda path: natural_key(path.relative_to(folder)))
+    files = (path for path in folder.rglob("*.h5") if path.is_file())
+    return sorted(files, key=lambda path: natural_key(path.relative_to(folder)))
 
 
 def natural_key(path: Path) -> list[list[tuple[int, str]]]:
@@ -60,48 +62,61 @@ def natural_key(path: Path) -> list[list[tuple[int, str]]]:
 
 
 @contextmanager
-def open_part(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file for reading; UserError where it is missing, foreign, or breaks off."""
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """A file for reading; whatever HDF5 makes of missing, foreign or broken ones is a UserError."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file; give a file that `inspect` lists")
+        raise UserError(f"{path}: no such file; give a recorded .h5 file")
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path}: cannot be read, it is truncated or not HDF5 ({reason}); "
-            "copy or download the file again, or leave it out"
-        ) from error
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        what = "not an HDF5 file" if "file signature not found" in reason else "truncated or damaged"
+        raise UserError(f"{path}: {what} ({reason}); copy it again, or leave it out") from error
+
+
+class Header(NamedTuple):
+    """Shape and type of each array of a file."""
+
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, np.dtype]
+
+
+def read_header(path: Path) -> Header:
+    """The header of a file; UserError where it is missing, foreign, or broken."""
+    with _opened(path) as file:
+        arrays = {str(key): value for key, value in file.items() if isinstance(value, h5py.Dataset)}
+        return Header(
+            {key: tuple(value.shape or ()) for key, value in arrays.items()},
+            {key: value.dtype for key, value in arrays.items()},
+        )
 
 
 def read_attributes(path: Path) -> dict[str, str | int | float]:
     """How the episodes of a file came to be, as `write_part` noted it; empty for other recordings."""
-    with open_part(path) as file:
-        return {
+    with _opened(path) as file:
+        values = {
             key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()
         }
+    return {key: value for key, value in values.items() if isinstance(value, (str, int, float))}
 
 
-def header_problems(file: h5py.File, task: TaskSpec, name: str) -> list[Problem]:
-    """What the names, shapes and types of a file's arrays give away."""
-    arrays = {key: value for key, value in file.items() if isinstance(value, h5py.Dataset)}
-    return check_header(
-        {k: v.shape for k, v in arrays.items()}, {k: v.dtype for k, v in arrays.items()}, task, name
-    )
+def _read_arrays(path: Path, keys: Iterable[str], rows: slice | np.ndarray) -> dict[str, np.ndarray]:
+    """Rows of the arrays of a file, as they are stored."""
+    with _opened(path) as file:
+        return {key: file[key][rows] for key in keys}
 
 
 def count_episodes(path: Path, task: TaskSpec) -> int:
     """Episodes of a file, from its header; UserError where the header is not this task's."""
-    with open_part(path) as file:
-        _raise_first(header_problems(file, task, str(path)))
-        return int(file["filled"].shape[0])
+    header = read_header(path)
+    _raise_first(check_header(*header, task, str(path)))
+    return header.shapes["filled"][0]
 
 
 def read_rows(path: Path, task: TaskSpec, rows: slice | np.ndarray) -> Episodes:
     """Episodes of a file at these rows (an array: ascending, each once), values unchecked."""
-    with open_part(path) as file:
-        return to_episodes({key: file[key][rows] for key in REQUIRED_KEYS}, task)
+    return to_episodes(_read_arrays(path, REQUIRED_KEYS, rows), task)
 
 
 def read_blocks(path: Path, task: TaskSpec) -> Iterator[Episodes]:
@@ -119,17 +134,17 @@ def examine_part(
 
     with_onehot: also compare the redundant `actions_onehot`, which nothing reads.
     """
-    keys = [*REQUIRED_KEYS, "actions_onehot"] if with_onehot else list(REQUIRED_KEYS)
-    with open_part(path) as file:
-        problems = header_problems(file, task, str(path))
-        if problems:
-            yield problems, None
-            return
-        for start in range(0, file["filled"].shape[0], BLOCK_EPISODES):
-            rows = slice(start, start + BLOCK_EPISODES)
-            arrays = {key: file[key][rows] for key in keys if key in file}
-            problems = check_values(arrays, task, str(path), first_episode=start)
-            yield problems, None if problems else to_episodes(arrays, task)
+    header = read_header(path)
+    problems = check_header(*header, task, str(path))
+    if problems:
+        yield problems, None
+        return
+    redundant = [key for key in ("actions_onehot",) if with_onehot and key in header.shapes]
+    for start in range(0, header.shapes["filled"][0], BLOCK_EPISODES):
+        rows = slice(start, start + BLOCK_EPISODES)
+        arrays = _read_arrays(path, [*REQUIRED_KEYS, *redundant], rows)
+        problems = check_values(arrays, task, str(path), first_episode=start)
+        yield problems, None if problems else to_episodes(arrays, task)
 
 
 def read_part(path: Path, task: TaskSpec) -> Episodes:

@@ -50,10 +50,15 @@ class Recordings:
         """Row numbers that are left of the current shuffle."""
 
     def draw(self, n: int, generator: Generator) -> Episodes:
-        """The next n episodes, none again before all were drawn."""
+        """The next n episodes, none again before all were drawn.
+
+        They are n different ones, where there are as many: a new shuffle puts what is left of the
+        old one last.
+        """
         while len(self.order) < n:
             fresh = self.subset[torch.randperm(len(self.subset), generator=generator)]
-            self.order = torch.cat([self.order, fresh])
+            left_over = torch.isin(fresh, self.order)
+            self.order = torch.cat([self.order, fresh[~left_over], fresh[left_over]])
         drawn, self.order = self.order[:n], self.order[n:].clone()
         return self.rows.take(drawn)
 

@@ -1,0 +1,154 @@
+"""The replay ring: it keeps the newest, wraps around, and survives on disk bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from factories import make_episodes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hygen_lightning.data import files
+from hygen_lightning.data.replay import ReplayRing
+from hygen_lightning.data.storage import TENSOR_NAMES, packed_bytes
+from hygen_lightning.specs import Episodes, UserError
+from hygen_lightning.tasks import load_task
+
+TASK = load_task("3m")
+
+
+def _numbered(first: int, n: int, seed: int = 0) -> Episodes:
+    """Episodes whose first reward is their number, 1 + first and on."""
+    episodes = make_episodes(TASK, n, seed=seed)
+    episodes.reward[:, 0] = torch.arange(first + 1, first + n + 1).float()
+    return episodes
+
+
+def _numbers(episodes: Episodes) -> list[int]:
+    return sorted(int(x) - 1 for x in episodes.reward[:, 0])
+
+
+@settings(max_examples=30, deadline=None)
+@given(capacity=st.integers(1, 9), sizes=st.lists(st.integers(1, 12), min_size=1, max_size=6))
+def test_the_ring_holds_exactly_the_newest_episodes(capacity: int, sizes: list[int]) -> None:
+    ring, total = ReplayRing(TASK, capacity), 0
+    for size in sizes:
+        ring.add(_numbered(total, size))
+        total += size
+        kept = min(total, capacity)
+        assert len(ring) == kept
+        newest = ring.sample(kept, torch.Generator().manual_seed(0))
+        assert _numbers(newest) == list(range(total - kept, total))
+    assert ring.added_episodes == total
+
+
+def test_a_shorter_episode_leaves_nothing_of_the_longer_one_before_it() -> None:
+    ring = ReplayRing(TASK, 1)
+    ring.add(make_episodes(TASK, 1, lengths=torch.tensor([61])))
+    short = make_episodes(TASK, 1, seed=1, lengths=torch.tensor([4]))
+    ring.add(short.trimmed())
+    stored = ring.state_dict()["episodes"]
+    assert torch.equal(stored["obs"], short.obs)
+    assert stored["filled"].sum() == 4
+
+
+def test_samples_are_different_episodes_and_change_with_the_generator() -> None:
+    ring = ReplayRing(TASK, 50)
+    ring.add(_numbered(0, 40))
+    draws = [_numbers(ring.sample(20, torch.Generator().manual_seed(seed))) for seed in (0, 0, 1)]
+    assert all(len(set(draw)) == 20 for draw in draws)
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_more_than_the_ring_holds_cannot_be_drawn() -> None:
+    ring = ReplayRing(TASK, 5)
+    ring.add(_numbered(0, 3))
+    with pytest.raises(ValueError, match="4 episodes asked for, the ring of 3m holds 3"):
+        ring.sample(4, torch.Generator())
+
+
+def test_memory_grows_with_what_is_kept_and_never_beyond_the_capacity() -> None:
+    ring = ReplayRing(TASK, 150)
+    sizes = []
+    for _ in range(6):
+        ring.add(_numbered(0, 30))
+        sizes.append(sum(x.untyped_storage().nbytes() for x in ring.state_dict()["episodes"].values()))
+    assert sizes[0] < sizes[-1] == 150 * packed_bytes(TASK)
+
+
+def test_a_saved_ring_is_the_same_ring(tmp_path: Path) -> None:
+    ring = ReplayRing(TASK, 8)
+    ring.add(_numbered(0, 11))
+    ring.save(tmp_path / "replay" / "3m.pt")
+    loaded = ReplayRing(TASK, 8)
+    loaded.load(tmp_path / "replay" / "3m.pt")
+    for one in (ring, loaded):
+        one.add(_numbered(11, 2))
+    for name in TENSOR_NAMES:
+        assert torch.equal(ring.state_dict()["episodes"][name], loaded.state_dict()["episodes"][name])
+    draws = [_numbers(one.sample(5, torch.Generator().manual_seed(3))) for one in (ring, loaded)]
+    assert draws[0] == draws[1]
+    assert [p.name for p in (tmp_path / "replay").iterdir()] == ["3m.pt"]
+
+
+def test_an_empty_ring_is_saved_too(tmp_path: Path) -> None:
+    ReplayRing(TASK, 8).save(tmp_path / "ring.pt")
+    loaded = ReplayRing(TASK, 8)
+    loaded.load(tmp_path / "ring.pt")
+    assert len(loaded) == 0
+    loaded.add(_numbered(0, 2))
+    assert len(loaded) == 2
+
+
+def test_a_file_holds_only_what_the_ring_keeps(tmp_path: Path) -> None:
+    ring = ReplayRing(TASK, 2000)
+    ring.add(_numbered(0, 3))
+    ring.save(tmp_path / "ring.pt")
+    assert (tmp_path / "ring.pt").stat().st_size < 4 * packed_bytes(TASK)
+
+
+def test_an_interrupted_save_leaves_the_file_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = ReplayRing(TASK, 8)
+    ring.add(_numbered(0, 3))
+    path = tmp_path / "ring.pt"
+    ring.save(path)
+    before = path.read_bytes()
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full_disk)
+    ring.add(_numbered(3, 3))
+    with pytest.raises(OSError, match="No space left"):
+        ring.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_that_are_no_ring_or_another_ring_are_refused(tmp_path: Path) -> None:
+    ring = ReplayRing(TASK, 8)
+    ring.add(_numbered(0, 3))
+    ring.save(tmp_path / "ring.pt")
+    with pytest.raises(UserError, match="has capacity_episodes 8, this run 9"):
+        ReplayRing(TASK, 9).load(tmp_path / "ring.pt")
+    with pytest.raises(UserError, match="has task 3m, this run 5m"):
+        ReplayRing(load_task("5m"), 8).load(tmp_path / "ring.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "ring.pt").read_bytes()[:500])
+    torch.save([1, 2], tmp_path / "list.pt")
+    for name in ("cut.pt", "list.pt", "nothing.pt"):
+        with pytest.raises(UserError, match=rf"{name}: not a readable replay ring"):
+            ring.load(tmp_path / name)
+
+
+def test_episodes_of_another_task_or_too_long_are_not_taken() -> None:
+    with pytest.raises(ValueError, match="episodes of 5m for the ring of 3m"):
+        ReplayRing(TASK).add(make_episodes("5m", 1))
+    long = make_episodes(TASK, 1).map(lambda x: torch.cat([x, x], dim=1))
+    with pytest.raises(ValueError, match="122 steps, but 3m stores at most 61"):
+        ReplayRing(TASK).add(long)
+    with pytest.raises(UserError, match="capacity is 0"):
+        ReplayRing(TASK, 0)
