@@ -101,23 +101,24 @@ def _quality_of(part: Path) -> str:
     return part.resolve().parent.parent.name
 
 
-def _summarise(files: Iterable[Path], task: TaskSpec) -> tuple[Summary, list[str], dict[str, Any]]:
-    """(statistics of the sound episodes, problems, how the newest file says it was recorded)."""
+def _summarise(files: Iterable[Path], task: TaskSpec) -> tuple[Summary, list[str], dict[str, list[str]]]:
+    """(statistics of the sound episodes, problems, all that the files say of their recording)."""
     from hygen_lightning.data.odis import examine_part, read_attributes
     from hygen_lightning.data.summary import Summary
 
     summary, problems = Summary(task), list[str]()
-    about: dict[str, Any] = {}
+    about: dict[str, dict[str, None]] = {}
     for file in files:
         try:
-            about = read_attributes(file) or about
+            for key, value in read_attributes(file).items():
+                about.setdefault(key, {})[str(value)] = None
             for found, block in examine_part(file, task, with_onehot=True):
                 problems += [str(problem) for problem in found]
                 if block is not None:
                     summary.add(block)
         except UserError as error:
             problems.append(str(error))
-    return summary, problems, about
+    return summary, problems, {key: list(values) for key, values in about.items()}
 
 
 def _print_report(report: dict[str, Any], features: str) -> None:
@@ -163,8 +164,8 @@ def _print_details(name: str, s: dict[str, Any], features: str) -> None:
         print_table(f"{name}: {kind}, {len(numbers)} numbers", ("feature", *ranges), values)
     if s["also_in_other_qualities"]:
         print(f"{name}: {s['also_in_other_qualities']} episodes also stand in another quality")
-    for key, value in s["about"].items():
-        print(f"{name}: {key}: {value}")
+    for key, values in s["about"].items():
+        print(f"{name}: {key}: {', '.join(values)}")
 
 
 def grouped(features: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:

@@ -109,9 +109,20 @@ def _read_arrays(path: Path, keys: Iterable[str], rows: slice | np.ndarray) -> d
 
 def count_episodes(path: Path, task: TaskSpec) -> int:
     """Episodes of a file, from its header; UserError where the header is not this task's."""
-    header = read_header(path)
-    _raise_first(check_header(*header, task, str(path)))
+    header, problems = _checked_header(path, task)
+    _raise_first(problems)
     return header.shapes["filled"][0]
+
+
+def _checked_header(path: Path, task: TaskSpec) -> tuple[Header, list[Problem]]:
+    """The header of a file, and what it and the note of the recorder say against its being the task's."""
+    header = read_header(path)
+    problems = check_header(*header, task, str(path))
+    recorded = read_attributes(path).get("task", task.name)
+    if not problems and recorded != task.name:
+        what, remedy = f"was recorded on {recorded}", f"give the data of {task.name}"
+        problems.append(Problem(str(path), "", None, what, remedy))
+    return header, problems
 
 
 def read_rows(path: Path, task: TaskSpec, rows: slice | np.ndarray) -> Episodes:
@@ -134,8 +145,7 @@ def examine_part(
 
     with_onehot: also compare the redundant `actions_onehot`, which nothing reads.
     """
-    header = read_header(path)
-    problems = check_header(*header, task, str(path))
+    header, problems = _checked_header(path, task)
     if problems:
         yield problems, None
         return

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hygen_lightning.data.checks import REQUIRED_KEYS, check_values, expected_shapes, tasks_that_fit
-from hygen_lightning.data.odis import examine_part, find_parts, read_part, to_arrays
+from hygen_lightning.data.odis import examine_part, find_parts, read_part, to_arrays, write_part
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import all_task_names, load_task
 
@@ -128,6 +128,12 @@ def test_data_of_another_map_is_recognised(tmp_path: Path) -> None:
         UserError, match=r"obs: shape .* where 3m has \(episodes, 61, 3, 30\); .* of 5m_vs_6m"
     ):
         read_part(path, TASK)
+
+
+def test_a_map_of_the_same_shapes_is_told_by_the_note_of_the_recorder(tmp_path: Path) -> None:
+    write_part(tmp_path / "part_0.h5", make_episodes(TASK, 2), TASK, {"task": "3m_on_ice"})
+    with pytest.raises(UserError, match=r"part_0\.h5: was recorded on 3m_on_ice; give the data of 3m"):
+        read_part(tmp_path / "part_0.h5", TASK)
 
 
 def test_data_of_no_known_map_is_refused(arrays: Arrays, tmp_path: Path) -> None:
