@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from hygen_lightning.report.painter import PAPER, Painter
+from hygen_lightning.report.painter import EDGE, GRID, GROUND, HIGH_GROUND, INKS, PAPER, SKILLS, Painter
 from hygen_lightning.report.scene import Scene, scene_of
 from hygen_lightning.specs import UserError
 
@@ -26,6 +26,10 @@ HOLD_S = 1.8
 GIF_MAX_BYTES = 1_500_000
 GIF_EFFORTS = ((600, 4), (600, 3), (520, 2), (440, 2), (440, 1), (360, 1), (280, 1))
 """(width in pixels, frames per step), tried in this order until a GIF is small enough."""
+GIF_MAX_EFFORT = 110_000
+"""Columns drawn over all frames of a GIF, at most (a few seconds on one core)."""
+PALETTE_SHARES = (1.0, 0.8, 0.6, 0.4, 0.2)
+"""Mixtures of each colour with the ground that a GIF can show."""
 MP4_WIDTH, MP4_FRAMES_PER_STEP = 960, 8
 STRIP_WIDTH, STRIP_MOMENTS = 400, 6
 
@@ -73,9 +77,14 @@ def moving_frames(painter: Painter, frames_per_step: int) -> Iterator[tuple[Imag
 
 def write_gif(scene: Scene, title: str, path: Path, max_bytes: int = GIF_MAX_BYTES) -> None:
     """An endless GIF, at most `max_bytes` large if any effort of `GIF_EFFORTS` gets there."""
+    growth = 0.0
     for width, frames_per_step in GIF_EFFORTS:
+        effort = scene.n_steps * frames_per_step * width
+        last_resort = (width, frames_per_step) == GIF_EFFORTS[-1]
+        if not last_resort and (effort > GIF_MAX_EFFORT or effort * growth > max_bytes):
+            continue
         frames, seconds = zip(*moving_frames(Painter(scene, title, width), frames_per_step))
-        palette = _common_palette(frames)
+        palette = _palette()
         small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
         durations = [round(100 * s) * 10 for s in seconds]
         small[0].save(
@@ -83,6 +92,7 @@ def write_gif(scene: Scene, title: str, path: Path, max_bytes: int = GIF_MAX_BYT
         )
         if path.stat().st_size <= max_bytes:
             return
+        growth = path.stat().st_size / effort
 
 
 def write_mp4(scene: Scene, title: str, path: Path) -> None:
@@ -96,14 +106,17 @@ def write_mp4(scene: Scene, title: str, path: Path) -> None:
     command = [program, "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
     command += ["-s", f"{width}x{height}", "-r", f"{rate:.3f}", "-i", "-"]
     command += ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path)]
-    raw = b"".join(
-        frame.tobytes() * max(round(seconds * rate), 1)
-        for frame, seconds in moving_frames(painter, MP4_FRAMES_PER_STEP)
-    )
-    done = subprocess.run(command, input=raw, capture_output=True, check=False)
-    if done.returncode != 0:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()
-        raise UserError(f"{path}: ffmpeg failed ({reason[-1] if reason else 'without a word'})")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as encoder:
+        try:
+            for frame, seconds in moving_frames(painter, MP4_FRAMES_PER_STEP):
+                pixels = frame.tobytes()
+                for _ in range(max(round(seconds * rate), 1)):
+                    encoder.stdin.write(pixels)  # type: ignore[union-attr]  # it is a pipe
+        except BrokenPipeError:
+            pass  # it has given up; its own words follow
+        complaint = encoder.communicate()[1].decode(errors="replace").strip().splitlines()
+    if encoder.returncode != 0:
+        raise UserError(f"{path}: ffmpeg failed ({complaint[-1] if complaint else 'without a word'})")
 
 
 def write_strip(scene: Scene, title: str, path: Path) -> None:
@@ -123,11 +136,16 @@ def write_strip(scene: Scene, title: str, path: Path) -> None:
     strip.save(path)
 
 
-def _common_palette(frames: tuple[Image.Image, ...]) -> Image.Image:
-    """64 colours taken from moments all over the battle: equal pixels stay equal between frames."""
-    moments = [frames[round(k * (len(frames) - 1) / 5)] for k in range(6)]
-    width, height = moments[0].size
-    sheet = Image.new("RGB", (width, height * len(moments)))
-    for index, moment in enumerate(moments):
-        sheet.paste(moment, (0, index * height))
-    return sheet.quantize(colors=64, method=Image.Quantize.MEDIANCUT)
+def _palette() -> Image.Image:
+    """The painter's colours and their mixtures with the ground, shared by all frames.
+
+    A palette taken from the frames themselves would spend its colours on the background.
+    """
+    shades = [PAPER, GROUND, HIGH_GROUND, GRID, EDGE]
+    for colour in (*INKS, *SKILLS):
+        for share in PALETTE_SHARES:
+            mixed = [round(share * c + (1 - share) * g) for c, g in zip(colour, GROUND)]
+            shades.append((mixed[0], mixed[1], mixed[2]))
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([channel for shade in shades for channel in shade])
+    return palette

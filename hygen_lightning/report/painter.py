@@ -42,6 +42,12 @@ SKILLS: tuple[Colour, ...] = (
     (190, 160, 110),
     (160, 200, 60),
 )
+HEALTHY: Colour = (104, 208, 120)
+HALF_DEAD: Colour = (242, 200, 80)
+NEARLY_DEAD: Colour = (236, 84, 72)
+BLACK: Colour = (10, 12, 16)
+INKS = (TEXT, DIM_TEXT, ALLY, ENEMY, SHIELD, HEAL, HIT, HEALTHY, HALF_DEAD, NEARLY_DEAD, BLACK)
+"""All colours that are drawn on the ground, beside those of the skills."""
 OUTCOMES: dict[str, Colour] = {"won": HEAL, "lost": ENEMY, "out of time": SKILLS[0]}
 MOVES = {NORTH: (0, 1), SOUTH: (0, -1), EAST: (1, 0), WEST: (-1, 0)}
 MAP_CELLS = 32
@@ -227,7 +233,7 @@ class Painter:
         low = top - 0.04 * self._scale
         bars = [(health, _health_colour(health))] + ([] if shield is None else [(shield, SHIELD)])
         for share, colour in bars:
-            self._draw.rectangle((x - half, low - thick, x + half, low), fill=(10, 12, 16, 220))
+            self._draw.rectangle((x - half, low - thick, x + half, low), fill=(*BLACK, 220))
             if share > 0.005:
                 self._draw.rectangle((x - half, low - thick, x - half + 2 * half * share, low), fill=colour)
             low -= thick + self._s
@@ -308,7 +314,7 @@ def _between(team: Team, unit: int, step: int, following: int, phase: float) -> 
 
 def _health_colour(health: float) -> Colour:
     """Green at full health, yellow at half, red near death."""
-    red, yellow, green = np.array([236, 84, 72]), np.array([242, 200, 80]), np.array([104, 208, 120])
+    red, yellow, green = (np.array(colour) for colour in (NEARLY_DEAD, HALF_DEAD, HEALTHY))
     mixed = (
         red + (yellow - red) * 2 * health if health < 0.5 else yellow + (green - yellow) * (2 * health - 1)
     )

@@ -1,0 +1,71 @@
+"""Learning curves from sparse metrics files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hygen_lightning.report.learning_curves import Curve, draw_learning_curves, read_metrics, task_win_rates
+from hygen_lightning.specs import UserError
+
+SPARSE = """\
+epoch,step,train/3m/td_loss,train/4m/td_loss,val/4m/win_rate,val/3m/win_rate,val/mean/seen_win_rate
+0,10,0.5,1.5,,,
+0,20,0.25,0.75,,,
+0,20,,,0.25,0.5,0.5
+0,30,nan,inf,,,
+,,3,,,,
+0,40,,,0.75,1.0,1.0
+"""
+
+
+def metrics_file(folder: Path, text: str = SPARSE) -> Path:
+    path = folder / "metrics.csv"
+    path.write_text(text)
+    return path
+
+
+def test_sparse_rows_become_curves_without_gaps(tmp_path: Path) -> None:
+    curves = read_metrics(metrics_file(tmp_path))
+    assert curves["train/3m/td_loss"] == Curve([10, 20], [0.5, 0.25])
+    assert curves["val/4m/win_rate"] == Curve([20, 40], [0.25, 0.75])
+    assert "epoch" not in curves
+
+
+def test_task_curves_list_seen_tasks_first_and_leave_means_out(tmp_path: Path) -> None:
+    curves = read_metrics(metrics_file(tmp_path))
+    assert list(task_win_rates(curves, seen={"3m"})) == ["3m", "4m"]
+    assert list(task_win_rates(curves, seen={"4m"})) == ["4m", "3m"]
+
+
+def test_a_panel_appears_for_each_kind_of_metric(tmp_path: Path) -> None:
+    draw_learning_curves(metrics_file(tmp_path), tmp_path / "all.png", seen={"3m"})
+    losses_only = "step,train/mean/loss\n1,0.5\n2,-0.2\n"
+    draw_learning_curves(metrics_file(tmp_path, losses_only), tmp_path / "losses.png")
+    with Image.open(tmp_path / "all.png") as full, Image.open(tmp_path / "losses.png") as small:
+        assert full.width > 1.9 * small.width
+        assert full.height > 1.7 * small.height
+        assert len(full.convert("RGB").getcolors(10**6) or []) > 50
+    assert {path.name for path in tmp_path.iterdir()} == {"all.png", "losses.png", "metrics.csv"}
+
+
+def test_nothing_to_draw_and_no_file_are_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no win rate, loss or share was logged"):
+        draw_learning_curves(metrics_file(tmp_path, "step,x\n1,2\n"), tmp_path / "none.png")
+    with pytest.raises(UserError, match=r"gone\.csv: cannot be read"):
+        draw_learning_curves(tmp_path / "gone.csv", tmp_path / "none.png")
+
+
+def test_drawing_leaves_pyplot_untouched(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    path = metrics_file(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from hygen_lightning.report.learning_curves import *; "
+        f"draw_learning_curves(Path({str(path)!r}), Path({str(tmp_path / 'p.png')!r})); "
+        "sys.exit('matplotlib.pyplot' in sys.modules or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
