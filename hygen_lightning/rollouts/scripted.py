@@ -38,8 +38,8 @@ ATTACK = 100.0
 """Score of an attack before its cost (at most 50); every move scores within -1..1."""
 
 
-LINE_SPACING, LINE_TOLERANCE = 0.9, 0.7
-"""Map units between neighbours in a line, and from one's place in it within which one stays."""
+LINE_SPACING, LINE_TOLERANCE = 1.1, 0.6
+"""Map units between neighbours in a line, and to one's place in it along x and y: nearer, one stays."""
 
 
 class RandomPlayer:
@@ -196,7 +196,7 @@ def _towards_line(allies: Side, enemies: Side) -> Tensor:
     """[B, A, 2] way of each ally to its place in a line across the way to the enemies.
 
     Places are handed out in the order in which the allies already stand along the line. Zeros for
-    allies within half a step of their place.
+    allies so near to their place that a step (1.125 map units for a Marine) would overshoot.
     """
     middle, front = _centre(allies), _unit_vectors(_centre(enemies) - _centre(allies))
     along = torch.stack([-front[..., 1], front[..., 0]], dim=-1)
@@ -205,7 +205,7 @@ def _towards_line(allies: Side, enemies: Side) -> Tensor:
     half_width = (allies.alive.sum(dim=1, keepdim=True) - 1) / 2
     goal = middle + along * (LINE_SPACING * (place - half_width))[..., None]
     way = goal - allies.position
-    return _unit_vectors(way) * (way.norm(dim=-1, keepdim=True) > LINE_TOLERANCE)
+    return _unit_vectors(way) * (way.abs().amax(dim=-1, keepdim=True) > LINE_TOLERANCE)
 
 
 def _centre(side: Side) -> Tensor:
