@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,18 +15,20 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.strategies import DDPStrategy
 
-import hygen_lightning.algorithms  # noqa: F401  (makes every algorithm known by its name)
+from hygen_lightning.algorithms import HyGen
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.data.datamodule import HybridDataModule
+from hygen_lightning.data.odis import write_run
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation_callback import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
-from hygen_lightning.run.arguments import explain, layered_arguments
+from hygen_lightning.run.arguments import explain, layered_arguments, own_complaint
 from hygen_lightning.run.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from hygen_lightning.run.files import ResumableCSVLogger, RunFiles, run_facts, write_run_results, write_text
 from hygen_lightning.run.folder import new_run_dir, run_dir_of
-from hygen_lightning.run.pictures import draw_unseen_battle
-from hygen_lightning.specs import UserError
+from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle
+from hygen_lightning.specs import Episodes, UserError
+from hygen_lightning.tasks import load_task
 
 jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 
@@ -35,9 +38,26 @@ def run_trainer_command(command: str, argv: list[str]) -> int:
     _quiet()
     try:
         HyGenCLI([command, *layered_arguments(command, argv)])
-    except (jsonargparse.ArgumentError, jsonargparse.ParserError) as error:
-        raise UserError(explain(error)) from error
+    except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
+        if isinstance(error, jsonargparse.ArgumentError) or own_complaint(error):
+            raise UserError(explain(error, _option_names())) from error
+        raise
     return 0
+
+
+def _option_names() -> list[str]:
+    """Options of the classes that users most often set, as they are typed."""
+    groups = {
+        "data": HybridDataModule,
+        "model": HyGen,
+        "rollouts": OnlineRollouts,
+        "evaluation": BattleEvaluation,
+        "files": RunFiles,
+        "checkpoint": RunCheckpoint,
+        "trainer": Trainer,
+    }
+    nested = [f"{group}.{name}" for group, cls in groups.items() for name in signature(cls).parameters]
+    return [*nested, "seed_everything", "resume", "ckpt_path", "config", "run.name", "run.root"]
 
 
 def _quiet() -> None:
@@ -149,7 +169,12 @@ class HyGenCLI(LightningCLI):
         )
         if self.trainer.is_global_zero:
             self._write_results(steps)
-            draw_unseen_battle(self.model, self.datamodule, self.run_dir, self._callback(RunFiles))
+            wanted: RunFiles = self._callback(RunFiles)
+            if wanted.curve:
+                draw_curves(self.datamodule, self.run_dir)
+            if wanted.battle_gif:
+                env = self._callback(BattleEvaluation).env_name
+                draw_unseen_battle(self.model, self.datamodule, self.run_dir, env)
 
     # validate, test, predict
 
@@ -160,9 +185,12 @@ class HyGenCLI(LightningCLI):
     after_test = after_validate
 
     def after_predict(self) -> None:
-        from hygen_lightning.run.files import write_predictions
-
-        write_predictions(self.run_dir, self._callback(BattleEvaluation).played)
+        folder = self.run_dir / "recordings"
+        run = f"rank{self.trainer.global_rank}"
+        for name, parts in self._callback(BattleEvaluation).played.items():
+            episodes = Episodes.cat([played.episodes for played in parts])
+            write_run(folder / name / "policy" / run, episodes, load_task(name))
+        print(f"recordings: {folder}", flush=True)
 
     def _write_results(self, steps: int) -> None:
         evaluation = self._callback(BattleEvaluation)

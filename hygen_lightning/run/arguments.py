@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -99,7 +101,27 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0]
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, options: Sequence[str]) -> str:
     """A parser's complaint in one line, with the nearest option where one is unknown."""
-    text = " ".join(str(error).split())
-    return text
+    own = own_complaint(error)
+    if own is not None:
+        return own
+    text = str(error)
+    nested = re.search(r"class_path '[\w.]+': (.*)", text)
+    text = " ".join((nested[1] if nested else text).split())
+    unknown = re.search(r"(?:unrecognized arguments: --|Option ')([\w.]+)", text)
+    if unknown:
+        near = difflib.get_close_matches(unknown[1], options, n=1, cutoff=0.5)
+        near = near or [o for o in options if o.endswith(f".{unknown[1]}")]
+        hint = f"did you mean --{near[0]}?" if near else "see --help for all options"
+        return f"unknown option --{unknown[1]}; {hint}"
+    return text.replace("Parser key ", "option ").replace("a typing.Literal", "one of ")
+
+
+def own_complaint(error: BaseException | None) -> str | None:
+    """The message of this package's own error, if one led to `error`."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None

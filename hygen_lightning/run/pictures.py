@@ -5,18 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hygen_lightning.report.battle_picture import draw_battle
 from hygen_lightning.report.learning_curves import draw_learning_curves
 
 if TYPE_CHECKING:
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
     from hygen_lightning.data.datamodule import HybridDataModule
-    from hygen_lightning.run.files import RunFiles
 
 
-def draw_unseen_battle(
-    model: MultiTaskAlgorithm, data: HybridDataModule, folder: Path, wanted: RunFiles
-) -> None:
-    """learning_curves.png and battle.gif in the run folder, where they are wanted."""
+def draw_curves(data: HybridDataModule, folder: Path) -> None:
+    """learning_curves.png beside the metrics.csv that it is drawn from, if there is one."""
     metrics = folder / "metrics.csv"
-    if wanted.curve and metrics.is_file():
+    if metrics.is_file():
         draw_learning_curves(metrics, folder / "learning_curves.png", sorted(data.seen))
+
+
+def draw_unseen_battle(model: MultiTaskAlgorithm, data: HybridDataModule, folder: Path, env: str) -> None:
+    """battle.gif: the first unseen task (or, without one, the first task), played greedily."""
+    unseen = [task for task in data.eval_tasks if task.name not in data.seen]
+    task = (unseen or data.eval_tasks)[0]
+    battles = make_env(env, task, 1)
+    played = play(battles, model.eval().cpu(), battle_seeds(1, data.seed, "picture", task.name))
+    battles.close()
+    won = bool(played.won[0])
+    title = "unseen in training" if unseen else ""
+    draw_battle(folder / "battle.gif", task, played.episodes, played.skills, won=won, title=title)
