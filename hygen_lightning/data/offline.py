@@ -138,12 +138,17 @@ class OfflineEpisodes:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken; UserError if the data set changed in size."""
+        """Continue where `state_dict` was taken; UserError if the data or the shard is another one."""
         episodes = [len(r.rows) for r in self.recordings]
         if state["episodes"] != episodes:
             raise UserError(
                 f"{self.name}: the checkpoint was written with {state['episodes']} recorded episodes, "
                 f"here are {episodes}; give the same data set"
+            )
+        if not all(torch.isin(o, r.subset).all() for o, r in zip(state["orders"], self.recordings)):
+            raise UserError(
+                f"{self.name}: the checkpoint was written by another number of processes; "
+                "resume on as many devices as before"
             )
         self._turn = state["turn"]
         for recordings, order in zip(self.recordings, state["orders"]):

@@ -104,4 +104,5 @@ def load_rows(
                 kept.append(pack(block))
     if not in_memory:
         return FileRows(task, list(zip(paths, counts)))
-    return MemoryRows(task.name, {name: torch.cat([k[name] for k in kept]) for name in TENSOR_NAMES})
+    whole = {name: torch.cat([k[name] for k in kept]) for name in TENSOR_NAMES} if len(kept) > 1 else kept[0]
+    return MemoryRows(task.name, whole)

@@ -82,6 +82,15 @@ def test_runs_and_parts_are_joined_in_natural_order(tmp_path: Path) -> None:
     assert_equal(read_folder(folder, task), episodes)
 
 
+def test_unfinished_recordings_in_hidden_places_are_left_out(tmp_path: Path) -> None:
+    task = load_task("3m")
+    episodes = make_episodes(task, 2)
+    parts = write_run(tmp_path / "medium" / "run", episodes, task)
+    write_run(tmp_path / ".medium.123" / "run", episodes, task)
+    write_part(tmp_path / "medium" / "run" / ".part_1.h5", episodes, task)
+    assert find_parts(tmp_path) == parts
+
+
 def test_short_episodes_are_padded_to_the_episode_limit(tmp_path: Path) -> None:
     task = load_task("3m")
     episodes = make_episodes(task, 3, lengths=torch.tensor([5, 9, 2]))

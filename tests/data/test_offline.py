@@ -136,6 +136,16 @@ def test_a_state_of_another_data_set_is_refused(tmp_path: Path) -> None:
         load_offline(tmp_path / "b", TASK, "medium").load_state_dict(state)
 
 
+def test_a_state_of_another_shard_is_refused(tmp_path: Path) -> None:
+    _record(tmp_path, "medium", 9)
+    whole = load_offline(tmp_path, TASK, "medium")
+    shard = whole.shard(0, 2)
+    shard.sample(2, torch.Generator())
+    whole.shard(0, 2).load_state_dict(shard.state_dict())
+    with pytest.raises(UserError, match="by another number of processes"):
+        whole.shard(1, 2).load_state_dict(shard.state_dict())
+
+
 def test_returns_count_the_rewards_of_played_steps(tmp_path: Path) -> None:
     episodes = _record(tmp_path, "medium", 8)
     source = load_offline(tmp_path, TASK, "medium")
