@@ -20,7 +20,7 @@ PREFIXES = {
     "agent.state_encoder.ally_encoder": "trajectory_encoder.tokens.ally",
     "agent.state_encoder.enemy_encoder": "trajectory_encoder.tokens.enemy",
     "agent.state_encoder.attention": "trajectory_encoder.attention",
-    "agent.obs_encoder": "observation_encoder",
+    "agent.obs_encoder": "observation_encoder.entities",
     "agent.decoder.skill_enc": "action_decoder.skill",
     "agent.decoder.q_skill": "action_decoder.head",
     "agent.decoder": "action_decoder.entities",
@@ -114,8 +114,9 @@ def _network(task: TaskSpec, arrays: dict[str, Tensor], prefix: str) -> HyGenNet
     state = {ours: x for name, x in theirs.items() if (ours := our_name(name))}
     widths = task.layout.widths
     n_skills, width = state["q_head.weight"].shape
-    entity = "observation_encoder.transformer"
-    depth = len({name.split(".")[3] for name in state if name.startswith(f"{entity}.blocks.")})
+    entity = "observation_encoder.entities.transformer"
+    depth = len({name.split(".")[4] for name in state if name.startswith(f"{entity}.blocks.")})
+    own_width = state["observation_encoder.entities.tokens.own.weight"].shape[1]
     mixing_width, hyper_width = state["mixer.agent_weights.2.weight"].shape
     network = HyGenNetwork(
         widths,
@@ -123,7 +124,9 @@ def _network(task: TaskSpec, arrays: dict[str, Tensor], prefix: str) -> HyGenNet
         width=width,
         n_heads=state[f"{entity}.blocks.0.attention.query.weight"].shape[0] // width,
         depth=depth,
-        id_bits=state["observation_encoder.tokens.own.weight"].shape[1] - widths.own - widths.compact_action,
+        id_bits=state["observation_encoder.entities.tokens.own.weight"].shape[1]
+        - widths.own
+        - widths.compact_action,
         mixing_width=mixing_width,
         hyper_width=hyper_width,
         key_width=state["mixer.attention.key.weight"].shape[0],

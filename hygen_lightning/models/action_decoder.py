@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hygen_lightning.models.entity_transformer import EntityTransformer
+from hygen_lightning.models.entity_transformer import EntityOutputs, EntityTransformer
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
 
@@ -47,9 +47,9 @@ class ActionDecoder(nn.Module):
         obs [B, T, A, obs_dim], last_actions [B, T, A], skill [B, T, A, Z] (one-hot or relaxed),
         filled [B, T] bool or None, extra_own [B, T, A, X] -> logits [B, T, A, K].
         """
-        n_read = 1 + (layout.n_enemies if self.has_targets else 0)
-        entities = self.entities.unroll(layout, obs, last_actions, n_read, filled, extra_own)
-        return self.logits(entities, skill)
+        vector = self._attack_vector()
+        outputs = self.entities.unroll(layout, obs, last_actions, filled, vector, extra_own)
+        return self._logits(outputs, skill)
 
     def act(
         self,
@@ -62,23 +62,26 @@ class ActionDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """One step: obs [B, A, obs_dim], hidden [B, A, D], skill [B, A, Z] ->
         (logits [B, A, K], hidden [B, A, D])."""
-        entities, hidden = self.entities.step(layout, obs, last_actions, hidden, extra_own)
-        n_read = 1 + (layout.n_enemies if self.has_targets else 0)
-        return self.logits(entities[:, :, :n_read], skill), hidden
+        vector = self._attack_vector()
+        outputs, hidden = self.entities.step(layout, obs, last_actions, hidden, vector, extra_own)
+        return self._logits(outputs, skill), hidden
 
-    def logits(self, entities: Tensor, skill: Tensor | None) -> Tensor:
-        """entities [..., 1 + E, D] (own, enemies), skill [..., Z] or None -> [..., K].
-
-        A base action reads the own token; the logit of an attack is the mean of the head's
-        outputs at that enemy's token, which is one row: the mean of the head's rows.
-        """
-        width = entities.shape[-1]
-        weight, bias = self.head.weight, self.head.bias
-        shared = (
-            bias if self.skill is None else nn.functional.linear(self.skill(skill), weight[:, width:], bias)
-        )
-        base = nn.functional.linear(entities[..., 0, :], weight[:, :width]) + shared
+    def _attack_vector(self) -> Tensor | None:
+        """[D]: the mean of the head's rows, for the logit of an attack is the mean of the head's
+        outputs at that enemy's token; None where no action has a target."""
         if not self.has_targets:
+            return None
+        return self.head.weight[:, : self.entities.width].mean(dim=0)
+
+    def _logits(self, outputs: EntityOutputs, skill: Tensor | None) -> Tensor:
+        """outputs at own token and enemies, skill [..., Z] or None -> [..., K]."""
+        width = self.entities.width
+        weight = self.head.weight
+        shared: Tensor = self.head.bias
+        if self.skill is not None:
+            assert skill is not None
+            shared = nn.functional.linear(self.skill(skill), weight[:, width:], shared)
+        base = nn.functional.linear(outputs.own, weight[:, :width]) + shared
+        if outputs.enemies is None:
             return base
-        attack = entities[..., 1:, :] @ weight[:, :width].mean(dim=0) + shared.mean(dim=-1, keepdim=True)
-        return torch.cat([base, attack], dim=-1)
+        return torch.cat([base, outputs.enemies + shared.mean(dim=-1, keepdim=True)], dim=-1)

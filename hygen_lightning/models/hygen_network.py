@@ -108,7 +108,7 @@ class HyGenNetwork(nn.Module):
 
     def initial_memory(self, layout: EntityLayout, n_battles: int) -> Memory:
         """Memory before the first step: zeros [B, A, D], twice."""
-        hidden = self.observation_encoder.initial_hidden(n_battles, layout.n_allies)
+        hidden = self.observation_encoder.entities.initial_hidden(n_battles, layout.n_allies)
         return hidden, torch.zeros_like(hidden)
 
     def act_step(

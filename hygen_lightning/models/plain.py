@@ -10,7 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hygen_lightning.models.entity_transformer import EntityTransformer
 from hygen_lightning.models.hygen_network import HyGenNetwork
 from hygen_lightning.specs import EntityLayout
 
@@ -41,12 +40,13 @@ def observe(
 ) -> tuple[Tensor, Tensor]:
     """As `HyGenNetwork.observe`: skill values and skill predictions, [B, T, A, Z] each."""
     obs = _zero_unfilled(obs, filled)
-    hidden = network.observation_encoder.initial_hidden(obs.shape[0], layout.n_allies)
+    entities = network.observation_encoder.entities
+    hidden = entities.initial_hidden(obs.shape[0], layout.n_allies)
     q, logits = [], []
     for t in range(obs.shape[1]):
-        own, hidden = network.observation_encoder.act(layout, obs[:, t], last_actions[:, t], hidden)
-        q.append(network.q_head(own))
-        logits.append(network.skill_head(own))
+        outputs, hidden = entities(layout, obs[:, t], last_actions[:, t], hidden)
+        q.append(network.q_head(outputs[:, :, 0]))
+        logits.append(network.skill_head(outputs[:, :, 0]))
     return torch.stack(q, dim=1), torch.stack(logits, dim=1)
 
 
@@ -64,7 +64,7 @@ def decode(
     hidden = entities.initial_hidden(obs.shape[0], layout.n_allies)
     logits = []
     for t in range(obs.shape[1]):
-        outputs, hidden = entities.step(layout, obs[:, t], last_actions[:, t], hidden)
+        outputs, hidden = entities(layout, obs[:, t], last_actions[:, t], hidden)
         logits.append(action_logits(network, layout, outputs, skill[:, t]))
     return torch.stack(logits, dim=1)
 
@@ -80,24 +80,6 @@ def action_logits(network: HyGenNetwork, layout: EntityLayout, entities: Tensor,
         joined = torch.cat([entities[..., 1 + enemy, :], embedded], dim=-1)
         logits.append(decoder.head(joined).mean(dim=-1, keepdim=True))
     return torch.cat(logits, dim=-1)
-
-
-def unroll(
-    entities: EntityTransformer,
-    layout: EntityLayout,
-    obs: Tensor,
-    last_actions: Tensor,
-    n_read: int,
-    extra_own: Tensor | None = None,
-) -> Tensor:
-    """As `EntityTransformer.unroll`: obs [B, T, A, obs_dim] -> [B, T, A, n_read, D]."""
-    hidden = entities.initial_hidden(obs.shape[0], layout.n_allies)
-    outputs = []
-    for t in range(obs.shape[1]):
-        extra = None if extra_own is None else extra_own[:, t]
-        read, hidden = entities.step(layout, obs[:, t], last_actions[:, t], hidden, extra)
-        outputs.append(read[:, :, :n_read])
-    return torch.stack(outputs, dim=1)
 
 
 def _zero_unfilled(x: Tensor, filled: Tensor | None) -> Tensor:
