@@ -124,9 +124,7 @@ def _network(task: TaskSpec, arrays: dict[str, Tensor], prefix: str) -> HyGenNet
         width=width,
         n_heads=state[f"{entity}.blocks.0.attention.query.weight"].shape[0] // width,
         depth=depth,
-        id_bits=state["observation_encoder.entities.tokens.own.weight"].shape[1]
-        - widths.own
-        - widths.compact_action,
+        id_bits=own_width - widths.own - widths.compact_action,
         mixing_width=mixing_width,
         hyper_width=hyper_width,
         key_width=state["mixer.attention.key.weight"].shape[0],
