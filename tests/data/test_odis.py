@@ -12,7 +12,7 @@ from factories import make_episodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hygen_lightning.data import files
+from hygen_lightning.data import files, odis
 from hygen_lightning.data.odis import (
     DTYPES,
     count_episodes,
@@ -125,6 +125,20 @@ def test_rows_can_be_read_by_themselves(tmp_path: Path) -> None:
     rows = np.array([1, 4, 8])
     assert_equal(read_rows(tmp_path / "part_0.h5", task, rows), episodes[torch.from_numpy(rows)])
     assert count_episodes(tmp_path / "part_0.h5", task) == 9
+
+
+def test_big_files_are_read_in_blocks_that_keep_their_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = load_task("3m")
+    episodes = make_episodes(task, 11)
+    write_part(tmp_path / "part_0.h5", episodes, task)
+    monkeypatch.setattr(odis, "BLOCK_EPISODES", 4)
+    assert_equal(read_part(tmp_path / "part_0.h5", task), episodes)
+    with h5py.File(tmp_path / "part_0.h5", "r+") as file:
+        file["reward"][9, 0, 0] = np.nan
+    with pytest.raises(UserError, match="reward, episode 9: NaN"):
+        read_part(tmp_path / "part_0.h5", task)
 
 
 def test_a_file_says_how_it_was_recorded(tmp_path: Path) -> None:
