@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import itertools
+import json
 import os
 import pkgutil
 import sys
@@ -41,6 +44,8 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(command: str, argv: list[str]) -> int:
     if command in TRAINER_COMMANDS:
         os.environ.setdefault("WANDB_SILENT", "true")
+        # Threads that spin while they wait make a busy machine many times slower.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from hygen_lightning.trainer_cli import run_trainer_command
 
         return run_trainer_command(command, argv)
@@ -74,7 +79,7 @@ def _run_own(name: str, argv: list[str]) -> int:
     try:
         result = auto_cli(
             load_command(name),
-            args=arguments,
+            args=_words_as_list(load_command(name), arguments),
             prog=f"python -m hygen_lightning {name}",
             exit_on_error=False,
             as_positional=True,
@@ -82,6 +87,15 @@ def _run_own(name: str, argv: list[str]) -> int:
     except ArgumentError as error:
         raise UserError(str(error)) from error
     return int(result or 0)
+
+
+def _words_as_list(command: Callable[..., int] | dict[str, Callable[..., int]], argv: list[str]) -> list[str]:
+    """The leading words as one list, where that is what a command's first parameter takes."""
+    first = next(iter(inspect.signature(command).parameters.values()), None) if callable(command) else None
+    if first is None or not str(first.annotation).startswith("list[") or first.default is not first.empty:
+        return argv
+    words = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
+    return [json.dumps(words), *argv[len(words) :]] if words else argv
 
 
 def _usage() -> str:

@@ -48,17 +48,22 @@ def draw_battle(
     skills [B, T, A] int64 or None (-1: none chosen). won: as the environment said. title: shown
     beside the task's name. UserError for another suffix, or where ffmpeg is missing.
     """
-    writers = battle_writers()
-    if path.suffix.lower() not in writers:
-        raise UserError(f"{path}: a battle can be drawn to {', '.join(writers)}, not to {path.suffix!r}")
+    check_suffix(path)
     scene = scene_of(task, episodes, skills, row, won)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
-        writers[path.suffix.lower()](scene, f"{task.name}   {title}".strip(), temporary)
+        battle_writers()[path.suffix.lower()](scene, f"{task.name}   {title}".strip(), temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_suffix(path: Path) -> None:
+    """UserError if no kind of picture has this suffix."""
+    known = list(battle_writers())
+    if path.suffix.lower() not in known:
+        raise UserError(f"{path}: a battle can be drawn to {', '.join(known)}, not to {path.suffix!r}")
 
 
 def battle_writers() -> dict[str, Callable[[Scene, str, Path], None]]:

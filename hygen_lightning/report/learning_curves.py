@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hygen_lightning.report.style import (
-    AXIS_INK,
-    GRID,
     INK,
     SEEN_COLOUR,
     SERIES_COLOURS,
     UNSEEN_COLOUR,
     new_figure,
     save_figure,
+    share_axis,
     tidy_axes,
 )
 from hygen_lightning.specs import UserError
@@ -150,7 +149,7 @@ def _draw_means(axes: Axes, curves: dict[str, Curve]) -> None:
             curve = curves[name]
             label = f"{label}, at last {100 * curve.values[-1]:.0f} %"
             axes.plot(curve.steps, curve.values, color=colour, lw=2.4, marker="o", ms=4, label=label)
-    _share_axis(axes)
+    share_axis(axes)
     axes.legend(frameon=False, loc="lower right", labelcolor=INK)
 
 
@@ -193,7 +192,7 @@ def _draw_losses(axes: Axes, losses: dict[str, Curve]) -> None:
 def _draw_shares(axes: Axes, shares: dict[str, Curve]) -> None:
     tidy_axes(axes, "Shares: offline data, exploration, accuracy", "optimiser steps")
     _draw_lines(axes, shares)
-    _share_axis(axes)
+    share_axis(axes)
     axes.legend(frameon=False, loc="best", labelcolor=INK, fontsize=8.5)
 
 
@@ -211,11 +210,3 @@ def _draw_lines(axes: Axes, curves: dict[str, Curve]) -> None:
                 np.ones_like(values), kernel, mode="same"
             )
         axes.plot(curve.steps, values, style, color=colour, lw=1.7, label=name.replace("_", " "))
-
-
-def _share_axis(axes: Axes) -> None:
-    """A y axis from 0 to 1 in percent."""
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
-    axes.axhline(0, color=AXIS_INK, lw=0.8)
-    axes.axhline(1, color=GRID, lw=0.8)

@@ -229,7 +229,7 @@ class Painter:
 
     def _paint_bars(self, x: float, top: float, health: float, shield: float | None) -> None:
         """Health, and above it the shield, as bars over a unit."""
-        half, thick = 0.36 * self._scale, max(0.12 * self._scale, 2.0 * self._s)
+        half, thick = 0.33 * self._scale, max(0.12 * self._scale, 2.0 * self._s)
         low = top - 0.04 * self._scale
         bars = [(health, _health_colour(health))] + ([] if shield is None else [(shield, SHIELD)])
         for share, colour in bars:

@@ -35,9 +35,16 @@ def tidy_axes(axes: Axes, title: str, x_label: str) -> None:
         spine.set_visible(False)
 
 
+def share_axis(axes: Axes, top: float = 1.03) -> None:
+    """A y axis from 0 to 1 in percent."""
+    axes.set_ylim(-0.03, top)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.axhline(0, color=AXIS_INK, lw=0.8)
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write the figure under a temporary name, then rename it; the suffix says the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    figure.savefig(temporary, dpi=130)
+    figure.savefig(temporary, dpi=130, bbox_inches="tight", pad_inches=0.15)
     temporary.replace(path)

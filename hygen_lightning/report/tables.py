@@ -19,7 +19,7 @@ def percent(share: float | None) -> str:
 
 def interval(ci95: Sequence[float] | None) -> str:
     """An interval of shares in percent; a dash where there is none."""
-    return "–" if ci95 is None else f"{100 * ci95[0]:.1f} – {100 * ci95[1]:.1f}"
+    return "–" if ci95 is None else f"{100 * ci95[0]:.1f}–{100 * ci95[1]:.1f}"
 
 
 def results_table(results: Sequence[TaskResult], title: str = "Win rates of the final policy") -> Table:

@@ -96,6 +96,6 @@ def test_the_table_shows_seen_above_unseen_and_names_its_intervals() -> None:
     starts = [line[0] if line[:1] != ["mean"] else " ".join(line[:2]) for line in lines if line]
     order = [starts.index(name) for name in ("3m", "mean seen", "4m", "5m", "mean unseen")]
     assert order == sorted(order)
-    assert ["4m", "unseen", "50.0", "33.6", "–", "66.4", "32", "14.25", "30.0"] in lines
+    assert ["4m", "unseen", "50.0", "33.6–66.4", "32", "14.25", "30.0"] in lines
     assert "Wilson, over episodes" in text
     assert "not over seeds" in text

@@ -1,0 +1,137 @@
+"""Draw a battle without a display: a policy, a scripted player, or a recorded episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hygen_lightning.commands.output import print_json
+from hygen_lightning.specs import TaskSpec, UserError
+from hygen_lightning.tasks import load_task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hygen_lightning.policy import Policy
+    from hygen_lightning.specs import Episodes
+
+CANDIDATES = 32
+"""Battles played, of which one is drawn."""
+
+
+@dataclass
+class Battles:
+    """Battles to choose one from. won [B] bool, skills [B, T, A] int64 or None."""
+
+    episodes: Episodes
+    won: Tensor
+    skills: Tensor | None
+    by: str
+
+
+def render(
+    task: str = "3m",
+    player: str | None = None,
+    ckpt_path: Path | None = None,
+    recording: Path | None = None,
+    out: Path = Path("battle.gif"),
+    pick: Literal["first", "won", "lost", "longest"] = "first",
+    env: str = "simulator",
+    seed: int = 1,
+    json: bool = False,
+) -> int:
+    """Draw one battle to a GIF, an MP4 (needs ffmpeg) or a PNG of up to six moments.
+
+    Args:
+        task: the map to play, or that was recorded
+        player: a scripted player: random, nearest_attack, focus_fire, kiting (the default)
+        ckpt_path: a checkpoint whose policy plays instead, with the skills that it chooses
+        recording: a recorded .h5 file, or a folder of them, to draw an episode from instead
+        out: the picture; its suffix .gif, .mp4 or .png says the kind
+        pick: which of 32 battles to draw: the first, the first that is won or lost (not won), or
+            the longest; of a recording, which of all its episodes
+        env: environment that plays the battles; a recording needs none
+        seed: seed of the battles; a recording needs none
+        json: one JSON object on stdout, instead of a line
+    """
+    from hygen_lightning.report.battle_picture import check_suffix, draw_battle
+
+    check_suffix(out)
+    spec = load_task(task)
+    battles = _battles(spec, player, ckpt_path, recording, env, seed)
+    row = _picked(battles, pick, spec)
+    won, length = bool(battles.won[row]), int(battles.episodes.length[row]) - 1
+    draw_battle(out, spec, battles.episodes, battles.skills, row=row, won=won, title=battles.by)
+    if json:
+        size = out.stat().st_size
+        print_json(
+            {"out": str(out), "task": task, "by": battles.by, "won": won, "length": length, "bytes": size}
+        )
+    else:
+        print(f"{out}: {task} by {battles.by}, {'won' if won else 'not won'}, {length} steps")
+    return 0
+
+
+COMMAND = render
+
+
+def _battles(
+    task: TaskSpec,
+    player: str | None,
+    ckpt_path: Path | None,
+    recording: Path | None,
+    env: str,
+    seed: int,
+) -> Battles:
+    """Battles of the one source that was named; UserError if several were."""
+    named = {"--player": player, "--ckpt_path": ckpt_path, "--recording": recording}
+    given = [option for option, value in named.items() if value is not None]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} both say who plays; give one of them")
+    if recording is not None:
+        return _recorded(task, recording)
+    if ckpt_path is not None:
+        from hygen_lightning.algorithms.base import load_policy
+
+        return _played(task, load_policy(ckpt_path), ckpt_path.name, env, seed)
+    from hygen_lightning.rollouts.scripted import scripted_player
+
+    name = player or "kiting"
+    return _played(task, scripted_player(name, seed), name, env, seed)
+
+
+def _recorded(task: TaskSpec, path: Path) -> Battles:
+    """All episodes of a recorded file or folder."""
+    from hygen_lightning.data.odis import read_folder, read_part
+    from hygen_lightning.data.outcome import won
+
+    episodes = (read_folder if path.is_dir() else read_part)(path, task)
+    wins = won(task, episodes)
+    if wins is None:
+        raise UserError(f"{task.name}: only battles can be drawn, not cooperative navigation")
+    return Battles(episodes, wins, None, path.name)
+
+
+def _played(task: TaskSpec, policy: Policy, by: str, env: str, seed: int) -> Battles:
+    """Battles that a policy plays greedily."""
+    from hygen_lightning.envs import make_env
+    from hygen_lightning.rollouts.runner import play
+    from hygen_lightning.seeding import battle_seeds
+
+    battles = make_env(env, task, CANDIDATES)
+    played = play(battles, policy, battle_seeds(CANDIDATES, seed, "render", task.name))
+    battles.close()
+    return Battles(played.episodes, played.won, played.skills, by)
+
+
+def _picked(battles: Battles, pick: str, task: TaskSpec) -> int:
+    """Row of the battle to draw; UserError if there is none of that kind."""
+    if pick == "longest":
+        return int(battles.episodes.length.argmax())
+    if pick == "first":
+        return 0
+    rows = (battles.won if pick == "won" else ~battles.won).nonzero().flatten().tolist()
+    if not rows:
+        raise UserError(f"{battles.by}: none of {len(battles.won)} battles of {task.name} was {pick}")
+    return int(rows[0])

@@ -1,0 +1,120 @@
+"""The command `render`: a battle of a scripted player, of a checkpoint, or of a recording."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from hygen_lightning.cli import main
+from hygen_lightning.commands import render as command
+from hygen_lightning.data.odis import write_run
+from hygen_lightning.policy import Decision
+from hygen_lightning.specs import STOP, UserError
+from hygen_lightning.tasks import load_task
+
+render = command.render
+
+
+@pytest.fixture(autouse=True)
+def _few_battles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "CANDIDATES", 3)
+
+
+def test_a_scripted_battle_becomes_a_strip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "strip.png"
+    assert render(task="2s3z", player="focus_fire", out=out) == 0
+    assert "2s3z by focus_fire" in capsys.readouterr().out
+    with Image.open(out) as strip:
+        assert strip.width == 3 * 400 + 12
+
+
+def test_json_says_what_was_drawn_and_the_seed_decides_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[dict[str, Any]] = []
+    bytes_of: list[bytes] = []
+    for seed in ("1", "1", "2"):
+        out = tmp_path / f"{len(told)}.png"
+        options = ["--player", "random", "--seed", seed, "--pick", "lost", "--out", str(out), "--json"]
+        assert main(["render", *options]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+        bytes_of.append(out.read_bytes())
+    assert told[0]["won"] is False
+    assert told[0]["bytes"] == len(bytes_of[0])
+    assert told[0]["length"] == told[1]["length"]
+    assert bytes_of[0] == bytes_of[1] != bytes_of[2]
+
+
+def test_the_longest_battle_is_the_longest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lengths = {}
+    for pick in ("first", "longest"):
+        render(player="random", pick=pick, out=tmp_path / "a.png", json=True)  # type: ignore[arg-type]
+        lengths[pick] = json.loads(capsys.readouterr().out)["length"]
+    assert lengths["longest"] >= lengths["first"]
+
+
+def test_a_recorded_episode_is_drawn_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from hygen_lightning.envs import make_env
+    from hygen_lightning.rollouts.runner import play
+    from hygen_lightning.rollouts.scripted import scripted_player
+
+    task = load_task("3m")
+    seeds = torch.arange(2)
+    played = play(make_env("simulator", task, 2), scripted_player("random", 3), seeds)
+    write_run(tmp_path / "3m" / "medium" / "run", played.episodes, task)
+    render(recording=tmp_path / "3m" / "medium", out=tmp_path / "r.png", json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert (told["length"], told["won"]) == (int(played.lengths[0]), bool(played.won[0]))
+
+
+class _Statue:
+    """A policy that stands still and always chooses skill 2."""
+
+    def initial_memory(self, task: Any, n_battles: int) -> None:
+        """Nothing."""
+
+    def act(self, task: Any, view: Any, last_actions: torch.Tensor, memory: Any) -> Decision:
+        alive = view.avail_actions[..., STOP]
+        return Decision(torch.where(alive, STOP, 0), None, torch.full_like(last_actions, 2))
+
+
+def test_a_checkpoints_policy_plays_with_its_skills(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[Path] = []
+
+    def load_policy(path: Path) -> _Statue:
+        asked.append(path)
+        return _Statue()
+
+    monkeypatch.setattr("hygen_lightning.algorithms.base.load_policy", load_policy)
+    checkpoint = tmp_path / "best.ckpt"
+    render(ckpt_path=checkpoint, out=tmp_path / "c.png", json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert asked == [checkpoint]
+    assert (told["by"], told["won"]) == ("best.ckpt", False)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"player": "focus_fire", "ckpt_path": Path("x")}, "--player and --ckpt_path both"),
+        ({"player": "nobody"}, "unknown player 'nobody'"),
+        ({"task": "5k"}, "unknown task '5k'"),
+        ({"out": Path("battle.tiff")}, "not to '.tiff'"),
+        ({"player": "random", "pick": "won"}, "random: none of 3 battles of 3m was won"),
+        ({"recording": Path("nowhere")}, "nowhere"),
+        ({"env": "chess"}, "unknown environment 'chess'"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_clear_line(
+    options: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=complaint):
+        render(**{"out": tmp_path / "a.png", **options})
+    assert not (tmp_path / "a.png").exists()

@@ -1,0 +1,74 @@
+"""The command `report`: tables for people, JSON for programs, plots for papers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from finished_runs import finished_run
+
+from hygen_lightning.cli import main
+from hygen_lightning.commands.report import report
+from hygen_lightning.specs import UserError
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for seed in (1, 2, 3):
+        finished_run(tmp_path / "runs", "hygen", seed, {"3m": 10, "4m": 6 + seed})
+    finished_run(tmp_path / "runs", "bc", 1, {"3m": 8, "4m": 3})
+    return tmp_path / "runs"
+
+
+def test_tables_name_their_kind_of_interval(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report([runs / "hygen", runs / "bc"], out=tmp_path / "out") == 0
+    text = capsys.readouterr().out
+    hygen, bc = text.index("hygen: 3 runs"), text.index("bc: one run")
+    assert "95 % over seeds" in text[hygen:bc]
+    assert "95 % over episodes" not in text[hygen:bc]
+    assert "95 % over episodes" in text[bc:]
+    assert "hygen over bc" in text
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "report.json",
+        "win_rates.png",
+        "aggregates.png",
+    }
+
+
+def test_json_is_one_object_and_the_same_as_the_file(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["report", str(runs / "hygen"), str(runs / "bc"), "--out", str(out), "--json"]
+    assert main(arguments) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((out / "report.json").read_text())
+    hygen = printed["groups"]["hygen"]
+    assert hygen["seeds"] == [1, 2, 3]
+    assert hygen["tasks"][1]["win_rate"] == pytest.approx(0.8)
+    assert hygen["unseen"]["mean"]["value"] == pytest.approx(0.8)
+    assert printed["groups"]["bc"]["unseen"]["mean"]["ci95"] is None
+    (pair,) = printed["probability_of_improvement"]["unseen"]
+    assert (pair["group"], pair["over"], pair["probability"]["value"]) == ("hygen", "bc", 1.0)
+
+
+def test_other_versions_are_refused_and_named_when_allowed(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished_run(runs, "old", 1, {"3m": 5, "4m": 1}, versions={"torch": "2.4", "numpy": "2"})
+    with pytest.raises(UserError, match="different versions"):
+        report([runs], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert report([runs], out=tmp_path / "out", allow_mixed=True) == 0
+    assert "mixed: different versions: torch 2.13 in bc/20260101-000000-s1, torch 2.4 in old/" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_a_folder_without_runs_is_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert "no results.json" in capsys.readouterr().err
+    assert main(["report"]) == 2
