@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from hygen_lightning.commands.output import print_json, print_table
-from hygen_lightning.specs import TaskSpec, UserError
-from hygen_lightning.tasks import load_task
-
-if TYPE_CHECKING:
-    from hygen_lightning.data.summary import Summary
+from hygen_lightning.specs import UserError
 
 
 def inspect(
@@ -30,6 +25,8 @@ def inspect(
             each by itself, or not at all
         json: one JSON object with everything on stdout, instead of tables
     """
+    from hygen_lightning.data.description import examine
+
     try:
         report = examine(path, task)
     except UserError as error:
@@ -44,81 +41,6 @@ def inspect(
 
 
 COMMAND = inspect
-
-
-def examine(path: Path, task: str | None = None) -> dict[str, Any]:
-    """{"ok": bool, "problems": [str], "tasks": {task: {"qualities": {quality: statistics}}}}.
-
-    UserError if there is nothing at `path`, or the task is unknown.
-    """
-    from hygen_lightning.data.odis import find_parts
-
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder; give a recorded file or a folder of them")
-    if task is not None:
-        load_task(task)
-    parts = find_parts(path) if path.is_dir() else [path]
-    if not parts:
-        raise UserError(f"{path} holds no .h5 files; give a folder of recordings, or record with `collect`")
-    problems: list[str] = []
-    groups: dict[tuple[str, str], list[Path]] = {}
-    for part in parts:
-        try:
-            groups.setdefault((task or task_of(part), _quality_of(part)), []).append(part)
-        except UserError as error:
-            problems.append(str(error))
-    tasks: dict[str, Any] = {}
-    seen: dict[str, set[bytes]] = {}
-    for (name, quality), files in groups.items():
-        summary, found, about = _summarise(files, load_task(name))
-        problems += found
-        statistics = {"runs": len({file.parent for file in files}), "parts": len(files), **summary.to_dict()}
-        keys, others = set(summary.episode_keys), seen.setdefault(name, set())
-        statistics["also_in_other_qualities"] = len(keys & others)
-        others |= keys
-        tasks.setdefault(name, {"qualities": {}})["qualities"][quality] = {**statistics, "about": about}
-    return {"ok": not problems, "problems": problems, "tasks": tasks}
-
-
-def task_of(part: Path) -> str:
-    """The task in a file's path, `<task>/<quality>/<run>/part_0.h5`; UserError if there is none."""
-    from hygen_lightning.data.checks import REQUIRED_KEYS, tasks_that_fit
-    from hygen_lightning.data.odis import read_header
-
-    for folder in part.resolve().parents:
-        try:
-            return load_task(folder.name).name
-        except UserError:
-            continue
-    shapes = read_header(part).shapes
-    fitting = tasks_that_fit(shapes) if shapes.keys() >= set(REQUIRED_KEYS) else []
-    hint = f"its arrays fit {' or '.join(fitting)}" if fitting else "its arrays fit none that is known"
-    raise UserError(f"{part}: no folder above it names a task, {hint}; give --task NAME")
-
-
-def _quality_of(part: Path) -> str:
-    """`<quality>` of `<task>/<quality>/<run>/part_0.h5`."""
-    return part.resolve().parent.parent.name
-
-
-def _summarise(files: Iterable[Path], task: TaskSpec) -> tuple[Summary, list[str], dict[str, list[str]]]:
-    """(statistics of the sound episodes, problems, all that the files say of their recording)."""
-    from hygen_lightning.data.odis import examine_part, read_attributes
-    from hygen_lightning.data.summary import Summary
-
-    summary, problems = Summary(task), list[str]()
-    about: dict[str, dict[str, None]] = {}
-    for file in files:
-        try:
-            for key, value in read_attributes(file).items():
-                about.setdefault(key, {})[str(value)] = None
-            for found, block in examine_part(file, task, with_onehot=True):
-                problems += [str(problem) for problem in found]
-                if block is not None:
-                    summary.add(block)
-        except UserError as error:
-            problems.append(str(error))
-    return summary, problems, {key: list(values) for key, values in about.items()}
 
 
 def _print_report(report: dict[str, Any], features: str) -> None:

@@ -13,6 +13,7 @@ import torch
 from factories import make_episodes
 
 from hygen_lightning.commands.inspect import COMMAND, grouped
+from hygen_lightning.data.description import task_and_quality
 from hygen_lightning.data.odis import to_arrays, write_part, write_run
 from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
@@ -107,6 +108,21 @@ def test_a_relative_path_knows_its_task_too(
     monkeypatch.chdir(dataset / "3m" / "medium" / "run_0")
     code, report = _report(capsys, Path("part_0.h5"))
     assert (code, list(report["tasks"])) == (0, ["3m"])
+
+
+@pytest.mark.parametrize(
+    ("path", "task", "expected"),
+    [
+        ("3m/medium/run_0/part_0.h5", None, ("3m", "medium")),
+        ("3m/medium/part_0.h5", None, ("3m", "medium")),
+        ("3m/part_0.h5", None, ("3m", "unsorted")),
+        ("5m/old/3m/expert/run/part_0.h5", None, ("3m", "expert")),
+        ("5m/old/3m/expert/run/part_0.h5", "5m", ("5m", "old")),
+        ("download/run/part_0.h5", "3m", ("3m", "unsorted")),
+    ],
+)
+def test_the_path_names_task_and_quality(path: str, task: str | None, expected: tuple[str, str]) -> None:
+    assert task_and_quality(Path(path), task) == expected
 
 
 def test_every_problem_is_listed_and_the_rest_still_described(
