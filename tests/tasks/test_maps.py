@@ -1,0 +1,101 @@
+"""The map table against its own counts, and the layouts against SMAC's published sizes."""
+
+from __future__ import annotations
+
+import pytest
+
+from hygen_lightning.specs import UserError
+from hygen_lightning.tasks import TASK_SETS, all_task_names, data_win_rate, load_task, terrain_levels
+from hygen_lightning.tasks.maps import ALLY_TYPE_ORDER, ENEMY_TYPE_ORDER
+
+# obs_dim, state_dim, n_actions as SMAC's get_env_info gives them with its default settings.
+SMAC_SIZES = {
+    "3m": (30, 48, 9),
+    "8m": (80, 168, 14),
+    "5m_vs_6m": (55, 98, 12),
+    "8m_vs_9m": (85, 179, 15),
+    "27m_vs_30m": (285, 1170, 36),
+    "MMM": (160, 290, 16),
+    "MMM2": (176, 322, 18),
+    "2s3z": (80, 120, 11),
+    "3s5z": (128, 216, 14),
+    "3s5z_vs_3s6z": (136, 230, 15),
+    "3s_vs_5z": (48, 68, 11),
+    "1c3s5z": (162, 270, 15),
+    "2m_vs_1z": (16, 26, 7),
+    "corridor": (156, 282, 30),
+    "6h_vs_8z": (78, 140, 14),
+    "2s_vs_1sc": (17, 27, 7),
+    "2c_vs_64zg": (332, 342, 70),
+}
+
+
+@pytest.mark.parametrize("name", all_task_names())
+def test_units_spawns_and_counts_agree(name: str) -> None:
+    task = load_task(name)
+    assert len(task.ally_spawns) == task.n_allies >= 1
+    assert len(task.enemy_spawns) == task.n_enemies >= 1
+    assert 0 < task.episode_limit_env_steps <= 400
+    rows = terrain_levels(task.terrain)
+    assert len(rows) == 32
+    assert {len(row) for row in rows} == {32}
+    for x, y in (*task.ally_spawns, *task.enemy_spawns):
+        assert rows[int(y)][int(x)] != "0", "units are born on ground that can be walked"
+
+
+@pytest.mark.parametrize("name", all_task_names())
+def test_every_number_of_a_vector_has_one_name(name: str) -> None:
+    layout = load_task(name).layout
+    assert len(layout.obs_feature_names()) == layout.obs_dim == len(set(layout.obs_feature_names()))
+    assert len(layout.state_feature_names()) == layout.state_dim == len(set(layout.state_feature_names()))
+
+
+@pytest.mark.parametrize("name", sorted(SMAC_SIZES))
+def test_sizes_are_those_that_smac_reports(name: str) -> None:
+    layout = load_task(name).layout
+    assert (layout.obs_dim, layout.state_dim, layout.n_actions) == SMAC_SIZES[name]
+
+
+def test_a_name_says_how_many_units_there_are() -> None:
+    for name, allies, enemies in (
+        ("5m_vs_6m", 5, 6),
+        ("3s5z", 8, 8),
+        ("27m_vs_30m", 27, 30),
+        ("MMM2", 10, 12),
+    ):
+        task = load_task(name)
+        assert (task.n_allies, task.n_enemies) == (allies, enemies)
+
+
+def test_units_with_type_bits_have_a_place_in_the_type_order() -> None:
+    for task in map(load_task, all_task_names()):
+        if task.unit_type_bits:
+            assert set(task.ally_units) <= set(ALLY_TYPE_ORDER[task.map_type])
+            assert set(task.enemy_units) <= set(ENEMY_TYPE_ORDER[task.map_type])
+            order = [ALLY_TYPE_ORDER[task.map_type].index(unit) for unit in task.ally_units]
+            assert order == sorted(order), "SMAC sorts allies by type"
+
+
+def test_task_sets_hold_known_tasks_of_one_family_and_no_task_twice() -> None:
+    for task_set in TASK_SETS.values():
+        names = [*task_set.train, *task_set.unseen]
+        assert len(set(names)) == len(names)
+        assert len({load_task(name).layout.widths for name in names}) == 1
+
+
+def test_an_unknown_task_is_named_with_its_nearest() -> None:
+    with pytest.raises(UserError, match=r"unknown task '5m_vs_6'; did you mean 5m_vs_6m"):
+        load_task("5m_vs_6")
+
+
+def test_navigation_exists_for_any_team_of_two_or_more() -> None:
+    layout = load_task("cn-4").layout
+    assert (layout.obs_dim, layout.state_dim, layout.n_actions) == (16, 16, 5)
+    with pytest.raises(UserError, match="unknown task"):
+        load_task("cn-1")
+
+
+def test_published_win_rates_mix_as_the_data_does() -> None:
+    assert data_win_rate("3m", "medium") == 0.540
+    assert data_win_rate("3m", "medium-expert") == pytest.approx((0.991 + 0.540) / 2)
+    assert data_win_rate("4m", "expert") is None

@@ -1,0 +1,71 @@
+"""A layer imports only what lies below it."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "hygen_lightning"
+
+MAY_IMPORT = {
+    "specs": set(),
+    "seeding": set(),
+    "policy": {"specs", "envs"},
+    "tasks": {"specs"},
+    "data": {"specs", "tasks", "seeding"},
+    "envs": {"specs", "tasks"},
+    "models": {"specs"},
+    "losses": {"specs"},
+    "rollouts": {"specs", "tasks", "data", "envs", "policy", "seeding", "algorithms"},
+    "algorithms": {"specs", "tasks", "models", "losses", "policy", "envs"},
+    "report": {"specs", "tasks", "data", "rollouts"},
+}
+"""Which parts of the package a part may name; what is not listed (commands, run, cli) may name all.
+
+Types-only imports count too; `envs` in algorithms and policy, `algorithms` in rollouts are such.
+"""
+
+
+def imported_parts(path: Path) -> set[str]:
+    """Parts of this package that a file names in its imports."""
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        parts |= {name.split(".")[1] for name in names if name.startswith("hygen_lightning.")}
+    return parts
+
+
+@pytest.mark.parametrize("part", sorted(MAY_IMPORT))
+def test_a_layer_imports_only_from_layers_it_may_know(part: str) -> None:
+    root = PACKAGE / part
+    found = sorted(root.rglob("*.py")) if root.is_dir() else [PACKAGE / f"{part}.py"]
+    assert found
+    for path in found:
+        foreign = imported_parts(path) - MAY_IMPORT[part] - {part}
+        assert not foreign, f"{path.relative_to(PACKAGE)} imports {sorted(foreign)}"
+
+
+def test_only_the_rollout_callbacks_name_algorithms_and_only_as_types() -> None:
+    for path in (PACKAGE / "rollouts").glob("*.py"):
+        if "algorithms" in imported_parts(path):
+            assert path.stem in ("callback", "evaluation_callback")
+            body = path.read_text(encoding="utf-8").split("if TYPE_CHECKING:")[0]
+            assert "hygen_lightning.algorithms" not in body
+
+
+def test_the_walk_sees_a_forbidden_import(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text("from hygen_lightning.rollouts.runner import play\n")
+    assert imported_parts(bad) == {"rollouts"}
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import hygen_lightning, hygen_lightning.cli, hygen_lightning.tasks, sys; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
