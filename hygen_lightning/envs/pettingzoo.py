@@ -1,0 +1,164 @@
+"""One battle as a PettingZoo ParallelEnv, for learners that know that interface.
+
+    env = parallel_env("3m")
+    observations, infos = env.reset(seed=1)
+
+Every agent observes {"observation": its vector, "action_mask": 1 where an action is available}.
+Learners that know no masks may choose other actions: such a one becomes stop (no-op for the dead),
+and `infos[agent]["replaced"]` is True; `unavailable="error"` refuses them.
+
+Agents of a battle end together: a dead one stays until then and may only choose no-op, as in SMAC.
+All agents share the team's reward. A battle that only the time limit ended is truncated, any other
+terminated; the last `infos` say "won" and "length" (environment steps).
+`state()` is SMAC's global state. Needs the extra: pip install hygen_lightning[pettingzoo].
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hygen_lightning.envs import make_env
+from hygen_lightning.specs import STOP, UserError
+from hygen_lightning.tasks import load_task
+
+try:
+    from gymnasium import spaces
+    from pettingzoo import ParallelEnv
+except ImportError as error:
+    raise UserError("PettingZoo is not installed: pip install 'hygen_lightning[pettingzoo]'") from error
+
+if TYPE_CHECKING:
+    from hygen_lightning.envs.base import BattleEnv, BattleView
+
+Observation = dict[str, NDArray[Any]]
+
+
+def parallel_env(
+    task: str = "3m",
+    env: str = "simulator",
+    device: str = "cpu",
+    unavailable: Literal["replace", "error"] = "replace",
+) -> BattleParallelEnv:
+    """One battle of a task; UserError if the task or the environment is unknown."""
+    return BattleParallelEnv(make_env(env, load_task(task), 1, device), unavailable)
+
+
+class BattleParallelEnv(ParallelEnv[str, Observation, int]):
+    """Wraps a `BattleEnv` of one battle; agents are `ally_0`, `ally_1`, ... in SMAC's order.
+
+    unavailable: what becomes of actions that are not available, see above.
+    """
+
+    def __init__(self, battle: BattleEnv, unavailable: Literal["replace", "error"] = "replace") -> None:
+        if battle.n_battles != 1:
+            raise ValueError(f"one battle expected, got an environment of {battle.n_battles}")
+        self.metadata = {"name": f"{battle.name}_{battle.task.name}_v{battle.version}", "render_modes": []}
+        self.render_mode = None
+        self.battle, self.unavailable = battle, unavailable
+        self.possible_agents = [f"ally_{index}" for index in range(battle.task.n_allies)]
+        self.agents: list[str] = []
+        layout = battle.task.layout
+        self.observation_spaces = {
+            agent: spaces.Dict(
+                {
+                    "observation": spaces.Box(-1.0, 1.0, (layout.obs_dim,), np.float32),
+                    "action_mask": spaces.Box(0, 1, (layout.n_actions,), np.int8),
+                }
+            )
+            for agent in self.possible_agents
+        }
+        self.action_spaces = {agent: spaces.Discrete(layout.n_actions) for agent in self.possible_agents}
+        self.state_space = spaces.Box(-np.inf, np.inf, (layout.state_dim,), np.float32)
+        self._generator = torch.Generator()
+        self._generator.seed()
+        self._view: BattleView | None = None
+        self._length = 0
+
+    def observation_space(self, agent: str) -> spaces.Dict:
+        """What an agent observes, the same object at every call."""
+        return self.observation_spaces[agent]
+
+    def action_space(self, agent: str) -> spaces.Discrete:
+        """K actions, the same object at every call."""
+        return self.action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
+        """Start a battle. seed: its whole randomness, and that of later battles reset without one.
+
+        options: none are known; they are accepted because the interface has them.
+        """
+        if seed is not None:
+            self._generator.manual_seed(seed)
+        battle_seed = torch.randint(2**62, (1,), generator=self._generator)
+        self._view = self.battle.reset(battle_seed)
+        self.agents, self._length = list(self.possible_agents), 0
+        return self._observations(self._view), {agent: {} for agent in self.agents}
+
+    def step(
+        self, actions: dict[str, int]
+    ) -> tuple[
+        dict[str, Observation],
+        dict[str, float],
+        dict[str, bool],
+        dict[str, bool],
+        dict[str, dict[str, Any]],
+    ]:
+        """One environment step; UserError if an agent's action is missing (or refused as unavailable)."""
+        acting, view = self.agents, self._view
+        if view is None or not acting:
+            raise UserError("the battle is over or has not begun; call reset() before step()")
+        wanted = [self._wanted(agent, actions) for agent in acting]
+        taken = [self._available(agent, action, view) for agent, action in zip(acting, wanted)]
+        step = self.battle.step(torch.tensor([taken]))
+        self._view, self._length = step.view, self._length + 1
+        over, timed_out, reward = bool(step.terminated), bool(step.truncated), float(step.reward)
+        info = {"won": bool(step.won), "length": self._length} if over else {}
+        observations = self._observations(step.view)
+        self.agents = [] if over else acting
+        return (
+            observations,
+            dict.fromkeys(acting, reward),
+            dict.fromkeys(acting, over and not timed_out),
+            dict.fromkeys(acting, timed_out),
+            {agent: {**info, "replaced": w != t} for agent, w, t in zip(acting, wanted, taken)},
+        )
+
+    def state(self) -> NDArray[np.float32]:
+        """SMAC's global state [state_dim]; UserError before the first reset."""
+        if self._view is None:
+            raise UserError("there is no battle yet; call reset() before state()")
+        return self._view.state[0].cpu().numpy()
+
+    def render(self) -> None:
+        """Draws nothing: `python -m hygen_lightning render` makes pictures of battles."""
+
+    def close(self) -> None:
+        """Let go of what the environment holds."""
+        self.battle.close()
+
+    def _wanted(self, agent: str, actions: dict[str, int]) -> int:
+        if agent not in actions:
+            raise UserError(f"{agent} has no action; every agent acts until the battle is over")
+        return int(actions[agent])
+
+    def _available(self, agent: str, action: int, view: BattleView) -> int:
+        """The action itself, or what stands in for it where it is not available."""
+        available = view.avail_actions[0, self.possible_agents.index(agent)].nonzero().flatten().tolist()
+        if action in available:
+            return action
+        if self.unavailable == "error":
+            raise UserError(f"{agent}: action {action} is not available; available are {available}")
+        return STOP if STOP in available else int(available[0])
+
+    def _observations(self, view: BattleView) -> dict[str, Observation]:
+        obs, masks = view.obs[0].cpu().numpy(), view.avail_actions[0].to(torch.int8).cpu().numpy()
+        return {
+            agent: {"observation": obs[index].copy(), "action_mask": masks[index].copy()}
+            for index, agent in enumerate(self.possible_agents)
+        }
