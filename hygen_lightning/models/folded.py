@@ -16,11 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from hygen_lightning.models.attention import TransformerBlock
-from hygen_lightning.models.tokens import EntityFeatures, ObservationTokens
+from hygen_lightning.models.attention import MultiHeadAttention, TransformerBlock
+from hygen_lightning.models.tokens import ObservationTokens
 
 
 @dataclass
@@ -45,16 +45,8 @@ class FoldedBlock:
     @classmethod
     def of(cls, block: TransformerBlock, tokens: ObservationTokens) -> FoldedBlock:
         """Fold the present parameters; gradients reach every one of them."""
-        attention = block.attention
-        heads, width = attention.n_heads, attention.width
-        query, key, value = (
-            layer.weight.view(heads, width, width)
-            for layer in (attention.query, attention.key, attention.value)
-        )
-        out = attention.out.weight.view(width, heads, width).permute(1, 2, 0)
-        score = query.transpose(1, 2) @ key / width**0.5  # [H, D, D]
-        moved = value.transpose(1, 2) @ out  # [H, D, D]
-        units = unit_embedding(tokens)  # [F, D]
+        score, moved = fold_heads(block.attention)
+        units = embedding_of(tokens.enemy, tokens.ally)  # [F, D]
         to_units = score @ units.T  # [H, D, F]
         moved_units = units @ moved  # [H, F, D]
         return cls(
@@ -101,28 +93,57 @@ class FoldedBlock:
         return read @ self.unit_value + of_vectors @ moved + self.block.attention.out.bias
 
     def finish(self, x: Tensor) -> Tensor:
-        """What follows the attention: x [..., D], residual included -> [..., D]."""
+        """What follows the attention: x [R, Q, D], residual included -> [R, Q, D]."""
         block = self.block
-        x = block.norm1(x)
-        hidden = functional.relu_(block.ff[0](x))
-        return block.norm2(x + block.ff[2](hidden))
+        attended = block.norm1(x.flatten(0, 1))
+        hidden = functional.relu_(block.ff[0](attended))
+        return block.norm2(attended + block.ff[2](hidden)).view(x.shape)
 
 
-def unit_embedding(tokens: ObservationTokens) -> Tensor:
-    """[F, D]: weights and biases of the embeddings of enemies and allies, transposed."""
-    layers = (tokens.enemy, tokens.ally)
-    return torch.cat([torch.cat([layer.weight.T, layer.bias[None]]) for layer in layers])
+def attend_among_units(
+    attention: MultiHeadAttention, embedding: Tensor, units: Tensor, n_queries: int
+) -> Tensor:
+    """The first units [R, N, F] attend to all of them -> attention output [R, Q, D].
+
+    As `attention` on the tokens units @ embedding [F, D], from the raw numbers alone.
+    """
+    n_rows, _, n_features = units.shape
+    score, moved = fold_heads(attention)
+    query = (embedding @ score @ embedding.T).transpose(0, 1).flatten(1)
+    value = (embedding @ moved).flatten(0, 1)
+    queries = (units[:, :n_queries] @ query).view(n_rows, -1, n_features)
+    shares = (queries @ units.mT).softmax(dim=2)
+    return (shares @ units).view(n_rows, n_queries, -1) @ value + attention.out.bias
 
 
-def unit_features(features: EntityFeatures) -> Tensor:
-    """Raw enemies and allies of an observation, one after the other: [..., E + A - 1, F]."""
-    enemies, allies = features.enemies, features.allies
-    n_enemies, enemy_width = enemies.shape[-2:]
-    n_allies, ally_width = allies.shape[-2:]
-    shape = (*enemies.shape[:-2], n_enemies + n_allies, enemy_width + ally_width + 2)
-    units = enemies.new_zeros(shape)
-    units[..., :n_enemies, :enemy_width] = enemies
-    units[..., :n_enemies, enemy_width] = 1
-    units[..., n_enemies:, enemy_width + 1 : -1] = allies
-    units[..., n_enemies:, -1] = 1
+def fold_heads(attention: MultiHeadAttention) -> tuple[Tensor, Tensor]:
+    """Per head, W_q' W_k / sqrt(D) and W_v' W_out', [H, D, D] each: a query x scores a key y with
+    x @ score @ y, and y moves x by share * y @ moved."""
+    heads, width = attention.n_heads, attention.width
+    query, key, value = (
+        layer.weight.view(heads, width, width) for layer in (attention.query, attention.key, attention.value)
+    )
+    out = attention.out.weight.view(width, heads, width).permute(1, 2, 0)
+    return query.transpose(1, 2) @ key / width**0.5, value.transpose(1, 2) @ out
+
+
+def embedding_of(first: nn.Linear, second: nn.Linear) -> Tensor:
+    """[F, D]: weights and biases of the embeddings of two kinds of units, as `raw_units` lays
+    their numbers out."""
+    return torch.cat([torch.cat([layer.weight.T, layer.bias[None]]) for layer in (first, second)])
+
+
+def raw_units(first: Tensor, second: Tensor) -> Tensor:
+    """first [..., N1, F1] and second [..., N2, F2] -> [..., N1 + N2, F1 + F2 + 2].
+
+    Each kind in its own columns, followed by a one that carries its bias; zeros elsewhere.
+    """
+    n_first, first_width = first.shape[-2:]
+    n_second, second_width = second.shape[-2:]
+    shape = (*first.shape[:-2], n_first + n_second, first_width + second_width + 2)
+    units = first.new_zeros(shape)
+    units[..., :n_first, :first_width] = first
+    units[..., :n_first, first_width] = 1
+    units[..., n_first:, first_width + 1 : -1] = second
+    units[..., n_first:, -1] = 1
     return units

@@ -9,11 +9,16 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hygen_lightning.models.attention import MultiHeadAttention, SingleHeadAttention, TransformerBlock
-from hygen_lightning.models.tokens import StateTokens
+from hygen_lightning.models.folded import attend_among_units, embedding_of, raw_units
+from hygen_lightning.models.packing import Packing
+from hygen_lightning.models.tokens import StateTokens, state_features
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
 TemporalKind = Literal["step", "gru", "bigru", "transformer"]
 StateAttention = Literal["multi_head", "single_head"]
+
+STATES_PER_CHUNK = 256
+"""States attended to at once: their intermediate results fit the cache."""
 
 
 class TrajectoryEncoder(nn.Module):
@@ -61,19 +66,22 @@ class TrajectoryEncoder(nn.Module):
     ) -> Tensor:
         """state [B, T, state_dim], actions [B, T, A], filled [B, T] bool (a prefix of each
         episode; None: all) -> [B, T, A, D]; without meaning, but finite, where not filled."""
-        if filled is not None:
-            state = torch.where(filled.unsqueeze(-1), state, 0)
-        return self.over_time(self._attend(layout, state, actions), filled)
+        packing = Packing.of(filled, state)
+        attended = self._attend(layout, packing.pack(state), packing.pack(actions))
+        return self.over_time(packing.unpack(attended), filled)
 
     def _attend(self, layout: EntityLayout, state: Tensor, actions: Tensor) -> Tensor:
-        """state [B, T, ·], actions [B, T, A] -> attention output at the allies [B, T, A, D]."""
-        tokens = self.tokens(layout, state, actions)
-        flat = tokens.flatten(0, 1)
-        if isinstance(self.attention, MultiHeadAttention):
-            allies = self.attention(flat[:, : layout.n_allies], context=flat)
-        else:
-            allies = self.attention(flat)[:, : layout.n_allies]
-        return allies.unflatten(0, tokens.shape[:2])
+        """state [P, state_dim], actions [P, A] -> attention output at the allies [P, A, D]."""
+        if not isinstance(self.attention, MultiHeadAttention):
+            return self.attention(self.tokens(layout, state, actions))[:, : layout.n_allies]
+        features = state_features(layout, state, actions)
+        units = raw_units(features.allies, features.enemies)
+        embedding = embedding_of(self.tokens.ally, self.tokens.enemy)
+        parts = [
+            attend_among_units(self.attention, embedding, part, layout.n_allies)
+            for part in units.split(STATES_PER_CHUNK)
+        ]
+        return torch.cat(parts)
 
     def over_time(self, attended: Tensor, filled: Tensor | None = None) -> Tensor:
         """Join each ally's attention outputs over time: [B, T, A, D] -> [B, T, A, D]."""

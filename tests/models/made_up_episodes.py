@@ -40,16 +40,26 @@ def make_network(layout: EntityLayout, seed: int = 0, **sizes) -> HyGenNetwork:
 def make_episodes(
     layout: EntityLayout, n_episodes: int, n_steps: int, lengths: list[int] | None = None, seed: int = 0
 ) -> Episodes:
-    """Random numbers in every field; `lengths` stored steps are filled (None: all)."""
+    """Random numbers in every field; `lengths` stored steps are filled (None: all).
+
+    Battles have about half of their enemies out of the sight of each agent.
+    """
     draw = torch.Generator().manual_seed(seed)
     shape = (n_episodes, n_steps)
     length = torch.tensor(lengths or [n_steps] * n_episodes)
     steps = torch.arange(n_steps)
     state = torch.randn(*shape, layout.state_dim, generator=draw)
     actions = torch.randint(layout.n_actions, (*shape, layout.n_allies), generator=draw)
+    obs = torch.randn(*shape, layout.n_allies, layout.obs_dim, generator=draw)
+    if layout.enemies_first:
+        seen = torch.rand(*shape, layout.n_allies, layout.n_enemies, generator=draw) < 0.5
+        width = layout.widths.enemy
+        obs[..., layout.move_width :][..., : layout.n_enemies * width] *= seen.repeat_interleave(
+            width, dim=-1
+        )
     return Episodes(
         task="made-up",
-        obs=torch.randn(*shape, layout.n_allies, layout.obs_dim, generator=draw),
+        obs=obs,
         state=state,
         actions=actions,
         avail_actions=torch.ones(*shape, layout.n_allies, layout.n_actions, dtype=torch.bool),

@@ -1,0 +1,119 @@
+"""The fast path of a one-block entity transformer: only what is read, and all time steps at once.
+
+With one block the next hidden state depends on earlier time steps through the history token
+alone. So the recurrence computes that one query per agent and step; every other output, own and
+enemies, follows for all time steps together, in pieces whose intermediate results fit the cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hygen_lightning.models.attention import Transformer, TransformerBlock
+from hygen_lightning.models.distinct import DistinctEnemies
+from hygen_lightning.models.folded import FoldedBlock, raw_units
+from hygen_lightning.models.tokens import EntityFeatures, ObservationTokens
+
+TOKENS_PER_CHUNK = 2048
+"""Query tokens worked on at once after the recurrence."""
+
+
+@dataclass
+class AgentRows:
+    """R agent rows, each an agent at a time step, with everything known before the recurrence.
+
+    own [R, D]: embedded own tokens. units [R, N, F]: raw enemies, then allies; the first
+    enemy_width numbers of an enemy are all zero where it is not seen.
+    """
+
+    folded: FoldedBlock
+    out: nn.Linear
+    own: Tensor
+    units: Tensor
+    n_enemies: int
+    enemy_width: int
+
+    @classmethod
+    def of(cls, transformer: Transformer, tokens: ObservationTokens, features: EntityFeatures) -> AgentRows:
+        """features: own [..., A, F_own] and so on; the rows are all but the last dimensions."""
+        block = transformer.blocks[0]
+        assert isinstance(block, TransformerBlock)
+        assert features.own is not None
+        n_enemies, enemy_width = features.enemies.shape[-2:]
+        return cls(
+            FoldedBlock.of(block, tokens),
+            transformer.out,
+            tokens.own(features.own).flatten(0, -2),
+            raw_units(features.enemies, features.allies).flatten(0, -3),
+            n_enemies,
+            enemy_width,
+        )
+
+    def step(self, hidden: Tensor, enemy_vector: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+        """One time step of every row: hidden [R, D] -> (own output [R, D], enemies' outputs times
+        the vector [R, E] or None, next hidden [R, D])."""
+        vectors = torch.stack([self.own, hidden], dim=1)
+        attended = self.folded.attend_vectors(vectors, vectors, self.units)
+        if enemy_vector is not None:
+            enemies = self.folded.attend_units(self.units[:, : self.n_enemies], vectors, self.units)
+            attended = torch.cat([attended, enemies], dim=1)
+        finished = self.folded.finish(attended)
+        own, after = self.out(finished[:, :2]).unbind(dim=1)
+        scores = None if enemy_vector is None else self._scores(finished[:, 2:], enemy_vector)
+        return own, scores, after
+
+    def histories(self, counts: list[int]) -> Tensor:
+        """Hidden states before each step [R, D], from zeros at the first.
+
+        The rows are in order of time, counts[t] of them at step t; step by step the first ones
+        go on and the others end, so counts never rise.
+        """
+        hidden = self.own.new_zeros(counts[0], self.own.shape[1])
+        before = [hidden]
+        steps = zip(self.own.split(counts), self.units.split(counts), counts[1:])
+        for own, units, n_next in steps:
+            hidden = hidden[:n_next]
+            vectors = torch.stack([own[:n_next], hidden], dim=1)
+            attended = self.folded.attend_vectors(hidden.unsqueeze(1), vectors, units[:n_next])
+            hidden = self.out(self.folded.finish(attended)[:, 0])
+            before.append(hidden)
+        return torch.cat(before)
+
+    def read_own(self, before: Tensor) -> Tensor:
+        """Hidden states before the step [R, D] -> outputs at the own tokens [R, D]."""
+        parts = zip(*(x.split(TOKENS_PER_CHUNK) for x in (self.own, self.units, before)))
+        outputs = []
+        for own, units, hidden in parts:
+            vectors = torch.stack([own, hidden], dim=1)
+            attended = self.folded.attend_vectors(own.unsqueeze(1), vectors, units)
+            outputs.append(self.out(self.folded.finish(attended)[:, 0]))
+        return torch.cat(outputs)
+
+    def read_enemies_too(self, before: Tensor, enemy_vector: Tensor) -> tuple[Tensor, Tensor]:
+        """before [R, D] -> (outputs at own tokens [R, D], outputs at enemies times enemy_vector
+        [D], [R, E])."""
+        distinct = DistinctEnemies.of(self.units[:, : self.n_enemies], self.enemy_width)
+        chunks = distinct.chunks(TOKENS_PER_CHUNK)
+        rows = [x.index_select(0, distinct.order) for x in (self.own, self.units, before)]
+        sizes = [n_rows for _, n_rows in chunks]
+        parts = zip(chunks, distinct.queries.split(sizes), *(x.split(sizes) for x in rows))
+        outputs, scores = [], []
+        for (n_distinct, _), queries, own, units, hidden in parts:
+            vectors = torch.stack([own, hidden], dim=1)
+            attended = [
+                self.folded.attend_vectors(own.unsqueeze(1), vectors, units),
+                self.folded.attend_units(queries[:, :n_distinct], vectors, units),
+            ]
+            finished = self.folded.finish(torch.cat(attended, dim=1))
+            outputs.append(self.out(finished[:, 0]))
+            score = self._scores(finished[:, 1:], enemy_vector)
+            scores.append(functional.pad(score, (0, self.n_enemies - n_distinct)))
+        return distinct.restore(torch.cat(outputs)), distinct.spread(torch.cat(scores))
+
+    def _scores(self, finished: Tensor, enemy_vector: Tensor) -> Tensor:
+        """finished [R, E, D], before the last Linear -> its outputs times enemy_vector [R, E]."""
+        return finished @ (enemy_vector @ self.out.weight) + enemy_vector @ self.out.bias

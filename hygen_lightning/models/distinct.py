@@ -1,0 +1,54 @@
+"""Enemies that look alike, asked once: all those out of sight or dead are the same token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class DistinctEnemies:
+    """The distinct enemies of agent rows, as queries; equal tokens have equal outputs.
+
+    order [R] int64: rows sorted by their number of distinct enemies. groups: (n, rows) pairs,
+    so many consecutive rows of that order with n distinct enemies each. queries [R, E, F], in that
+    order of rows: the distinct enemies first, zeros after them. place [R, E] int64, rows in their
+    original order: which of its row's queries each enemy is.
+    """
+
+    order: Tensor
+    groups: list[tuple[int, int]]
+    queries: Tensor
+    place: Tensor
+
+    @classmethod
+    def of(cls, enemies: Tensor, n_features: int) -> DistinctEnemies:
+        """enemies [R, E, F], unseen where the first n_features numbers are zero."""
+        unseen = (enemies[..., :n_features] == 0).all(dim=2)
+        n_seen = (~unseen).sum(dim=1, keepdim=True)
+        place = torch.where(unseen, n_seen, (~unseen).cumsum(dim=1) - 1)
+        n_distinct = n_seen[:, 0] + unseen.any(dim=1)
+        order = n_distinct.argsort(stable=True)
+        counts = torch.bincount(n_distinct, minlength=enemies.shape[1] + 1).tolist()
+        queries = torch.zeros_like(enemies)
+        queries.scatter_(1, place.unsqueeze(-1).expand_as(enemies), enemies)
+        groups = [(n, rows) for n, rows in enumerate(counts) if rows]
+        return cls(order, groups, queries.index_select(0, order), place)
+
+    def chunks(self, n_tokens: int) -> list[tuple[int, int]]:
+        """(n, rows) pairs as `groups`, split so that rows * (n + 1) stays within n_tokens."""
+        chunks = []
+        for n, rows in self.groups:
+            size = max(1, n_tokens // (n + 1))
+            chunks += [(n, min(size, rows - start)) for start in range(0, rows, size)]
+        return chunks
+
+    def restore(self, x: Tensor) -> Tensor:
+        """x [R, ...] in the order of the groups -> in the original order of rows."""
+        return torch.zeros_like(x).index_copy(0, self.order, x)
+
+    def spread(self, scores: Tensor) -> Tensor:
+        """scores [R, E] of the queries, in the order of the groups -> of the enemies [R, E]."""
+        return self.restore(scores).gather(1, self.place)
