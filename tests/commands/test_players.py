@@ -1,0 +1,75 @@
+"""The command `players`: win rates of scripted players, counted by hand elsewhere."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hygen_lightning.cli import main
+from hygen_lightning.commands import players as command
+from hygen_lightning.report.statistics import wilson_interval
+from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS
+from hygen_lightning.specs import UserError
+from hygen_lightning.tasks import TASK_SETS
+
+players = command.players
+
+
+def test_json_holds_every_player_and_task_and_repeats(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["players", "--tasks", "[3m,2s3z]", "--episodes", "5", "--json"]
+    assert main(options) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert main(options) == 0
+    assert told == json.loads(capsys.readouterr().out)
+    assert list(told["tasks"]) == ["3m", "2s3z"]
+    assert told["environment"]["name"] == "simulator"
+    for results in told["tasks"].values():
+        assert list(results) == list(SCRIPTED_PLAYERS)
+        for result in results.values():
+            wins = round(result["win_rate"] * 5)
+            assert result["episodes"] == 5
+            assert result["ci95"] == pytest.approx(wilson_interval(wins, 5))
+            assert result["length"] > 1
+
+
+def test_battles_in_several_batches_are_the_same_battles(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = []
+    for at_once in (8, 3):
+        monkeypatch.setattr(command, "BATTLES_AT_ONCE", at_once)
+        players(tasks=["3m"], names=["nearest_attack"], episodes=8, json=True)
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0] == told[1]
+
+
+def test_the_table_has_a_row_per_task(capsys: pytest.CaptureFixture[str]) -> None:
+    assert players(tasks=["3m"], names=["random", "kiting"], episodes=2) == 0
+    text = capsys.readouterr().out
+    assert "95 % over 2 episodes" in text
+    assert "0 [0–66]" in text
+    assert "kiting" in text
+    assert "focus_fire" not in text
+
+
+def test_task_sets_stand_for_their_tasks_each_once() -> None:
+    hard = TASK_SETS["marine-hard"]
+    names = command._task_names(["3m", "marine-hard", "2s3z", "3m"])
+    assert names == ["3m", *[task for task in (*hard.train, *hard.unseen) if task != "3m"], "2s3z"]
+    every_battle = command._task_names(command.BATTLE_SETS)
+    assert len(every_battle) == len(set(every_battle)) == 30
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"tasks": ["5k"]}, "unknown task '5k'"),
+        ({"tasks": ["3m"], "names": ["nobody"]}, "unknown player 'nobody'"),
+        ({"tasks": ["3m"], "episodes": 0}, "--episodes is 0"),
+        ({"tasks": ["3m"], "env": "chess"}, "unknown environment"),
+    ],
+)
+def test_bad_options_are_one_clear_line(options: dict, complaint: str) -> None:
+    with pytest.raises(UserError, match=complaint):
+        players(**options)
