@@ -51,7 +51,7 @@ def targeted(actions: Tensor, layout: EntityLayout, dtype: torch.dtype) -> Tenso
 
 def agent_id_code(n_agents: int, bits: int, like: Tensor) -> Tensor:
     """[A, bits]: agent i is the number i + 1 in binary, most significant bit first."""
-    if n_agents > 2**bits - 1:
+    if bits and n_agents > 2**bits - 1:
         raise UserError(
             f"{n_agents} agents do not fit the agent-id code of {bits} bits (at most {2**bits - 1}); "
             f"build the network with more id bits (id_bits)"

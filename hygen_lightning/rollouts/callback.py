@@ -50,8 +50,8 @@ class OnlineRollouts(Callback):
                 raise UserError(f"--rollouts.{option} is {value}; give at least 1")
         if not 0 <= epsilon_end <= epsilon_begin <= 1:
             raise UserError(
-                f"--rollouts.epsilon_begin {epsilon_begin} and epsilon_end {epsilon_end} are shares of random "
-                "actions: 0 <= end <= begin <= 1"
+                f"--rollouts.epsilon_begin {epsilon_begin} and epsilon_end {epsilon_end} are shares of "
+                "random actions: 0 <= end <= begin <= 1"
             )
         self.episodes_per_step, self.every_n_steps = episodes_per_step, every_n_steps
         self.epsilon_begin, self.epsilon_end, self.epsilon_steps = epsilon_begin, epsilon_end, epsilon_steps
@@ -94,7 +94,7 @@ class OnlineRollouts(Callback):
             seeds = battle_seeds(
                 n_battles, data.seed, trainer.global_rank, "rollout", name, trainer.global_step
             )
-            played = play(env, pl_module, seeds.to(pl_module.device), epsilon, self._generator)
+            played = play(env, pl_module, seeds.to(pl_module.device), epsilon, generator=self._generator)
             ring.add(played.episodes)
             self.played_episodes += n_battles
             self.played_env_steps += int(played.lengths.sum())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from filelock import FileLock
+from torch import Tensor
 
 from hygen_lightning.data.odis import write_run
 from hygen_lightning.envs import environment_class, make_env
@@ -21,11 +23,32 @@ from hygen_lightning.specs import Episodes, TaskSpec
 if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
 
-SCRIPTED_QUALITIES: dict[str, tuple[str, tuple[float, ...]]] = {
-    "expert": ("focus_fire", (0.0, 0.1)),
-    "medium": ("focus_fire", (0.0, 0.2, 0.4)),
+
+@dataclass(frozen=True)
+class ScriptedTeam:
+    """Who plays the recordings of one quality.
+
+    Each battle draws one of `players`, one of `epsilons` (share of random actions, 0..1) and opens
+    with 0..max_opening_env_steps steps of random actions: many ways into a battle, as the
+    exploring teachers of the published data sets have.
+    """
+
+    players: tuple[str, ...]
+    epsilons: tuple[float, ...]
+    max_opening_env_steps: int
+
+    @property
+    def label(self) -> str:
+        """Names the recordings in the cache: another team, another folder."""
+        shares = "-".join(f"{share:g}" for share in self.epsilons)
+        return f"{'-'.join(self.players)}-{shares}-{self.max_opening_env_steps}"
+
+
+SCRIPTED_QUALITIES: dict[str, ScriptedTeam] = {
+    "expert": ScriptedTeam(("kiting",), (0.0, 0.05, 0.1), 6),
+    "medium": ScriptedTeam(("focus_fire", "kiting"), (0.0, 0.05, 0.1, 0.2), 6),
 }
-"""Quality -> scripted player and the shares of random actions it plays with, in equal parts."""
+"""Quality -> the scripted team whose battles stand in for recordings of it."""
 
 _BATTLES_AT_ONCE = 256
 
@@ -41,41 +64,44 @@ def scripted_recordings(tasks: Sequence[TaskSpec], quality: str, episodes: int) 
 
     Only the first process records; the others wait for it. Folders appear whole or not at all.
     """
-    player, shares = SCRIPTED_QUALITIES["expert" if quality == "expert" else "medium"]
-    mixture = "-".join(f"{share:g}" for share in shares)
-    root = cache_dir() / f"simulator-{environment_class('simulator').version}-{player}-{mixture}-{episodes}"
+    team = SCRIPTED_QUALITIES["expert" if quality == "expert" else "medium"]
+    version = environment_class("simulator").version
+    root = cache_dir() / f"simulator-{version}-{team.label}-{episodes}"
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".lock"):
         for task in tasks:
             folder = root / task.name / quality
             if not folder.exists():
-                print(
-                    f"recording {episodes} battles of {task.name} ({player} players) into {root}", flush=True
-                )
-                _record(folder, task, player, shares, episodes)
+                print(f"recording {episodes} scripted battles of {task.name} in the simulator", flush=True)
+                _record(folder, task, team, episodes)
     return root
 
 
-def _record(folder: Path, task: TaskSpec, player: str, shares: tuple[float, ...], episodes: int) -> None:
+def _record(folder: Path, task: TaskSpec, team: ScriptedTeam, episodes: int) -> None:
+    """Write one run of scripted battles; the folder appears when it is whole."""
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    per_share = -(-episodes // len(shares))
-    parts = [
-        record(task, scripted_player(player), per_share, share, "simulator", seed=index).episodes
-        for index, share in enumerate(shares)
-    ]
-    write_run(unfinished / "scripted", Episodes.cat(parts)[:episodes], task)
+    per_player = -(-episodes // len(team.players))
+    draw = stream_generator(0, "scripted team", task.name)
+    epsilons = torch.tensor(team.epsilons)
+    parts = []
+    for index, name in enumerate(team.players):
+        chosen = epsilons[torch.randint(len(epsilons), (per_player,), generator=draw)]
+        opening = torch.randint(team.max_opening_env_steps + 1, (per_player,), generator=draw)
+        parts.append(record(task, scripted_player(name), chosen, opening, "simulator", index).episodes)
+    both = Episodes.cat(parts)[:episodes]
+    write_run(unfinished / "scripted", both, task, about={"players": team.label, "environment": "simulator"})
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.replace(folder)
 
 
-def record(task: TaskSpec, policy: Policy, episodes: int, epsilon: float, env: str, seed: int) -> Played:
-    """Play `episodes` battles with a policy and a share of random actions (0..1)."""
+def record(task: TaskSpec, policy: Policy, epsilon: Tensor, opening: Tensor, env: str, seed: int) -> Played:
+    """Play one battle per entry of epsilon [N] (share of random actions) and opening [N] (steps)."""
     generator = stream_generator(seed, "recording", task.name)
-    seeds = battle_seeds(episodes, seed, "recording", task.name)
+    seeds = battle_seeds(len(epsilon), seed, "recording", task.name)
     batches = []
-    for part in seeds.split(_BATTLES_AT_ONCE):
-        battles = make_env(env, task, len(part))
-        batches.append(play(battles, policy, part, epsilon, generator))
+    for rows in torch.arange(len(seeds)).split(_BATTLES_AT_ONCE):
+        battles = make_env(env, task, len(rows))
+        batches.append(play(battles, policy, seeds[rows], epsilon[rows], opening[rows], generator))
         battles.close()
     return Played(
         Episodes.cat([b.episodes for b in batches]),

@@ -45,13 +45,15 @@ def play(
     env: BattleEnv,
     policy: Policy,
     seeds: Tensor,
-    epsilon: float = 0.0,
+    epsilon: float | Tensor = 0.0,
+    opening: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Played:
     """Play one battle per seed to its end.
 
-    seeds [B] int64. With probability `epsilon` (0..1) an agent takes an available action drawn
-    uniformly from `generator` instead of the policy's greedy one.
+    seeds [B] int64. With probability `epsilon` (0..1, one for all or [B]) an agent takes an
+    available action drawn uniformly from `generator` instead of the policy's greedy one. For the
+    first `opening` [B] steps of a battle it always does, so that battles start from many places.
     """
     n_battles, task = env.n_battles, env.task
     view = env.reset(seeds)
@@ -60,9 +62,11 @@ def play(
     open_now = torch.ones(n_battles, dtype=torch.bool, device=view.obs.device)
     steps: list[dict[str, Tensor]] = []
     won = torch.zeros_like(open_now)
+    wander = torch.as_tensor(epsilon).expand(n_battles)
     while True:
         decision = policy.act(task, view, last_actions, memory)
-        actions = _explore(decision.actions, view.avail_actions, epsilon, generator)
+        share = wander if opening is None else torch.where(opening > len(steps), 1.0, wander)
+        actions = _explore(decision.actions, view.avail_actions, share, generator)
         row = _row(view, actions, decision.skills, open_now)
         steps.append(row)
         if not bool(open_now.any()) or len(steps) > task.episode_limit_env_steps:
@@ -76,11 +80,11 @@ def play(
     return _collect(task.name, steps, won)
 
 
-def _explore(greedy: Tensor, avail: Tensor, epsilon: float, generator: torch.Generator | None) -> Tensor:
-    """greedy [B, A], avail [B, A, K] -> actions [B, A]."""
-    if epsilon <= 0:
+def _explore(greedy: Tensor, avail: Tensor, share: Tensor, generator: torch.Generator | None) -> Tensor:
+    """greedy [B, A], avail [B, A, K], share [B] of random actions -> actions [B, A]."""
+    if not bool((share > 0).any()):
         return greedy
-    wanders = torch.rand(greedy.shape, generator=generator) < epsilon
+    wanders = torch.rand(greedy.shape, generator=generator) < share.unsqueeze(1)
     random = torch.multinomial(avail.flatten(0, 1).float().cpu(), 1, generator=generator).view(greedy.shape)
     return torch.where(wanders.to(greedy.device), random.to(greedy.device), greedy)
 
