@@ -76,9 +76,10 @@ def _run_own(name: str, argv: list[str]) -> int:
     from jsonargparse import ArgumentError, auto_cli
 
     arguments = [piece for word in argv for piece in (["--json", "true"] if word == "--json" else [word])]
+    command: Any = load_command(name)
     try:
         result = auto_cli(
-            load_command(name),
+            command,
             args=_words_as_list(load_command(name), arguments),
             prog=f"python -m hygen_lightning {name}",
             exit_on_error=False,

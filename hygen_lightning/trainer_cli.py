@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import warnings
 from inspect import signature
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jsonargparse
-import torch
+import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from hygen_lightning.algorithms import HyGen
@@ -72,6 +74,15 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def require_wandb_access() -> None:
+    """UserError instead of a prompt that would hang a job."""
+    import wandb
+
+    mode = os.environ.get("WANDB_MODE", "online")
+    if mode not in ("offline", "disabled", "dryrun") and wandb.api.api_key is None:
+        raise UserError("run.wandb_project: no W&B key; run `wandb login`, or set WANDB_MODE=offline")
+
+
 class HyGenCLI(LightningCLI):
     """The parser of fit, validate, test and predict, and what happens around them."""
 
@@ -107,6 +118,12 @@ class HyGenCLI(LightningCLI):
             help="scripted battles per task, recorded when no data.dataset_dir is given",
         )
         parser.add_argument(
+            "--run.wandb_project",
+            type=str | None,
+            default=None,
+            help="also log to this Weights & Biases project; WANDB_MODE=offline needs no account",
+        )
+        parser.add_argument(
             "--resume",
             type=Literal["never", "auto"],
             default="never",
@@ -127,7 +144,7 @@ class HyGenCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         if self._get(self.config_init, "trainer.logger") in (None, True):
-            kwargs["logger"] = ResumableCSVLogger(self.run_dir, self._resumed_step())
+            kwargs["logger"] = self._loggers()
         if self._get(self.config_init, "trainer.strategy") == "ddp":
             # Each stage trains some of the networks only.
             kwargs["strategy"] = DDPStrategy(find_unused_parameters=True)
@@ -136,9 +153,19 @@ class HyGenCLI(LightningCLI):
         kwargs["default_root_dir"] = str(self.run_dir)
         return super().instantiate_trainer(**kwargs)
 
-    def _resumed_step(self) -> int | None:
-        path = self._get(self.config, "ckpt_path") if self.subcommand == "fit" else None
-        return None if path is None else int(torch.load(path, weights_only=True, mmap=True)["global_step"])
+    def _loggers(self) -> list[Logger]:
+        """metrics.csv always; Weights & Biases beside it where run.wandb_project says so."""
+        config = self.config[self.subcommand]
+        loggers: list[Logger] = [ResumableCSVLogger(self.run_dir)]
+        if config.run.wandb_project is not None:
+            require_wandb_access()
+            name = f"{config.run.name}-{self.run_dir.name}"
+            full = {"config": yaml.safe_load(self._parser(self.subcommand).dump(config))}
+            self.run_dir.mkdir(parents=True, exist_ok=True)
+            loggers.append(
+                WandbLogger(name=name, project=config.run.wandb_project, save_dir=str(self.run_dir), **full)
+            )
+        return loggers
 
     # fit
 

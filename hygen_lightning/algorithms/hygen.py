@@ -202,7 +202,7 @@ class HyGen(MultiTaskAlgorithm):
             self.phi,
             self.loss_steps,
         )
-        mask = episodes.mask
+        mask = targets.mask
         agrees = (local_logits.argmax(-1) == labels)[mask].float().mean()
         metrics = {
             "td_loss": parts.td.detach(),

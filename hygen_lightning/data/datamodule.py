@@ -52,6 +52,8 @@ class HybridDataModule(LightningDataModule):
         seed: seed of the streams that draw episodes and battles; follows seed_everything
     """
 
+    trainer: Any  # set by Lightning before it asks for anything
+
     def __init__(
         self,
         task_set: Literal["toy", "marine-easy", "marine-hard", "stalker-zealot"] = "toy",
@@ -202,8 +204,10 @@ class HybridDataModule(LightningDataModule):
         self._ring_generator.set_state(state["ring_generator"])
         for task, source in state["offline"].items():
             self.offline[task].load_state_dict(source)
-        for task, share in state["shares"].items():
-            self.shares[task].load_state_dict(share)
+        for task, recent in state["shares"].items():
+            share = self.shares[task]
+            assert isinstance(share, DynamicShare)
+            share.load_state_dict(recent)
 
 
 class HybridLoader:

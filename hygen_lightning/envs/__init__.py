@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
+    import torch
+
     from hygen_lightning.envs.base import BattleEnv
     from hygen_lightning.specs import TaskSpec
 
@@ -25,6 +27,6 @@ def environment_class(name: str) -> type[Any]:
     return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
 
 
-def make_env(name: str, task: TaskSpec, n_battles: int, device: str = "cpu") -> BattleEnv:
+def make_env(name: str, task: TaskSpec, n_battles: int, device: str | torch.device = "cpu") -> BattleEnv:
     """B battles of a task in the environment of this name."""
     return environment_class(name)(task, n_battles, device=device)  # type: ignore[no-any-return]

@@ -67,7 +67,8 @@ class OnlineRollouts(Callback):
         passed = min(max(stage_two_step / max(self.epsilon_steps, 1), 0.0), 1.0)
         return self.epsilon_begin + (self.epsilon_end - self.epsilon_begin) * passed
 
-    def on_fit_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+    def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
+        """Before a checkpoint is loaded, which brings the generator's state."""
         self._generator = stream_generator(trainer.datamodule.seed, trainer.global_rank, "exploration")
 
     def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:

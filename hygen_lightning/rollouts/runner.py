@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
 
 
+_OF_A_STEP = ("reward", "terminated", "truncated")
+"""What a step brings; the final view of an episode has none of it."""
+
+
 @dataclass
 class Played:
     """B battles that were played to their end.
@@ -116,15 +120,10 @@ def _collect(task_name: str, steps: list[dict[str, Tensor]], won: Tensor) -> Pla
     skills = stacked.pop("skills", None)
     if skills is not None:
         skills = torch.where(filled.unsqueeze(-1), skills, -1)
-    cleared = {
-        name: _cleared(x, was_open if _belongs_to_step(name) else filled) for name, x in stacked.items()
-    }
+    kept = {name: was_open if name in _OF_A_STEP else filled for name in stacked}
+    cleared = {name: _cleared(x, kept[name]) for name, x in stacked.items()}
     episodes = Episodes(task=task_name, filled=filled, **cleared)
     return Played(episodes.trimmed(), won.cpu(), episodes.reward.sum(1), skills)
-
-
-def _belongs_to_step(name: str) -> bool:
-    return name in ("reward", "terminated", "truncated")
 
 
 def _cleared(x: Tensor, keep: Tensor) -> Tensor:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hygen_lightning.envs import make_env
 from hygen_lightning.report.battle_picture import draw_battle
 from hygen_lightning.report.learning_curves import draw_learning_curves
+from hygen_lightning.rollouts.runner import play
+from hygen_lightning.seeding import battle_seeds
 
 if TYPE_CHECKING:
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
