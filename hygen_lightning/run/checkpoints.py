@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import random
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from hygen_lightning.data.files import replacing
 from hygen_lightning.rollouts.callback import OnlineRollouts
+from hygen_lightning.run.generators import generator_states, restore_generators
+from hygen_lightning.run.metrics_table import forget_rows_after
+from hygen_lightning.run.stopping import StopRequest
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
@@ -21,21 +22,35 @@ if TYPE_CHECKING:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames, so that a reader finds the old file or the new one."""
+    """Writes beside the target and renames, so that a reader finds the old file or the new one.
+
+    A full disk or a write error is one line on the terminal; `written` says how the last write went.
+    """
+
+    written = True
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_atomically(checkpoint, path)
-        except OSError as error:
-            print(f"could not write {path}: {error}; the checkpoint before it is still good", flush=True)
+        self.written = written_or_reported(checkpoint, Path(path))
+
+
+def written_or_reported(content: dict[str, Any], path: Path) -> bool:
+    """Write a file whole, or leave the previous one and say why; whether it was written."""
+    try:
+        save_atomically(content, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        print(f"could not write {path}: {reason}; the checkpoint before it is still good", flush=True)
+        return False
+    return True
 
 
 def save_atomically(content: dict[str, Any], path: Path) -> None:
     """torch.save under a temporary name, then rename; OSError leaves the old file untouched."""
     with replacing(path) as temporary:
-        torch.save(content, temporary)
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # torch's own writer hides what the system said
+            raise OSError(errno.EIO, str(error).strip().split("\n", 1)[0]) from error
 
 
 class RunCheckpoint(Checkpoint):
@@ -43,7 +58,10 @@ class RunCheckpoint(Checkpoint):
 
     Beside `last.ckpt`, each rank keeps one file with its rings, its streams of episodes and its
     random generators. A checkpoint names the files that belong to it; both are written under a
-    temporary name and renamed, the rank's file first.
+    temporary name and renamed, the rank's file first, and older ones go when both are there.
+
+    SIGTERM, Ctrl-C and, under SLURM, SIGUSR1 let the step finish, save, and end the run with exit
+    code 128 + signal; `--resume auto` goes on from there.
 
     Args:
         every_n_steps: optimiser steps between two writes of last.ckpt
@@ -62,6 +80,7 @@ class RunCheckpoint(Checkpoint):
         self.best_step = -1
         self._saved_step = -1
         self._restored: dict[str, Any] | None = None
+        self._stop = StopRequest()
         self.folder = Path()
 
     @property
@@ -79,8 +98,9 @@ class RunCheckpoint(Checkpoint):
         self.folder = Path(root)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop.listen()
         if self._restored is not None:
-            _restore_generators(self._restored["generators"])
+            restore_generators(self._restored["generators"])
             self._restored = None
             self._saved_step = trainer.global_step
 
@@ -88,59 +108,73 @@ class RunCheckpoint(Checkpoint):
         """All of the step before is done and logged; the batch at hand will be drawn again."""
         # Lightning counts its logged steps wrongly after some restarts; they are our steps.
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
-        if trainer.global_step % self.every_n_steps == 0 and trainer.global_step > 0:
+        stop = trainer.strategy.reduce_boolean_decision(self._stop.signal is not None, all=False)
+        due = trainer.global_step % self.every_n_steps == 0 and trainer.global_step > 0
+        if due or stop:
             self._save_last(trainer, trainer.datamodule.state_before_draw)
+        if stop:
+            self._leave(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = trainer.callback_metrics.get(self.monitor)
         if trainer.state.fn != "fit" or trainer.sanity_checking or score is None:
             return
         if float(score) > self.best_score:
+            before = self.best_score, self.best_step
             self.best_score, self.best_step = float(score), trainer.global_step
-            trainer.save_checkpoint(self.best_path, weights_only=True)
+            if not self._save(trainer, self.best_path, weights_only=True):
+                self.best_score, self.best_step = before
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save_last(trainer, trainer.datamodule.rank_state())
+        self._stop.ignore()
+        if trainer.strategy.reduce_boolean_decision(self._stop.signal is not None, all=False):
+            self._leave(trainer)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """A polite request to stop (SIGTERM, preemption) comes between two steps."""
-        if isinstance(exception, SIGTERMException):
-            self._save_last(trainer, trainer.datamodule.rank_state())
+    def _leave(self, trainer: Trainer) -> None:
+        """End the run. Other ranks end with 0: Lightning kills rank 0 when one of them complains."""
+        if not trainer.is_global_zero:
+            raise SystemExit(0)
+        print(
+            f"asked to stop: saved step {trainer.global_step} in {self.last_path}; go on with --resume auto",
+            flush=True,
+        )
+        raise SystemExit(self._stop.exit_code)
 
     # What is written
 
     def _save_last(self, trainer: Trainer, data_state: dict[str, Any]) -> None:
         if self._saved_step == trainer.global_step:
             return
-        self._saved_step = trainer.global_step
         for logger in trainer.loggers:
             logger.save()
         mine = self._rank_file(trainer.global_step, trainer.global_rank)
         rings = trainer.datamodule.rings if self.save_replay else {}
         content = {
-            "generators": _generators(),
+            "generators": generator_states(),
             "data": data_state,
             "rollouts": _rollouts(trainer).rank_state(),
             "rings": {task: ring.state_dict() for task, ring in rings.items()},
         }
-        mine.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            save_atomically(content, mine)
-        except OSError as error:
-            print(f"could not write {mine}: {error}; the checkpoint before it is still good", flush=True)
-        written = trainer.strategy.reduce_boolean_decision(mine.exists())
-        if not written:
-            return
-        trainer.save_checkpoint(self.last_path)
-        self._remove_old(trainer)
+        all_wrote = trainer.strategy.reduce_boolean_decision(written_or_reported(content, mine))
+        if all_wrote and self._save(trainer, self.last_path):
+            self._saved_step = trainer.global_step
+            self._keep_only(mine, trainer.global_rank)
+        else:
+            mine.unlink(missing_ok=True)
+
+    def _save(self, trainer: Trainer, path: Path, weights_only: bool = False) -> bool:
+        """Rank 0 writes a checkpoint; whether it could, the same answer on every rank."""
+        trainer.save_checkpoint(path, weights_only=weights_only)
+        return bool(trainer.strategy.broadcast(getattr(trainer.strategy.checkpoint_io, "written", True)))
 
     def _rank_file(self, step: int, rank: int) -> Path:
         return self.folder / "ranks" / f"step{step}-rank{rank}.pt"
 
-    def _remove_old(self, trainer: Trainer) -> None:
+    def _keep_only(self, kept: Path, rank: int) -> None:
         """Drop this rank's files that the checkpoint on disk no longer names."""
-        for path in self._rank_file(0, 0).parent.glob(f"step*-rank{trainer.global_rank}.pt"):
-            if path != self._rank_file(trainer.global_step, trainer.global_rank):
+        for path in kept.parent.glob(f"step*-rank{rank}.pt"):
+            if path != kept:
                 path.unlink(missing_ok=True)
 
     def on_save_checkpoint(
@@ -153,6 +187,10 @@ class RunCheckpoint(Checkpoint):
             "best_step": self.best_step,
             "trained_on": sorted(trainer.datamodule.seen),
         }
+        # The batch at hand is not part of the checkpoint, though Lightning has counted it as ready.
+        batches = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress", {})
+        for count in batches and (batches["total"], batches["current"]):
+            count["ready"] = count["started"]
 
     # What is read
 
@@ -162,52 +200,45 @@ class RunCheckpoint(Checkpoint):
         if trainer.state.fn != "fit":
             return
         about = checkpoint["run_checkpoint"]
-        self.best_score, self.best_step = about["best_score"], about["best_step"]
         if about["world_size"] != trainer.world_size:
             raise UserError(
-                f"the checkpoint is of a run on {about['world_size']} processes, this one has {trainer.world_size}; "
-                "go on with as many"
+                f"the checkpoint is of a run on {about['world_size']} processes, this one has "
+                f"{trainer.world_size}; go on with as many"
             )
-        path = Path(trainer.ckpt_path).parent / "ranks" / f"step{about['step']}-rank{trainer.global_rank}.pt"
-        if not path.is_file():
-            raise UserError(
-                f"{trainer.ckpt_path} belongs with {path}, which is missing; copy the whole folder"
-            )
-        self._restored = torch.load(path, map_location="cpu", weights_only=True)
-        trainer.datamodule.load_rank_state(self._restored["data"])
-        _rollouts(trainer).load_rank_state(self._restored["rollouts"])
-        for task, ring in self._restored["rings"].items():
+        content = _read_rank_file(Path(str(trainer.ckpt_path)), about["step"], trainer.global_rank)
+        trainer.datamodule.load_rank_state(content["data"])
+        _rollouts(trainer).load_rank_state(content["rollouts"])
+        self._load_rings(trainer, content["rings"])
+        self._restored = content
+        self.best_score, self.best_step = about["best_score"], about["best_step"]
+        if trainer.is_global_zero:
+            forget_rows_after(Path(trainer.default_root_dir), about["step"])
+            for stray in self.folder.rglob(".*.tmp"):
+                stray.unlink(missing_ok=True)
+
+    def _load_rings(self, trainer: Trainer, rings: dict[str, Any]) -> None:
+        for task, ring in rings.items():
             trainer.datamodule.rings[task].load_state_dict(ring)
+        played = _rollouts(trainer).played_episodes
+        if not rings and played and trainer.is_global_zero:
+            print(
+                "the checkpoint holds no replay (save_replay was false): the rings start empty, the episodes "
+                f"of {played} battles are lost, and the run will differ from an uninterrupted one",
+                flush=True,
+            )
+
+
+def _read_rank_file(checkpoint: Path, step: int, rank: int) -> dict[str, Any]:
+    """What one rank saved beside a checkpoint; UserError if it is missing or damaged."""
+    path = checkpoint.parent / "ranks" / f"step{step}-rank{rank}.pt"
+    if not path.is_file():
+        raise UserError(f"{checkpoint} belongs with {path}, which is missing; copy the whole folder")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle may raise anything
+        raise UserError(f"{path} is damaged; it belongs with {checkpoint}") from error
+    return content
 
 
 def _rollouts(trainer: Trainer) -> OnlineRollouts:
     return next(c for c in trainer.callbacks if isinstance(c, OnlineRollouts))
-
-
-def _generators() -> dict[str, Any]:
-    """State of every global random generator, as tensors and plain Python."""
-    name, keys, position, has_gauss, cached = np.random.get_state()
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
-        "numpy": [
-            name,
-            torch.from_numpy(np.asarray(keys).astype(np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached),
-        ],
-        "python": random.getstate(),
-    }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def _restore_generators(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"])
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
-    version, words, gauss = state["python"]
-    random.setstate((version, tuple(words), gauss))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import platform
 import time
 from importlib.metadata import version
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from hygen_lightning import __version__
 from hygen_lightning.data.files import replacing
 from hygen_lightning.envs import environment_class
+from hygen_lightning.run.metrics_table import METRICS_FILE, MetricsTable
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -27,39 +28,17 @@ PACKAGES = ("torch", "lightning", "numpy", "jsonargparse")
 
 
 class ResumableCSVLogger(CSVLogger):
-    """metrics.csv that a resumed run goes on with: rows of the time before it stay.
+    """metrics.csv in the run's folder; a resumed run appends to the rows that are there."""
 
-    `keep_steps`: rows of the folder's metrics.csv up to this optimiser step are kept, so that what
-    was logged after the checkpoint is not there twice.
-    """
-
-    def __init__(self, folder: Path, keep_steps: int | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(str(folder), name="", version="", flush_logs_every_n_steps=50)
-        self._kept = _rows_before(folder / "metrics.csv", keep_steps) if keep_steps is not None else []
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> Any:
-        fresh = self._experiment is None
-        writer = super().experiment
-        if fresh and self._kept:
-            writer.metrics = [*self._kept, *writer.metrics]
-            self._kept = []
-        return writer
-
-
-def _rows_before(path: Path, step: int) -> list[dict[str, Any]]:
-    """Rows that were written before the checkpoint of this step, empty cells left out."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return [{k: v for k, v in row.items() if v != ""} for row in rows if _is_before(row, step)]
-
-
-def _is_before(row: dict[str, str], step: int) -> bool:
-    """Rollouts of a step come before its checkpoint, its losses after it."""
-    at = int(float(row["step"]))
-    return at < step or (at == step and any(k.startswith("rollout/") and v != "" for k, v in row.items()))
+        if self._experiment is None:
+            self._experiment = MetricsTable(Path(self.log_dir) / METRICS_FILE)
+        return self._experiment
 
 
 class RunFiles(Callback):
@@ -76,6 +55,8 @@ class RunFiles(Callback):
         self._started = time.monotonic()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, *_: Any) -> None:
+        # A metric belongs to the steps that measured it; Lightning would log its last value for ever.
+        trainer.fit_loop.epoch_loop._results.clear()
         if pl_module.stage_name() != self._stage:
             self._stage = pl_module.stage_name()
             if trainer.is_global_zero:

@@ -1,0 +1,34 @@
+"""The global random generators of a process, as tensors and plain Python."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def generator_states() -> dict[str, Any]:
+    """State of torch's, numpy's and Python's global generators, and of the current GPU's."""
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    words = torch.from_numpy(np.asarray(keys).astype(np.int64))
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [name, words, int(position), int(has_gauss), float(cached)],
+        "python": random.getstate(),
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_generators(state: dict[str, Any]) -> None:
+    """Go on where `generator_states` was taken."""
+    torch.set_rng_state(state["torch"])
+    name, words, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, words.numpy().astype(np.uint32), position, has_gauss, cached))
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -1,0 +1,94 @@
+"""Runs of a dozen steps on tiny networks, through the command line, and what they leave."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+TESTS = Path(__file__).parent
+
+PRETRAIN_STEPS, VAL_EVERY, MAX_STEPS = 5, 4, 10
+"""Optimiser steps of stage one, between validations, and of the whole tiny run."""
+
+
+def tiny_fit(tmp_path: Path, *extra: str) -> list[str]:
+    """`fit` of 3m with both stages and rollouts in seconds; `extra` options win."""
+    options = {
+        "--run.root": str(tmp_path / "runs"),
+        "--run.name": "tiny",
+        "--run.record_episodes": "16",
+        "--data.train_tasks": "[3m]",
+        "--data.eval_tasks": "[3m]",
+        "--data.batch_size": "2",
+        "--data.eval_episodes": "2",
+        "--data.test_episodes": "2",
+        "--data.ring_episodes": "8",
+        "--data.share_schedule": "fixed",
+        "--model.init_args.width": "8",
+        "--model.init_args.n_heads": "1",
+        "--model.init_args.pretrain_steps": str(PRETRAIN_STEPS),
+        "--model.init_args.target_copy_steps": "2",
+        "--rollouts.episodes_per_step": "1",
+        "--rollouts.every_n_steps": "2",
+        "--trainer.max_steps": str(MAX_STEPS),
+        "--trainer.val_check_interval": str(VAL_EVERY),
+        "--trainer.log_every_n_steps": "1",
+        "--trainer.enable_progress_bar": "false",
+        "--trainer.accelerator": "cpu",
+        "--files.curve": "false",
+        "--files.battle_gif": "false",
+    }
+    return ["fit", *(piece for option in options.items() for piece in option), *extra]
+
+
+def the_run(tmp_path: Path) -> Path:
+    """The one run folder that `tiny_fit` left."""
+    (folder,) = (tmp_path / "runs" / "tiny").iterdir()
+    return folder
+
+
+def callback(name: str, **init_args: Any) -> list[str]:
+    """Arguments that add a callback of tests/run/interruptions.py."""
+    words = [f"--trainer.callbacks+=run.interruptions.{name}"]
+    return words + [f"--trainer.callbacks.init_args.{key}={value}" for key, value in init_args.items()]
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file without empty cells."""
+    with path.open(newline="") as file:
+        return [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    """Parameters in a run's last checkpoint."""
+    state: dict[str, torch.Tensor] = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)[
+        "state_dict"
+    ]
+    return state
+
+
+def command(*words: str, **environment: str) -> subprocess.Popen[str]:
+    """`python -m hygen_lightning` in a process of its own, one thread."""
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS), **environment}
+    for name in ("LOCAL_RANK", "HYGEN_LIGHTNING_RUN_DIR"):
+        variables.pop(name, None)
+    return subprocess.Popen(
+        [sys.executable, "-m", "hygen_lightning", *words],
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_command(*words: str, timeout_s: float = 240, **environment: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command that is left alone."""
+    with command(*words, **environment) as process:
+        out, err = process.communicate(timeout=timeout_s)
+    return process.returncode, out, err
