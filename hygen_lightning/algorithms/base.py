@@ -114,3 +114,13 @@ def load_policy(ckpt_path: str | Path) -> MultiTaskAlgorithm:
     )
     model.load_state_dict(content["state_dict"])
     return model.eval()
+
+
+def action_accuracy(action_logits: Tensor, episodes: Episodes, mask: Tensor) -> Tensor:
+    """Share of living agents' actions that the decoder's best available action repeats.
+
+    action_logits [B, T, A, K], mask [B, T] bool -> scalar in 0..1.
+    """
+    best = action_logits.detach().masked_fill(~episodes.avail_actions, -torch.inf).argmax(-1)
+    alive = mask.unsqueeze(-1) & (episodes.actions != 0)
+    return (best == episodes.actions)[alive].float().mean()

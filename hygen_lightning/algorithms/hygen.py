@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+from hygen_lightning.algorithms.base import MultiTaskAlgorithm, action_accuracy
 from hygen_lightning.losses import (
     LossSteps,
     PolicyTargets,
@@ -40,7 +40,7 @@ class HyGen(MultiTaskAlgorithm):
         width: embedding width of every token
         n_heads: attention heads, each of the embedding width
         depth: transformer blocks in observation encoder and action decoder
-        id_bits: bits of the binary agent number; 4 bits number 15 agents
+        id_bits: bits of the binary agent number; 4 bits number 15 agents, 0 leaves numbers out
         trajectory_encoder: how the trajectory encoder sees time; step is the authors' code
         pretrain_steps: optimiser steps of stage one
         lr: learning rate of Adam in both stages
@@ -227,16 +227,6 @@ class HyGen(MultiTaskAlgorithm):
         step = self.network.act_step(task.layout, view.obs, last_actions, memory)
         logits = step.action_logits.masked_fill(~view.avail_actions, -torch.inf)
         return Decision(logits.argmax(dim=-1), step.memory, step.skill)
-
-
-def action_accuracy(action_logits: Tensor, episodes: Episodes, mask: Tensor) -> Tensor:
-    """Share of living agents' actions that the decoder's best available action repeats.
-
-    action_logits [B, T, A, K], mask [B, T] bool -> scalar in 0..1.
-    """
-    best = action_logits.detach().masked_fill(~episodes.avail_actions, -torch.inf).argmax(-1)
-    alive = mask.unsqueeze(-1) & (episodes.actions != 0)
-    return (best == episodes.actions)[alive].float().mean()
 
 
 def skill_use(skills: Tensor, mask: Tensor, n_skills: int) -> dict[str, Tensor]:

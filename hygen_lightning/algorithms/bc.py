@@ -1,0 +1,71 @@
+"""Behaviour cloning: the action decoder without skills, trained to repeat the recorded actions."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from hygen_lightning.algorithms.base import MultiTaskAlgorithm, action_accuracy
+from hygen_lightning.losses import action_cross_entropy, masked_mean
+from hygen_lightning.models.action_decoder import ActionDecoder
+from hygen_lightning.policy import Decision
+from hygen_lightning.specs import EntityWidths, Episodes, TaskSpec
+
+if TYPE_CHECKING:
+    from hygen_lightning.envs.base import BattleView
+
+
+class BC(MultiTaskAlgorithm):
+    """BC-t of the ODIS repository: cross-entropy of the taken actions, from recordings only.
+
+    Args:
+        widths: entity features of the task family; follows from the tasks
+        width: embedding width of every token
+        n_heads: attention heads, each of the embedding width
+        depth: transformer blocks
+        id_bits: bits of the binary agent number; 4 bits number 15 agents, 0 leaves numbers out
+        lr: learning rate of Adam
+        compile: run the network through torch.compile
+    """
+
+    def __init__(
+        self,
+        widths: EntityWidths | dict[str, Any],
+        width: int = 64,
+        n_heads: int = 1,
+        depth: int = 1,
+        id_bits: int = 4,
+        lr: float = 5e-4,
+        compile: bool = False,
+    ) -> None:
+        super().__init__(widths, lr, compile)
+        self.network = ActionDecoder(self.widths, 0, width, n_heads, depth, id_bits)
+
+    @property
+    def n_offline_only_steps(self) -> int:
+        return sys.maxsize
+
+    def stage_name(self) -> str:
+        return "behaviour cloning"
+
+    def loss(
+        self, task: TaskSpec, episodes: Episodes, offline_share: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean cross-entropy over valid steps and agents (the dead choose no-op, which is certain)."""
+        acted = episodes.map(lambda x: x[:, :-1])
+        last_actions = episodes.last_actions[:, :-1]
+        logits = self.network(task.layout, acted.obs, last_actions, filled=acted.filled)
+        mask = episodes.mask[:, :-1]
+        loss = masked_mean(action_cross_entropy(logits, acted.actions), mask)
+        return loss, {"action_accuracy": action_accuracy(logits, acted, mask)}
+
+    def initial_memory(self, task: TaskSpec, n_battles: int) -> Tensor:
+        return torch.zeros(n_battles, task.n_allies, self.network.entities.width, device=self.device)
+
+    def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Tensor) -> Decision:
+        """The most likely available action."""
+        logits, hidden = self.network.act(task.layout, view.obs, last_actions, memory)
+        return Decision(logits.masked_fill(~view.avail_actions, -torch.inf).argmax(dim=-1), hidden)
