@@ -1,0 +1,117 @@
+"""The runner on battles that end at known steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hygen_lightning.envs.base import BattleEnv, BattleStep, BattleView
+from hygen_lightning.policy import Decision
+from hygen_lightning.rollouts.runner import play
+from hygen_lightning.specs import TaskSpec
+from hygen_lightning.tasks import load_task
+
+STOP, NORTH = 1, 2
+
+
+class CountdownBattles(BattleEnv):
+    """Battle b ends after ends[b] steps; its obs hold the step number, its reward is step + 1."""
+
+    def __init__(self, ends: list[int], won: list[bool], timed_out: list[bool]) -> None:
+        self.task = load_task("3m")
+        self.n_battles = len(ends)
+        self.ends, self.won = torch.tensor(ends), torch.tensor(won)
+        self.timed_out = torch.tensor(timed_out)
+        self.seen_actions: list[Tensor] = []
+
+    def _view(self) -> BattleView:
+        shape = (self.n_battles, self.task.n_allies)
+        time = torch.minimum(torch.tensor(self.clock), self.ends).float()
+        avail = torch.zeros(*shape, self.task.layout.n_actions, dtype=torch.bool)
+        avail[..., STOP] = avail[..., NORTH] = True
+        return BattleView(
+            obs=time[:, None, None].expand(*shape, self.task.layout.obs_dim).clone(),
+            state=time[:, None].expand(self.n_battles, self.task.layout.state_dim).clone(),
+            avail_actions=avail,
+        )
+
+    def reset(self, seeds: Tensor) -> BattleView:
+        self.clock = 0
+        return self._view()
+
+    def step(self, actions: Tensor) -> BattleStep:
+        was_open = self.clock < self.ends
+        self.seen_actions.append(actions)
+        self.clock += 1
+        ended = was_open & (self.clock == self.ends)
+        reward = torch.where(was_open, float(self.clock), 0.0)
+        return BattleStep(self._view(), reward, ended, ended & self.timed_out, ended & self.won)
+
+
+class Counting:
+    """Always stops, remembers how often it was asked, and calls that number its skill."""
+
+    def initial_memory(self, task: TaskSpec, n_battles: int) -> Tensor:
+        return torch.zeros(n_battles, task.n_allies, dtype=torch.int64)
+
+    def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Tensor) -> Decision:
+        return Decision(torch.full_like(memory, STOP), memory + 1, memory)
+
+
+def battles() -> CountdownBattles:
+    return CountdownBattles([2, 3], won=[True, False], timed_out=[False, True])
+
+
+def test_an_episode_stores_its_final_view_and_nothing_after_it() -> None:
+    episodes = play(battles(), Counting(), torch.arange(2)).episodes
+    assert episodes.filled.tolist() == [[True, True, True, False], [True, True, True, True]]
+    assert episodes.obs[:, :, 0, 0].tolist() == [[0, 1, 2, 0], [0, 1, 2, 3]]
+    assert episodes.reward.tolist() == [[1, 2, 0, 0], [1, 2, 3, 0]]
+    assert episodes.actions[0, :, 0].tolist() == [STOP, STOP, STOP, 0]
+    assert not episodes.avail_actions[0, 3].any()
+
+
+def test_the_step_that_ended_a_battle_is_marked_once_and_time_outs_apart() -> None:
+    episodes = play(battles(), Counting(), torch.arange(2)).episodes
+    assert episodes.terminated.nonzero().tolist() == [[0, 1], [1, 2]]
+    assert episodes.truncated.nonzero().tolist() == [[1, 2]]
+
+
+def test_returns_lengths_wins_and_skills_are_those_of_the_battles() -> None:
+    played = play(battles(), Counting(), torch.arange(2))
+    assert played.returns.tolist() == [3, 6]
+    assert played.lengths.tolist() == [2, 3]
+    assert played.won.tolist() == [True, False]
+    assert played.skills is not None
+    assert played.skills[:, :, 0].tolist() == [[0, 1, 2, -1], [0, 1, 2, 3]]
+
+
+def test_the_last_actions_of_a_step_are_those_of_the_step_before() -> None:
+    episodes = play(battles(), Counting(), torch.arange(2)).episodes
+    assert episodes.last_actions[0, :, 0].tolist() == [-1, STOP, STOP, STOP]
+
+
+def test_exploration_takes_available_actions_at_about_its_share() -> None:
+    env = CountdownBattles([40] * 50, [True] * 50, [False] * 50)
+    generator = torch.Generator().manual_seed(0)
+    actions = play(env, Counting(), torch.arange(50), 0.5, generator=generator).episodes.actions[:, :40]
+    assert set(actions.unique().tolist()) == {STOP, NORTH}
+    share_north = (actions == NORTH).float().mean()
+    assert abs(share_north - 0.25) < 0.02, "half wander, half of those go north"
+
+
+def test_each_battle_explores_at_its_own_share_and_opens_at_random() -> None:
+    env = CountdownBattles([40] * 3, [True] * 3, [False] * 3)
+    generator = torch.Generator().manual_seed(0)
+    share, opening = torch.tensor([0.0, 1.0, 0.0]), torch.tensor([0, 0, 20])
+    actions = play(env, Counting(), torch.arange(3), share, opening, generator).episodes.actions
+    north = (actions == NORTH).any(dim=2)
+    assert not north[0].any()
+    assert north[1, :40].float().mean() > 0.7
+    assert north[2, :20].any()
+    assert not north[2, 20:].any()
+
+
+def test_no_exploration_means_greedy_and_needs_no_generator() -> None:
+    actions = play(battles(), Counting(), torch.arange(2)).episodes.actions
+    assert set(actions.unique().tolist()) == {0, STOP}
