@@ -98,6 +98,44 @@ class MultiTaskAlgorithm(LightningModule):
             else dict(self.hparams),
         }
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """UserError for networks of other sizes, and for one without what a run goes on from."""
+        problem = _other_architecture(self, checkpoint)
+        if problem is not None:
+            raise UserError(problem)
+        if self._trainer is not None and self._trainer.training and "optimizer_states" not in checkpoint:
+            raise UserError(
+                f"{self._trainer.ckpt_path} holds weights only, no run goes on from it; "
+                "give the last.ckpt beside it, or start anew from it with --model.init_args.skills_from"
+            )
+
+    def on_train_start(self) -> None:
+        """The learning rate that was asked for, also where a checkpoint brought another one."""
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        for group in optimizer.param_groups:
+            group["lr"] = self.lr
+
+
+def _other_architecture(model: MultiTaskAlgorithm, checkpoint: dict[str, Any]) -> str | None:
+    """One line saying why a checkpoint's weights do not fit a model; None if they do."""
+    saved, own = checkpoint["state_dict"], model.state_dict()
+    if {name: x.shape for name, x in saved.items()} == {name: x.shape for name, x in own.items()}:
+        return None
+    config = checkpoint.get("model_config") or {"class_path": "an unknown class", "init_args": {}}
+    if checkpoint.get("entity_widths") != asdict(model.widths):
+        return "the checkpoint is of another task family: its entities have other features than these tasks"
+    kind = config["class_path"].rpartition(".")[2]
+    if kind != type(model).__name__:
+        return f"the checkpoint is of algorithm {kind}, the options ask for {type(model).__name__}"
+    asked = dict(model.hparams)
+    others = [
+        f"{name} {asked[name]} (the checkpoint's is {value})"
+        for name, value in config["init_args"].items()
+        if name in asked and asked[name] != value and name != "skills_from"
+    ]
+    return f"the checkpoint is of another architecture than the options ask for: {', '.join(others)}"
+
 
 def load_policy(ckpt_path: str | Path) -> MultiTaskAlgorithm:
     """The model of a checkpoint, ready to act; UserError if the file is none of this package."""
@@ -112,6 +150,7 @@ def load_policy(ckpt_path: str | Path) -> MultiTaskAlgorithm:
     model: MultiTaskAlgorithm = getattr(importlib.import_module(module), name)(
         widths=widths, **config["init_args"]
     )
+    model.on_load_checkpoint(content)
     model.load_state_dict(content["state_dict"])
     return model.eval()
 

@@ -98,20 +98,17 @@ class HyGen(MultiTaskAlgorithm):
         return {"encoder": net.observation_encoder, "q_head": net.q_head, "mixer": net.mixer}
 
     def _load_skills(self, path: str) -> None:
+        prefix = "network."
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        except (OSError, KeyError, RuntimeError) as error:
-            raise UserError(
-                f"--model.skills_from {path}: not a checkpoint of this package ({error})"
-            ) from error
-        prefix = "network."
+        except Exception as error:  # a damaged pickle may raise anything
+            raise UserError(f"--model.skills_from {path}: no checkpoint of this package ({error})") from error
         own = {name[len(prefix) :]: x for name, x in state.items() if name.startswith(prefix)}
         try:
             self.network.load_state_dict(own)
         except RuntimeError as error:
-            raise UserError(
-                f"--model.skills_from {path}: other architecture than the options ask for"
-            ) from error
+            hint = "give the same --model options as its run (they are in its config.yaml)"
+            raise UserError(f"--model.skills_from {path} has another architecture; {hint}") from error
 
     # Stages
 

@@ -1,0 +1,208 @@
+"""HyGen as a LightningModule: stages, switch, frozen networks, slow copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hygen_lightning.algorithms import BC, HyGen
+from hygen_lightning.algorithms.base import MultiTaskAlgorithm, action_accuracy
+from hygen_lightning.algorithms.hygen import skill_use
+from hygen_lightning.specs import Episodes, HybridBatch, UserError
+from hygen_lightning.tasks import load_task
+from factories import make_episodes
+
+WIDTHS = load_task("3m").layout.widths
+
+
+def small(**options: object) -> HyGen:
+    torch.manual_seed(0)
+    sizes = {"width": 8, "n_heads": 2, "pretrain_steps": 2, "target_copy_steps": 2}
+    return HyGen(WIDTHS, **{**sizes, **options})  # type: ignore[arg-type]
+
+
+class Steps:
+    """Drives a module as Lightning's loop does, without a Trainer."""
+
+    def __init__(self, module: HyGen, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.module, self.step = module, 0
+        self.optimizer = module.configure_optimizers()
+        monkeypatch.setattr(HyGen, "global_step", property(lambda _: self.step))
+        monkeypatch.setattr(module, "optimizers", lambda use_pl_optimizer=True: self.optimizer)
+        monkeypatch.setattr(module, "log", lambda *_, **__: None)
+        monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
+
+    def take(self, batch: HybridBatch) -> torch.Tensor:
+        self.module.on_train_batch_start(batch, self.step)
+        loss = self.module.training_step(batch, self.step)
+        assert loss is not None
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.module.on_after_backward()
+        self.optimizer.step()
+        self.step += 1
+        return loss
+
+
+def batch_of(*tasks: str) -> HybridBatch:
+    episodes = {name: make_episodes(name, 3).trimmed() for name in tasks}
+    return HybridBatch(episodes, dict.fromkeys(tasks, 0.5), dict.fromkeys(tasks, 3))
+
+
+def parameters_of(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in module.parameters()]
+
+
+def changed(before: list[torch.Tensor], module: torch.nn.Module) -> bool:
+    return any(not torch.equal(a, b) for a, b in zip(before, module.parameters()))
+
+
+def test_stage_one_trains_encoder_and_decoder_and_leaves_the_value_networks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = small()
+    net = module.network
+    before = {name: parameters_of(part) for name, part in net.named_children()}
+    Steps(module, monkeypatch).take(batch_of("3m"))
+    moved = {name for name, part in net.named_children() if changed(before[name], part)}
+    assert moved == {"trajectory_encoder", "skill_head", "action_decoder"}
+
+
+def test_stage_two_trains_the_value_networks_and_freezes_what_stage_one_learned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = small(pretrain_steps=0)
+    net = module.network
+    before = {name: parameters_of(part) for name, part in net.named_children()}
+    Steps(module, monkeypatch).take(batch_of("3m"))
+    moved = {name for name, part in net.named_children() if changed(before[name], part)}
+    assert moved == {"observation_encoder", "q_head", "mixer"}
+
+
+def test_the_switch_gives_stage_two_a_fresh_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = small()
+    steps = Steps(module, monkeypatch)
+    steps.take(batch_of("3m"))
+    steps.take(batch_of("3m"))
+    decoder = set(module.network.action_decoder.parameters())
+    assert decoder <= set(steps.optimizer.state)
+    steps.take(batch_of("3m"))
+    assert not decoder & set(steps.optimizer.state), "moments of stage one are gone"
+    assert {int(s["step"]) for s in steps.optimizer.state.values()} == {1}
+
+
+def test_slow_copies_follow_at_the_switch_and_every_n_steps_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = small(pretrain_steps=0, target_copy_steps=2)
+    steps = Steps(module, monkeypatch)
+    equal = []
+    for _ in range(5):
+        module.on_train_batch_start(None, steps.step)
+        fast = module.network.q_head.weight
+        equal.append(torch.equal(fast, module.target["q_head"].weight))
+        steps.take(batch_of("3m"))
+    assert equal == [True, False, True, False, True]
+
+
+def test_the_loss_of_a_step_is_the_sum_over_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = small(pretrain_steps=0)
+    steps = Steps(module, monkeypatch)
+    both, first, second = batch_of("3m", "4m"), batch_of("3m"), batch_of("4m")
+    parts = [module.training_step(b, 0) for b in (first, second)]
+    torch.testing.assert_close(module.training_step(both, 0), parts[0] + parts[1])
+    assert steps.step == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("off", 0.0), ("constant", 0.25), ("share", 0.7)], ids=["off", "constant", "share"]
+)
+def test_the_conservative_weight_is_none_a_constant_or_the_offline_share(mode: str, expected: float) -> None:
+    module = small(conservative=mode, conservative_constant=0.25)
+    assert module.conservative_weight(0.7) == expected
+
+
+def test_networks_of_stage_one_can_start_stage_two_alone(tmp_path: Path) -> None:
+    first = small()
+    path = tmp_path / "skills.ckpt"
+    torch.save({"state_dict": first.state_dict()}, path)
+    torch.manual_seed(1)
+    second = HyGen(WIDTHS, width=8, n_heads=2, pretrain_steps=0, skills_from=str(path))
+    for a, b in zip(first.network.parameters(), second.network.parameters()):
+        assert torch.equal(a, b)
+    with pytest.raises(UserError, match="another architecture"):
+        HyGen(WIDTHS, width=16, n_heads=2, skills_from=str(path))
+    with pytest.raises(UserError, match="no checkpoint"):
+        HyGen(WIDTHS, skills_from=str(tmp_path / "missing.ckpt"))
+
+
+@pytest.mark.parametrize("option", [{"lr": 0.0}, {"pretrain_steps": -1}, {"target_copy_steps": 0}])
+def test_impossible_options_are_refused(option: dict[str, float]) -> None:
+    with pytest.raises(UserError):
+        small(**option)
+
+
+def test_padding_changes_neither_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = small()
+    Steps(module, monkeypatch)
+    task = load_task("3m")
+    episodes = make_episodes("3m", 3, lengths=torch.tensor([5, 9, 7]))
+    for loss in (module.skill_loss, lambda t, e: module.policy_loss(t, e, 0.5)):
+        values = []
+        for batch in (episodes.trimmed(), _poisoned(episodes)):
+            torch.manual_seed(0)
+            values.append(loss(task, batch)[0])
+        # Stage one samples skills for padded steps too, so only stage two draws equal numbers.
+        assert torch.isfinite(values[1])
+    torch.testing.assert_close(values[0], values[1])
+
+
+def _poisoned(episodes: Episodes) -> Episodes:
+    """NaN in the observations, states and rewards behind each episode's end."""
+    empty = ~episodes.filled
+    poisoned = episodes.map(torch.clone)
+    for x in (poisoned.obs, poisoned.state, poisoned.reward):
+        x[empty] = torch.nan
+    return poisoned
+
+
+def test_action_accuracy_counts_living_agents_in_valid_steps_only() -> None:
+    episodes = make_episodes("3m", 1, lengths=torch.tensor([4])).trimmed()
+    episodes.avail_actions[:] = True
+    episodes.actions[:] = torch.tensor([0, 1, 2])
+    logits = torch.zeros(1, 4, 3, 9)
+    logits[..., 1] = 1.0
+    assert action_accuracy(logits, episodes, episodes.mask) == 0.5, "of two living agents one is right"
+
+
+def test_skill_use_sums_to_one_over_valid_steps() -> None:
+    skills = torch.tensor([[[0, 1], [1, 1], [2, 2]]])
+    mask = torch.tensor([[True, True, False]])
+    use = skill_use(skills, mask, 3)
+    assert [float(use[f"skill{k}_use"]) for k in range(3)] == [0.25, 0.75, 0.0]
+
+
+@pytest.mark.parametrize("kind", MultiTaskAlgorithm.__subclasses__(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("name", ["3m", "5m_vs_6m"])
+def test_every_algorithm_learns_and_acts_on_any_team(
+    kind: type[MultiTaskAlgorithm], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hygen_lightning.envs import make_env
+    from hygen_lightning.rollouts.runner import play
+
+    torch.manual_seed(0)
+    module = kind(WIDTHS, width=8, n_heads=1)  # type: ignore[call-arg, arg-type]
+    monkeypatch.setattr(kind, "global_step", 0)
+    task = load_task(name)
+    loss, metrics = module.loss(task, make_episodes(name, 2).trimmed(), 1.0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert metrics
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+    played = play(make_env("simulator", task, 2), module.eval(), torch.arange(2))
+    chosen = played.episodes.avail_actions.gather(-1, played.episodes.actions.unsqueeze(-1))[..., 0]
+    assert chosen[played.episodes.filled].all()
+
+
+def test_all_algorithm_files_are_registered() -> None:
+    assert {BC, HyGen} <= set(MultiTaskAlgorithm.__subclasses__())
