@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from factories import make_episodes
 
 from hygen_lightning.algorithms import BC, HyGen
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm, action_accuracy
 from hygen_lightning.algorithms.hygen import skill_use
 from hygen_lightning.specs import Episodes, HybridBatch, UserError
 from hygen_lightning.tasks import load_task
-from factories import make_episodes
 
 WIDTHS = load_task("3m").layout.widths
 
