@@ -1,13 +1,40 @@
-"""Constants of the dynamics. "measured" = from the recordings of 3m, "published" = StarCraft II 4.x."""
+"""Constants of the dynamics, each with its source.
+
+"measured": from the 1 500 recorded episodes of 3m (StarCraft II, Marines on both sides).
+"map files": unit data in the SMAC map files.  "published": StarCraft II 4.x (Liquipedia).
+"assumed": neither; a plain choice, said so where it matters.
+Stats of the units stand in units.py.
+"""
 
 from __future__ import annotations
 
 LOOPS_PER_STEP = 8
 """Game loops per environment step (SMAC `step_mul`; measured: a Marine walks 1.125 a step)."""
-COOLDOWN_JITTER = (-1.0, 2.0)
-"""Loops added to a weapon's period, uniform (published: -0.0625 to 0.125 s; measured range agrees)."""
-ACQUIRE_RANGE = 7.0
-"""Centre distance within which an attack-moving unit takes a target."""
+
+COOLDOWN_JITTER_LOOPS = (-1.0, 2.0)
+"""Added to a weapon's period, uniform (published: -0.0625 to 0.125 s; measured: the periods of 8 000
+shots lie between 12.77 and 15.77 loops, evenly spread)."""
+WIND_UP_LOOPS = 1.0
+"""A ready weapon waits this long after a new target or after walking (published damage point of
+the Marine: 0.05 s = 0.8 loops; measured: one loop)."""
+
+SCAN_MARGIN = 0.5
+"""Enemies notice opponents this far beyond their weapon range, edge to edge (measured: turns towards
+an ally begin at centre distances of at most 6.25 = 5 + 0.75 + 0.5)."""
+MIN_SCAN_RANGE = 5.0
+"""Shortest range that SCAN_MARGIN is added to (published: melee units notice opponents at 5)."""
+NOTICE_CHANCE_PER_LOOP = 0.25
+"""Chance per loop that an enemy without a target looks for one (measured: first turns are spread
+over about eight loops after an ally comes near)."""
+SWITCH_CHANCE_PER_LOOP = 0.12
+"""Chance per loop that an enemy with a target looks for a better one: an ally ordered to attack it,
+while its target is not (measured: likelihood of the recorded damage, flat between 0.08 and 0.2)."""
+
+PACKING = 0.918
+"""Closest distance of two units over the sum of their separation radii (measured: 0.6885 / 0.75)."""
+WALL_MARGIN = 0.3125
+"""Closest distance to a wall (measured: no Marine below y = 7.3125, where the floor ends at 7)."""
+
 SHIELD_DELAY_LOOPS = 160.0
 """Loops without damage before shields grow (map files: 10 NORMAL seconds)."""
 SHIELD_PER_LOOP = 2.0 / 16.0
@@ -16,5 +43,12 @@ ENERGY_PER_LOOP = 0.5625 / 16.0
 """Energy regeneration (map files)."""
 HEAL_PER_LOOP = 9.0 / 16.0
 """Medivac healing (published: 12.6 per "faster" second = 9 per NORMAL second)."""
-HEAL_PER_ENERGY = 3.0
-"""Health per point of energy (published)."""
+HEALTH_PER_ENERGY = 3.0
+"""Health that one point of energy heals (published)."""
+ZERG_HEALTH_PER_LOOP = 0.2734 / 16.0
+"""Health regeneration of Zerg units (published: 0.2734 per NORMAL second)."""
+
+LINE_HALF_LENGTH, LINE_HALF_WIDTH = 1.4, 0.15
+"""Colossus: an area 2.8 long, across the shot, and 0.3 wide (published)."""
+BURST_RADIUS = 2.2
+"""Baneling: everything within this distance of its edge is hit in full (published)."""

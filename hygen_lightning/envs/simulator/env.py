@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-import math
-
 import torch
 from torch import Tensor
 
 from hygen_lightning.envs.base import BattleEnv, BattleStep, BattleView
-from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.formation import formation
 from hygen_lightning.envs.simulator.observation import battle_view, outcome, reward
-from hygen_lightning.envs.simulator.phases import game_loop, orders_of
 from hygen_lightning.envs.simulator.randomness import uniform
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
+from hygen_lightning.envs.simulator.step import first_loop, played
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.specs import NO_OP, TaskSpec
 
-JITTER_STREAM, ORDER_STREAM = 0, 1
-"""Independent uses of a battle's randomness."""
+ORDER_STREAM = 3
+"""The stream of a battle's randomness that shuffles the enemies (see step.py)."""
 
 
 class SimulatorEnv(BattleEnv):
@@ -39,7 +35,6 @@ class SimulatorEnv(BattleEnv):
         self.roster = Roster.of(task, self.device)
         self.terrain = Terrain.of(task.terrain, self.device)
         self._start_x, self._start_y = (p.to(self.device).unsqueeze(1) for p in formation(task, self.terrain))
-        self._march = self._march_direction()
         self.battles = self._new_battles(torch.zeros(n_battles, dtype=torch.int64, device=self.device))
         self._available = torch.zeros(0)
 
@@ -55,7 +50,7 @@ class SimulatorEnv(BattleEnv):
             raise ValueError(f"{self.task.name}: an action was not available in the last view")
         before = self.battles
         over = before.over
-        after = self._played(before, actions.t())
+        after = played(self.roster, self.terrain, before, actions.t().contiguous())
         lost, won = outcome(self.roster, after)
         n = self.roster.n_allies
         ended = lost | won | ~(after.alive[:n].any(0) | after.alive[n:].any(0))
@@ -92,58 +87,42 @@ class SimulatorEnv(BattleEnv):
         self._available = view.avail_actions
         return view
 
-    def _played(self, before: BattleState, actions: Tensor) -> BattleState:
-        """The battles one step later. actions [A, B]."""
-        after = copy.copy(before)
-        orders = orders_of(self.roster, actions, self._march)
-        draw = uniform(before.seed, before.step, before.x.shape[0], JITTER_STREAM)
-        low, high = c.COOLDOWN_JITTER
-        jitter = low + (high - low) * draw
-        for _ in range(c.LOOPS_PER_STEP):
-            game_loop(self.roster, self.terrain, after, orders, jitter)
-        after.last_action = actions
-        after.step = before.step + 1
-        return after
-
-    def _march_direction(self) -> Tensor:
-        """[2]: direction in which the enemies attack-move, zero if they hold their place."""
-        goal = self.task.enemy_attack_move_to
-        if goal is None:
-            return torch.zeros(2, device=self.device)
-        n = self.roster.n_allies
-        dx, dy = goal[0] - float(self._start_x[n:].mean()), goal[1] - float(self._start_y[n:].mean())
-        length = max(math.hypot(dx, dy), 1e-6)
-        return torch.tensor([dx / length, dy / length], device=self.device)
-
     def _new_battles(self, seeds: Tensor) -> BattleState:
         r, b = self.roster, self.n_battles
-        n, total = r.n_allies, r.health.shape[0]
+        n, total = r.n_allies, r.n_units
         order = self._unit_order(seeds)
         x, y = (
             self._start_x.expand(total, b).gather(0, order),
             self._start_y.expand(total, b).gather(0, order),
         )
-        walked = r.speed * (torch.arange(total, device=self.device) >= n).unsqueeze(1)
+        goal_x, goal_y = x[n:], y[n:]
+        if self.task.enemy_attack_move_to is not None:
+            to_x, to_y = self.task.enemy_attack_move_to
+            goal_x = goal_x + (to_x - self._start_x[n:].mean())
+            goal_y = goal_y + (to_y - self._start_y[n:].mean())
         zeros = torch.zeros(total, b, device=self.device)
-        return BattleState(
-            x=x + walked * self._march[0],
-            y=y + walked * self._march[1],
+        battles = BattleState(
+            x=x,
+            y=y,
             health=r.health.expand(total, b).clone(),
             shield=r.shield.expand(total, b).clone(),
             energy=r.energy.expand(total, b).clone(),
             cooldown=zeros,
             target=torch.full((total, b), -1, device=self.device),
-            since_damage=zeros,
+            calm=zeros,
+            bursting=torch.zeros(total, b, dtype=torch.bool, device=self.device),
+            goal_x=goal_x,
+            goal_y=goal_y,
             last_action=torch.full((n, b), -1, device=self.device),
             step=torch.zeros(b, dtype=torch.int64, device=self.device),
             seed=seeds,
             over=torch.zeros(b, dtype=torch.bool, device=self.device),
         )
+        return first_loop(r, self.terrain, battles)
 
     def _unit_order(self, seeds: Tensor) -> Tensor:
         """[N, B] int64: which place each unit takes; enemies of one type are shuffled per battle."""
-        total, n = self.roster.health.shape[0], self.roster.n_allies
-        names = (*self.task.ally_units, *self.task.enemy_units)
+        total, n, names = self.roster.n_units, self.roster.n_allies, self.roster.names
         kinds = torch.tensor([i if i < n else total + names.index(names[i], n) for i in range(total)])
         draw = uniform(seeds, torch.zeros_like(seeds), total, ORDER_STREAM)
         order = (kinds.to(self.device).unsqueeze(1) + draw).argsort(dim=0)

@@ -13,12 +13,11 @@ import math
 import torch
 from torch import Tensor
 
+from hygen_lightning.envs.simulator.calibration import PACKING
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.units import UNITS
 from hygen_lightning.specs import TaskSpec, UserError
 
-PACKING = 0.918
-"""Distance between neighbours over the sum of their radii: 0.6885 / 0.75, measured."""
 LATTICE = 0.6885 / 2
 """Places are tried on this lattice."""
 REACH = 24
@@ -42,7 +41,7 @@ def _packed(
     open_cells = terrain.open.tolist()
     taken: list[tuple[float, float, float]] = []
     for unit, (x0, y0) in zip(units, spawns):
-        radius = UNITS[unit].radius
+        radius = UNITS[unit].footprint
         for dx, dy in offsets:
             x, y = x0 + dx, y0 + dy
             free = all(math.hypot(x - u, y - v) > PACKING * (radius + r) - 1e-6 for u, v, r in taken)

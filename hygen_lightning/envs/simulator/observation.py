@@ -129,7 +129,7 @@ def global_state(roster: Roster, state: BattleState) -> Tensor:
     layout = roster.task.layout
     health = state.health / roster.health
     shield = state.shield / roster.shield.clamp(min=MAX_SHIELD_OF_NONE)
-    weapon = torch.where(roster.is_medivac, state.energy, state.cooldown) / roster.max_cooldown
+    weapon = torch.where(roster.is_medivac, state.energy, state.cooldown.clamp(min=0)) / roster.max_cooldown
     x, y = (state.x - CENTRE) / EXTENT, (state.y - CENTRE) / EXTENT
 
     def block(columns: list[Tensor], rows: slice, types: Tensor, has_shield: int) -> Tensor:

@@ -7,10 +7,12 @@ allies on top: one operation then runs over long contiguous rows of battles.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from hygen_lightning.envs.simulator.calibration import MIN_SCAN_RANGE, PACKING, SCAN_MARGIN
 from hygen_lightning.envs.simulator.units import UNITS, UnitType
 from hygen_lightning.specs import TaskSpec, UserError
 from hygen_lightning.tasks.maps import ALLY_TYPE_ORDER, ENEMY_TYPE_ORDER
@@ -21,29 +23,37 @@ MAX_SHIELD_OF_NONE = 1.0
 
 @dataclass(frozen=True)
 class Roster:
-    """Constants of the N units of a task; all tensors [N, 1] float32 unless said otherwise.
+    """Constants of the N units of a task; tensors [N, 1] float32 unless said otherwise.
 
+    is_medivac, flying, cliff_walking, zerg [N, 1] bool. max_cooldown: SMAC's divisor.
+    reach [N, N]: centre distance within which a row unit can shoot at (or heal) a column unit.
+    notice [A, E, 1]: centre distance within which an enemy notices an ally; -1 if it cannot shoot it.
+    apart [N, N, 1]: closest centre distance of two units, 0 where they do not collide.
     damage [N, N]: what one shot of a row unit takes from a column unit's health (armour and bonus
-    counted, no shield); shield_damage [N, N]: the same from its shield, which armour does not protect.
-    can_target [N, N] bool: opponents that the weapon reaches (ground or air); heals [N, N] bool.
+    counted); raw_damage [N, N]: the same without armour, which does not protect shields.
+    can_shoot [N, N] bool: opponents that the weapon reaches (ground or air); can_heal [N, N] bool.
     ally_types [A, types], enemy_types [E, types]: SMAC's one-hot type bits.
     """
 
     task: TaskSpec
     health: Tensor
     shield: Tensor
-    radius: Tensor
     speed: Tensor
     period: Tensor
-    weapon_range: Tensor
+    radius: Tensor
     max_cooldown: Tensor
     energy: Tensor
     is_medivac: Tensor
     flying: Tensor
+    cliff_walking: Tensor
+    zerg: Tensor
+    reach: Tensor
+    notice: Tensor
+    apart: Tensor
     damage: Tensor
-    shield_damage: Tensor
-    can_target: Tensor
-    heals: Tensor
+    raw_damage: Tensor
+    can_shoot: Tensor
+    can_heal: Tensor
     ally_types: Tensor
     enemy_types: Tensor
 
@@ -56,64 +66,117 @@ class Roster:
         return self.task.n_enemies
 
     @property
-    def units(self) -> list[UnitType]:
-        return [UNITS[name] for name in (*self.task.ally_units, *self.task.enemy_units)]
+    def n_units(self) -> int:
+        return self.n_allies + self.n_enemies
 
-    @property
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return (*self.task.ally_units, *self.task.enemy_units)
+
+    @cached_property
+    def units(self) -> list[UnitType]:
+        return [UNITS[name] for name in self.names]
+
+    @cached_property
     def max_reward(self) -> float:
         """Unscaled return of a won battle without shield regeneration (SMAC `max_reward`)."""
         enemies = self.units[self.n_allies :]
         return 200.0 + sum(10.0 + u.health + u.shield for u in enemies)
 
+    @cached_property
+    def has_shields(self) -> bool:
+        return any(u.shield > 0 for u in self.units)
+
+    @cached_property
+    def has_zerg(self) -> bool:
+        return any(u.zerg for u in self.units)
+
+    @cached_property
+    def has_medivacs(self) -> bool:
+        return "medivac" in self.names
+
+    @cached_property
+    def line_splashers(self) -> list[int]:
+        """Rows of units that hit a line across their shot (Colossus)."""
+        return [i for i, u in enumerate(self.units) if u.splash == "line"]
+
+    @cached_property
+    def bursters(self) -> list[int]:
+        """Rows of units that explode (Baneling)."""
+        return [i for i, u in enumerate(self.units) if u.splash == "burst"]
+
     @classmethod
     def of(cls, task: TaskSpec, device: torch.device) -> Roster:
-        """The roster of a battle task; UserError where the simulator knows a unit not."""
+        """The roster of a battle task; UserError where the simulator does not know a unit."""
         names = (*task.ally_units, *task.enemy_units)
         unknown = sorted({n for n in names if n not in UNITS})
         if task.kind != "battle" or unknown:
             what = f"units {', '.join(unknown)}" if unknown else f"a {task.kind} task"
             raise UserError(f"task {task.name!r}: the simulator cannot play {what}; it plays {sorted(UNITS)}")
         units = [UNITS[name] for name in names]
+        sides = [i < task.n_allies for i in range(len(units))]
+        n = task.n_allies
 
         def column(values: list[float]) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=device).unsqueeze(1)
 
-        def pairs(values: list[list[float]]) -> Tensor:
+        def flags(values: list[bool]) -> Tensor:
+            return torch.tensor(values, device=device).unsqueeze(1)
+
+        def pairs(values: list[list[float]] | list[list[bool]]) -> Tensor:
             return torch.tensor(values, device=device)
 
-        allied = [i < task.n_allies for i in range(len(units))]
+        can_shoot = [
+            [u.damage > 0 and a != b and (u.hits_air or not v.flying) for v, b in zip(units, sides)]
+            for u, a in zip(units, sides)
+        ]
+        notice = [
+            [_notice(v, u) if can_shoot[n + j][i] else -1.0 for j, v in enumerate(units[n:])]
+            for i, u in enumerate(units[:n])
+        ]
         return cls(
             task=task,
             health=column([u.health for u in units]),
             shield=column([u.shield for u in units]),
-            radius=column([u.radius for u in units]),
             speed=column([u.speed for u in units]),
             period=column([u.period for u in units]),
-            weapon_range=column([u.weapon_range for u in units]),
+            radius=column([u.radius for u in units]),
             max_cooldown=column([u.max_cooldown for u in units]),
             energy=column([u.energy for u in units]),
-            is_medivac=column([float(n == "medivac") for n in names]).bool(),
-            flying=column([float(u.flying) for u in units]).bool(),
+            is_medivac=flags([name == "medivac" for name in names]),
+            flying=flags([u.flying for u in units]),
+            cliff_walking=flags([u.cliff_walking for u in units]),
+            zerg=flags([u.zerg for u in units]),
+            reach=pairs([[u.weapon_range + u.radius + v.radius for v in units] for u in units]),
+            notice=pairs(notice).unsqueeze(2),
+            apart=pairs(
+                [[_apart(u, v) if i != j else 0.0 for j, v in enumerate(units)] for i, u in enumerate(units)]
+            ).unsqueeze(2),
             damage=pairs([[_damage(u, v, v.armour) for v in units] for u in units]),
-            shield_damage=pairs([[_damage(u, v, 0.0) for v in units] for u in units]),
-            can_target=pairs(
-                [
-                    [u.damage > 0 and a != b and (u.hits_air or not v.flying) for v, b in zip(units, allied)]
-                    for u, a in zip(units, allied)
-                ]
-            ),
-            heals=pairs(
+            raw_damage=pairs([[_damage(u, v, 0.0) for v in units] for u in units]),
+            can_shoot=pairs(can_shoot),
+            can_heal=pairs(
                 [
                     [
-                        n == "medivac" and a == b and "biological" in v.attributes
-                        for v, b in zip(units, allied)
+                        name == "medivac" and a == b and "biological" in v.attributes
+                        for v, b in zip(units, sides)
                     ]
-                    for n, a in zip(names, allied)
+                    for name, a in zip(names, sides)
                 ]
             ),
             ally_types=_type_bits(task, task.ally_units, ALLY_TYPE_ORDER, device),
             enemy_types=_type_bits(task, task.enemy_units, ENEMY_TYPE_ORDER, device),
         )
+
+
+def _notice(enemy: UnitType, ally: UnitType) -> float:
+    """Centre distance within which an enemy notices an ally."""
+    return max(enemy.weapon_range, MIN_SCAN_RANGE) + SCAN_MARGIN + enemy.radius + ally.radius
+
+
+def _apart(one: UnitType, other: UnitType) -> float:
+    """Closest centre distance of two units; 0 if one flies."""
+    return 0.0 if one.flying or other.flying else PACKING * (one.footprint + other.footprint)
 
 
 def _damage(attacker: UnitType, target: UnitType, armour: float) -> float:

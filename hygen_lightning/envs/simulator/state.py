@@ -12,10 +12,12 @@ from torch import Tensor
 class BattleState:
     """B battles of N = A + E units, allies on top.
 
-    x, y [N, B] map units; health, shield, energy [N, B]; cooldown [N, B] game loops until the
-    weapon is ready; target [N, B] int64: the unit aimed at, -1 for none; since_damage [N, B] loops
-    since the last damage (shields wait for it); last_action [A, B] int64, -1 before the first step;
-    step [B] int64 environment steps played; seed [B] int64; over [B] bool.
+    x, y [N, B] map units; health, shield, energy [N, B]; cooldown [N, B] game loops until the weapon
+    is ready, down to -1 within the loop in which it became ready (SMAC shows 0); target [N, B] int64:
+    the unit aimed at, -1 for none; calm [N, B] loops since the last damage (shields wait for it);
+    bursting [N, B] bool: a Baneling that explodes in the next loop; goal_x, goal_y [E, B]: where the
+    enemies attack-move to; last_action [A, B] int64, -1 before the first step; step [B] int64
+    environment steps played; seed [B] int64; over [B] bool.
     """
 
     x: Tensor
@@ -25,7 +27,10 @@ class BattleState:
     energy: Tensor
     cooldown: Tensor
     target: Tensor
-    since_damage: Tensor
+    calm: Tensor
+    bursting: Tensor
+    goal_x: Tensor
+    goal_y: Tensor
     last_action: Tensor
     step: Tensor
     seed: Tensor
@@ -43,4 +48,6 @@ class BattleState:
     def kept_where(self, over: Tensor, old: BattleState) -> BattleState:
         """This state, but `old` in the battles of `over` [B] bool."""
         new = self.tensors()
-        return BattleState(**{k: torch.where(over, v, new[k]) for k, v in old.tensors().items()})
+        return BattleState(
+            **{k: new[k] if new[k] is v else torch.where(over, v, new[k]) for k, v in old.tensors().items()}
+        )

@@ -23,7 +23,8 @@ class UnitType:
     """One unit type.
 
     speed: map units per game loop. weapon_range: edge to edge. period: loops between shots.
-    damage_point: loops between aiming and damage. hits: hits per shot (armour counts for each).
+    separation: radius that keeps units apart (0: the radius). hits: hits per shot (armour counts
+    for each). zerg: health grows back slowly.
     bonus / bonus_against: extra damage per hit against an attribute.
     splash: "" (one target), "line" (Colossus) or "burst" (Baneling, dies of it).
     """
@@ -40,7 +41,8 @@ class UnitType:
     bonus_against: str = ""
     period: float = 1.0
     weapon_range: float = 0.0
-    damage_point: float = 0.0
+    separation: float = 0.0
+    zerg: bool = False
     splash: str = ""
     max_cooldown: float = 15.0
     energy: float = 0.0
@@ -48,6 +50,11 @@ class UnitType:
     flying: bool = False
     hits_air: bool = False
     cliff_walking: bool = False
+
+    @property
+    def footprint(self) -> float:
+        """Radius that keeps other units at a distance."""
+        return self.separation or self.radius
 
 
 def _speed(per_second: float) -> float:
@@ -65,7 +72,6 @@ UNITS: dict[str, UnitType] = {
         damage=6,
         period=13.7728,
         weapon_range=5,
-        damage_point=0.8,
         max_cooldown=15,
         hits_air=True,
     ),
@@ -113,6 +119,7 @@ UNITS: dict[str, UnitType] = {
         health=100,
         shield=50,
         radius=0.5,
+        separation=0.375,
         speed=_speed(2.25),
         armour=1,
         attributes=_LIGHT_BIO,
@@ -126,6 +133,7 @@ UNITS: dict[str, UnitType] = {
         health=200,
         shield=150,
         radius=1.0,
+        separation=0.75,
         speed=_speed(2.25),
         armour=1,
         attributes=frozenset({"armored", "mechanical", "massive"}),
@@ -140,6 +148,7 @@ UNITS: dict[str, UnitType] = {
         cliff_walking=True,
     ),
     "hydralisk": UnitType(
+        zerg=True,
         health=80,
         radius=0.625,
         speed=_speed(2.25),
@@ -151,6 +160,7 @@ UNITS: dict[str, UnitType] = {
         hits_air=True,
     ),
     "zergling": UnitType(
+        zerg=True,
         health=35,
         radius=0.375,
         speed=_speed(2.9531),
@@ -161,6 +171,7 @@ UNITS: dict[str, UnitType] = {
         max_cooldown=11,
     ),
     "baneling": UnitType(
+        zerg=True,
         health=30,
         radius=0.375,
         speed=_speed(2.5),
@@ -173,6 +184,7 @@ UNITS: dict[str, UnitType] = {
         max_cooldown=1,
     ),
     "spinecrawler": UnitType(
+        zerg=True,
         health=300,
         radius=1.125,
         speed=0.0,

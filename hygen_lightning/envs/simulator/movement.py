@@ -1,0 +1,75 @@
+"""Where units walk: towards targets, along orders, around one another, inside the walls."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hygen_lightning.envs.simulator.orders import Orders
+from hygen_lightning.envs.simulator.roster import Roster
+from hygen_lightning.envs.simulator.state import BattleState
+from hygen_lightning.envs.simulator.terrain import Terrain
+
+TINY = 1e-6
+HEAD_ON = 1e-3
+"""Sideways part of a step, in map units, below which two units meet head on; then both pass on
+their right (measured in the first step of the recordings)."""
+
+
+def wanted_velocity(
+    roster: Roster, terrain: Terrain, s: BattleState, orders: Orders, chasing: Tensor, standing: Tensor
+) -> tuple[Tensor, Tensor]:
+    """vx, vy [N, B] in map units per loop, before anything is in the way.
+
+    chasing [N, B]: walks to its target; standing [N, B]: does not walk. Others follow their order:
+    allies a direction, enemies the way to the goal of their attack-move.
+    """
+    n = roster.n_allies
+    index = s.target.clamp(min=0)
+    aim_x = torch.where(chasing, s.x.gather(0, index), torch.cat([s.x[:n] + orders.east, s.goal_x]))
+    aim_y = torch.where(chasing, s.y.gather(0, index), torch.cat([s.y[:n] + orders.north, s.goal_y]))
+    aim_x, aim_y = terrain.waypoint(s.x, s.y, aim_x, aim_y)
+    dx, dy = aim_x - s.x, aim_y - s.y
+    distance = torch.sqrt(dx * dx + dy * dy)
+    pace = torch.minimum(roster.speed, distance) / distance.clamp(min=TINY)
+    pace = torch.where(standing | ~s.alive, 0.0, pace)
+    return dx * pace, dy * pace
+
+
+def walk(roster: Roster, terrain: Terrain, s: BattleState, vx: Tensor, vy: Tensor) -> None:
+    """Move every unit by its velocity: around units in its way, apart from others, inside the walls.
+
+    A unit whose way is blocked walks past at full speed, along the tangent (measured: units behind a
+    standing front slide around it). Overlaps that remain are pushed apart; units that stand still
+    do not give way.
+    """
+    dx, dy = s.x.unsqueeze(0) - s.x.unsqueeze(1), s.y.unsqueeze(0) - s.y.unsqueeze(1)  # [i, j, B]: i to j
+    distance = torch.sqrt(dx * dx + dy * dy)
+    solid = s.alive.unsqueeze(1) & s.alive.unsqueeze(0)
+    overlap = torch.where(solid, roster.apart - distance, -1.0)
+    inverse = 1.0 / distance.clamp(min=TINY)
+    nx, ny = dx * inverse, dy * inverse
+    towards = vx.unsqueeze(1) * nx + vy.unsqueeze(1) * ny  # of i, to j
+    closing = towards - (vx.unsqueeze(0) * nx + vy.unsqueeze(0) * ny)
+    meets = (towards > 1e-4) & (overlap + closing > 0) & (roster.apart > 0)
+    weight = torch.where(meets, overlap + closing, 0.0)
+    bx, by = (weight * nx).sum(1), (weight * ny).sum(1)
+    vx, vy = _around(vx, vy, bx, by)
+    closing = (vx.unsqueeze(1) - vx.unsqueeze(0)) * nx + (vy.unsqueeze(1) - vy.unsqueeze(0)) * ny
+    moving = (vx * vx + vy * vy > 0).float()
+    share = moving.unsqueeze(1) / (moving.unsqueeze(1) + moving.unsqueeze(0)).clamp(min=1.0)
+    push = torch.where(roster.apart > 0, (overlap + closing).clamp(min=0.0) * share, 0.0)
+    x, y = s.x + vx - (push * nx).sum(1), s.y + vy - (push * ny).sum(1)
+    x, y = torch.where(s.alive, x, s.x), torch.where(s.alive, y, s.y)
+    s.x, s.y = terrain.kept_inside(roster, s.x, s.y, x, y)
+
+
+def _around(vx: Tensor, vy: Tensor, bx: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+    """The velocity turned along the tangent of what blocks it. bx, by [N, B]: direction of the block."""
+    speed = torch.sqrt(vx * vx + vy * vy)
+    strength = torch.sqrt(bx * bx + by * by)
+    blocked = strength > TINY
+    scale = speed / strength.clamp(min=TINY)
+    left = bx * vy - by * vx > HEAD_ON * strength
+    turn = torch.where(left, scale, -scale)
+    return torch.where(blocked, -by * turn, vx), torch.where(blocked, bx * turn, vy)

@@ -1,0 +1,46 @@
+"""What the agents' actions tell their units to do during one step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hygen_lightning.envs.simulator.roster import Roster
+from hygen_lightning.specs import EAST, FIRST_TARGET, NORTH, SOUTH, WEST
+
+
+@dataclass
+class Orders:
+    """Orders of the allies for one step.
+
+    target [A, B] int64: the unit to attack or heal, -1 for none. east, north [A, B]: direction of a
+    move, zero for none. menace [A, E, B] float: 0 where an ally is ordered to attack an enemy, else
+    CALM: enemies turn on those who attack them (measured).
+    """
+
+    target: Tensor
+    east: Tensor
+    north: Tensor
+    menace: Tensor
+
+
+CALM = 100.0
+"""Added to the distance of an ally who does not attack the enemy that chooses a target."""
+
+
+def orders_of(roster: Roster, actions: Tensor) -> Orders:
+    """actions [A, B] int64. A stopped unit does nothing: SMAC's units take no targets themselves
+    (measured: none fired after its target had died, before the next order)."""
+    n, e = roster.n_allies, roster.n_enemies
+    aimed = actions >= FIRST_TARGET
+    offset = torch.where(roster.is_medivac[:n], 0, n) - FIRST_TARGET
+    target = torch.where(aimed, actions + offset, -1)
+    enemy = torch.arange(n, n + e, device=actions.device).view(1, e, 1)
+    return Orders(
+        target=target,
+        east=(actions == EAST).float() - (actions == WEST).float(),
+        north=(actions == NORTH).float() - (actions == SOUTH).float(),
+        menace=torch.where(target.unsqueeze(1) == enemy, 0.0, CALM),
+    )

@@ -1,0 +1,77 @@
+"""Who aims at whom: ordered targets of the allies, chosen targets of the attack-moving enemies."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from hygen_lightning.envs.simulator import calibration as c
+from hygen_lightning.envs.simulator.orders import CALM, Orders
+from hygen_lightning.envs.simulator.roster import Roster
+from hygen_lightning.envs.simulator.state import BattleState
+
+FAR = 1e6
+"""Score of what cannot be a target."""
+
+
+def first_look(draw: Tensor, chance_per_loop: float) -> Tensor:
+    """Loop (0, 1, ... int64) of the first success, of this chance per loop. draw in [0, 1)."""
+    return (torch.log1p(-draw) / math.log1p(-chance_per_loop)).floor().clamp(max=c.LOOPS_PER_STEP).long()
+
+
+def choose_targets(
+    roster: Roster, s: BattleState, orders: Orders, looks: tuple[Tensor, Tensor], loop: int
+) -> None:
+    """Set `s.target`, and hold a ready weapon for the wind-up after a change of an enemy's target.
+
+    looks: the loops [E, B] from which an enemy without a target looks for one, and in which one with
+    a target looks for a better one. An enemy prefers allies that are ordered to attack it, then the
+    nearest; it keeps a target unless it looks and finds one of the preferred kind while its own is
+    not, or its own is out of sight.
+    """
+    n = roster.n_allies
+    alive = s.alive
+    ordered = orders.target
+    at = ordered.clamp(min=0)
+    ally_target = torch.where((ordered >= 0) & alive[:n] & alive.gather(0, at), ordered, -1)
+    dx = s.x[:n].unsqueeze(1) - s.x[n:].unsqueeze(0)  # [A, E, B]
+    dy = s.y[:n].unsqueeze(1) - s.y[n:].unsqueeze(0)
+    distance = torch.sqrt(dx * dx + dy * dy)
+    visible = (distance <= roster.notice) & alive[:n].unsqueeze(1)
+    score = torch.where(visible, distance + orders.menace, FAR)
+    best, nearest = score.min(0)  # [E, B]
+    current = s.target[n:]
+    held = current.clamp(min=0)
+    standing = (current >= 0) & alive.gather(0, held)
+    held_score = score.gather(0, held.clamp(max=n - 1).unsqueeze(0)).squeeze(0)
+    keep = standing & (held_score < FAR) & ((held_score < CALM) | (best >= CALM))
+    notice_loop, switch_loop = looks
+    look = torch.where(standing, switch_loop == loop, (current >= 0) | (notice_loop <= loop))
+    found = torch.where(best < FAR, nearest, -1)
+    chosen = torch.where(look, torch.where(keep, current, found), torch.where(standing, current, -1))
+    chosen = torch.where(alive[n:], chosen, -1)
+    if roster.has_medivacs:
+        chosen = torch.where(roster.is_medivac[n:], _patients(roster, s), chosen)
+        ally_target = torch.where(_useful(roster, s, ally_target), ally_target, -1)
+    fresh = (chosen >= 0) & (chosen != current)
+    waiting = torch.where(fresh, s.cooldown[n:].clamp(min=c.WIND_UP_LOOPS), s.cooldown[n:])
+    s.cooldown = torch.cat([s.cooldown[:n], waiting])
+    s.target = torch.cat([ally_target, chosen])
+
+
+def _patients(roster: Roster, s: BattleState) -> Tensor:
+    """[E, B] int64: for every enemy, as if it were a Medivac, the nearest hurt friend to heal, or -1."""
+    n = roster.n_allies
+    dx, dy = (p[n:].unsqueeze(0) - p[n:].unsqueeze(1) for p in (s.x, s.y))  # [healer, patient, B]
+    hurt = (s.alive & (s.health < roster.health))[n:].unsqueeze(0) & roster.can_heal[n:, n:].unsqueeze(2)
+    score = torch.where(hurt, dx * dx + dy * dy, FAR)
+    best, nearest = score.min(1)
+    return torch.where((best < FAR) & s.alive[n:] & (s.energy[n:] > 0), nearest + n, -1)
+
+
+def _useful(roster: Roster, s: BattleState, target: Tensor) -> Tensor:
+    """[A, B] bool: whether an ordered target can be shot at, or healed."""
+    able = (roster.can_shoot | roster.can_heal)[: roster.n_allies]
+    return able.gather(1, target.clamp(min=0)) & (target >= 0)
