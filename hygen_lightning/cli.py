@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hygen_lightning import __version__
-from hygen_lightning.specs import UserError
+from hygen_lightning.specs import RunFailure, UserError
 
 TRAINER_COMMANDS = {
     "fit": "learn from recordings and live battles, then report seen and unseen tasks",
@@ -37,6 +37,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"hygen_lightning {argv[0]}: {_one_line(error)}", file=sys.stderr)
         return 2
+    except RunFailure as error:
+        print(f"hygen_lightning {argv[0]}: {_one_line(error)}", file=sys.stderr)
+        return 1
     except SystemExit as stop:  # --help and --print_config leave this way
         return int(stop.code or 0)
 

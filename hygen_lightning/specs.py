@@ -36,6 +36,10 @@ class UserError(Exception):
     """Bad input from a user: one line that says what, where and what to do. Exit code 2."""
 
 
+class RunFailure(Exception):
+    """A run that cannot go on: one line that says why, where and what to do. Exit code 1."""
+
+
 @dataclass(frozen=True)
 class EntityWidths:
     """Widths of the entity features that a network is built for; equal for all tasks of a family.

@@ -24,10 +24,12 @@ from hygen_lightning.data.odis import write_run
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation_callback import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
-from hygen_lightning.run.arguments import explain, layered_arguments, own_complaint
+from hygen_lightning.run.arguments import checkpoint_model, explain, layered_arguments, own_complaint
 from hygen_lightning.run.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from hygen_lightning.run.differences import differences
 from hygen_lightning.run.files import ResumableCSVLogger, RunFiles, run_facts, write_run_results, write_text
 from hygen_lightning.run.folder import new_run_dir, run_dir_of
+from hygen_lightning.run.nonfinite import NonFiniteGuard
 from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle
 from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
@@ -56,6 +58,7 @@ def _option_names() -> list[str]:
         "evaluation": BattleEvaluation,
         "files": RunFiles,
         "checkpoint": RunCheckpoint,
+        "nonfinite": NonFiniteGuard,
         "trainer": Trainer,
     }
     nested = [f"{group}.{name}" for group, cls in groups.items() for name in signature(cls).parameters]
@@ -107,6 +110,7 @@ class HyGenCLI(LightningCLI):
         parser.add_lightning_class_args(BattleEvaluation, "evaluation")
         parser.add_lightning_class_args(RunFiles, "files")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(NonFiniteGuard, "nonfinite")
         parser.add_argument("--run.root", type=str, default="runs", help="folder that holds all runs")
         parser.add_argument(
             "--run.name", type=str, default="hygen", help="name of the experiment, a folder in root"
@@ -141,11 +145,15 @@ class HyGenCLI(LightningCLI):
         name = config.run.name if self.subcommand == "fit" else f"{config.run.name}-{self.subcommand}"
         seed = int(config.seed_everything)
         self.run_dir = run_dir_of(Path(resumed)) if resumed else new_run_dir(config.run.root, name, seed)
+        if config.get("ckpt_path") and os.environ.get("LOCAL_RANK", "0") == "0":
+            for line in differences(checkpoint_model(Path(config.ckpt_path)), config.model.as_dict()):
+                print(line, flush=True)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         if self._get(self.config_init, "trainer.logger") in (None, True):
             kwargs["logger"] = self._loggers()
-        if self._get(self.config_init, "trainer.strategy") == "ddp":
+        strategy, devices = (self._get(self.config_init, f"trainer.{key}") for key in ("strategy", "devices"))
+        if strategy == "ddp" or (strategy == "auto" and devices not in (1, "1")):
             # Each stage trains some of the networks only.
             kwargs["strategy"] = DDPStrategy(find_unused_parameters=True)
         plugins = self._get(self.config_init, "trainer.plugins") or []

@@ -73,6 +73,15 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+def assert_same_run(run: Path, other: Path) -> None:
+    """Every number that the two runs logged, and every final weight, is the same."""
+    for name in ("metrics.csv", "evaluations.csv"):
+        assert (run / name).read_text() == (other / name).read_text(), name
+    mine, theirs = weights(run), weights(other)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
 def command(*words: str, **environment: str) -> subprocess.Popen[str]:
     """`python -m hygen_lightning` in a process of its own, one thread."""
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS), **environment}

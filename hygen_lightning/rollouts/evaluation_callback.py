@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Callback
 
+from hygen_lightning.data.files import append_whole
 from hygen_lightning.envs import make_env
 from hygen_lightning.rollouts.evaluation import BattleRecord, battle_records
 from hygen_lightning.rollouts.runner import Played, play
@@ -138,13 +139,16 @@ def _append_rows(trainer: Trainer, records: list[BattleRecord], stage: str) -> N
     if trainer.log_dir is None or not records:
         return
     path = Path(trainer.log_dir) / EVALUATIONS_FILE
-    os.makedirs(path.parent, exist_ok=True)
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, ["stage", "step", *records[0].row()])
-        if is_new:
-            writer.writeheader()
-        writer.writerows({"stage": stage, "step": trainer.global_step, **r.row()} for r in records)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ["stage", "step", *records[0].row()], lineterminator="\n")
+    if not path.exists():
+        writer.writeheader()
+    writer.writerows({"stage": stage, "step": trainer.global_step, **r.row()} for r in records)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        append_whole(path, text.getvalue())
+    except OSError as error:
+        print(f"could not write {path}: {error.strerror}; these battles are missing in it", flush=True)
 
 
 def _plain_line(trainer: Trainer, stage: str, metrics: dict[str, float]) -> str:

@@ -154,7 +154,7 @@ class RunCheckpoint(Checkpoint):
             "generators": generator_states(),
             "data": data_state,
             "rollouts": _rollouts(trainer).rank_state(),
-            "rings": {task: ring.state_dict() for task, ring in rings.items()},
+            "rings": {task: _compact(ring.state_dict()) for task, ring in rings.items()},
         }
         all_wrote = trainer.strategy.reduce_boolean_decision(written_or_reported(content, mine))
         if all_wrote and self._save(trainer, self.last_path):
@@ -226,6 +226,15 @@ class RunCheckpoint(Checkpoint):
                 f"of {played} battles are lost, and the run will differ from an uninterrupted one",
                 flush=True,
             )
+
+
+def _compact(ring: dict[str, Any]) -> dict[str, Any]:
+    """A ring's state without the room that it has not filled yet, which torch.save would write too."""
+    episodes = {
+        name: x if x.untyped_storage().nbytes() == x.nbytes else x.clone()
+        for name, x in ring["episodes"].items()
+    }
+    return {**ring, "episodes": episodes}
 
 
 def _read_rank_file(checkpoint: Path, step: int, rank: int) -> dict[str, Any]:

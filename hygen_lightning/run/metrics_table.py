@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hygen_lightning.data.files import replacing
+from hygen_lightning.data.files import append_whole, replacing
 from hygen_lightning.rollouts.evaluation_callback import EVALUATIONS_FILE
 
 METRICS_FILE = "metrics.csv"
@@ -39,17 +39,23 @@ class MetricsTable:
         """Nothing: config.yaml holds every option of a run."""
 
     def save(self) -> None:
-        """Write the remembered rows."""
+        """Write the remembered rows; on a full disk they stay remembered, and one line says so."""
         if not self.metrics:
             return
+        try:
+            self._save()
+        except OSError as error:
+            print(f"could not write {self.path}: {error.strerror}; its rows are kept for later", flush=True)
+        else:
+            self.metrics = []
+
+    def _save(self) -> None:
         columns, rows = _read(self.path)
         wanted = sorted({*columns, *(name for row in self.metrics for name in row)})
         if wanted == columns:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                file.write(_text(columns, self.metrics, header=False))
+            append_whole(self.path, _text(columns, self.metrics, header=False))
         else:
             _write(self.path, wanted, [*rows, *self.metrics])
-        self.metrics = []
 
 
 def forget_rows_after(folder: Path, step: int) -> None:

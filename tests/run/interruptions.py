@@ -22,7 +22,7 @@ class StopAt(Callback):
 class SignalAt(Callback):
     """A signal to this process in the middle of a step."""
 
-    def __init__(self, step: int, number: int = signal.SIGTERM) -> None:
+    def __init__(self, step: int, number: int = int(signal.SIGTERM)) -> None:
         self.step, self.number = step, number
 
     def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: object) -> None:

@@ -6,28 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import MAX_STEPS, PRETRAIN_STEPS, VAL_EVERY, callback, the_run, tiny_fit, weights
+from tiny_runs import (
+    MAX_STEPS,
+    PRETRAIN_STEPS,
+    VAL_EVERY,
+    assert_same_run,
+    callback,
+    the_run,
+    tiny_fit,
+    weights,
+)
 
 from hygen_lightning.cli import main
-
-FILES = ("metrics.csv", "evaluations.csv")
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run from beginning to end."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    assert main(tiny_fit(folder)) == 0
-    return the_run(folder)
-
-
-def assert_same_run(run: Path, other: Path) -> None:
-    """Every number that the two runs logged, and every final weight, is the same."""
-    for name in FILES:
-        assert (run / name).read_text() == (other / name).read_text(), name
-    mine, theirs = weights(run), weights(other)
-    assert mine.keys() == theirs.keys()
-    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 def stopped_at(tmp_path: Path, step: int, save_every: int) -> Path:
@@ -37,14 +27,14 @@ def stopped_at(tmp_path: Path, step: int, save_every: int) -> Path:
     return the_run(tmp_path)
 
 
-def test_the_same_seed_twice_gives_the_same_run(uninterrupted: Path, tmp_path: Path) -> None:
+def test_the_same_seed_twice_gives_the_same_run(tiny_run: Path, tmp_path: Path) -> None:
     assert main(tiny_fit(tmp_path)) == 0
-    assert_same_run(the_run(tmp_path), uninterrupted)
+    assert_same_run(the_run(tmp_path), tiny_run)
 
 
-def test_another_seed_gives_another_run(uninterrupted: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_another_run(tiny_run: Path, tmp_path: Path) -> None:
     assert main(tiny_fit(tmp_path, "--seed_everything=2", "--trainer.max_steps=2")) == 0
-    mine, theirs = weights(the_run(tmp_path)), weights(uninterrupted)
+    mine, theirs = weights(the_run(tmp_path)), weights(tiny_run)
     assert any(not torch.equal(mine[name], theirs[name]) for name in mine)
 
 
@@ -59,20 +49,20 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_resumed_run_is_the_uninterrupted_one(place: str, uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_is_the_uninterrupted_one(place: str, tiny_run: Path, tmp_path: Path) -> None:
     run = stopped_at(tmp_path, *PLACES[place])
     assert main(tiny_fit(tmp_path, "--ckpt_path", str(run / "checkpoints" / "last.ckpt"))) == 0
-    assert_same_run(the_run(tmp_path), uninterrupted)
+    assert_same_run(the_run(tmp_path), tiny_run)
 
 
 @pytest.mark.parametrize("words", [["--ckpt_path", "last"], ["--resume", "auto"]], ids=" ".join)
-def test_a_stopped_run_is_found_by_its_name(words: list[str], uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_is_found_by_its_name(words: list[str], tiny_run: Path, tmp_path: Path) -> None:
     stopped_at(tmp_path, 7, 2)
     assert main(tiny_fit(tmp_path, *words)) == 0
-    assert_same_run(the_run(tmp_path), uninterrupted)
+    assert_same_run(the_run(tmp_path), tiny_run)
 
 
-def test_a_run_that_was_stopped_twice_is_the_uninterrupted_one(uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_twice_is_the_uninterrupted_one(tiny_run: Path, tmp_path: Path) -> None:
     stopped_at(tmp_path, 3, 1)
     assert (
         main(
@@ -83,7 +73,7 @@ def test_a_run_that_was_stopped_twice_is_the_uninterrupted_one(uninterrupted: Pa
         == 1
     )
     assert main(tiny_fit(tmp_path, "--resume", "auto")) == 0
-    assert_same_run(the_run(tmp_path), uninterrupted)
+    assert_same_run(the_run(tmp_path), tiny_run)
 
 
 def test_resume_auto_without_a_stopped_run_begins_one(tmp_path: Path) -> None:
@@ -92,10 +82,10 @@ def test_resume_auto_without_a_stopped_run_begins_one(tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs" / "tiny").iterdir())) == 2
 
 
-def test_a_finished_run_goes_on_with_more_steps(uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_finished_run_goes_on_with_more_steps(tiny_run: Path, tmp_path: Path) -> None:
     assert main(tiny_fit(tmp_path, "--trainer.max_steps=7")) == 0
     run = the_run(tmp_path)
     last = str(run / "checkpoints" / "last.ckpt")
     assert main(tiny_fit(tmp_path, "--ckpt_path", last, f"--trainer.max_steps={MAX_STEPS}")) == 0
-    mine, theirs = weights(run), weights(uninterrupted)
+    mine, theirs = weights(run), weights(tiny_run)
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)

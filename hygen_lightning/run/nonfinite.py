@@ -1,0 +1,134 @@
+"""NaN or infinity in a loss or a gradient: stop with a dump to look at, or skip the batch."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch import Callback
+from torch import Tensor
+
+from hygen_lightning.run.checkpoints import save_atomically
+from hygen_lightning.specs import HybridBatch, RunFailure
+from hygen_lightning.tasks import load_task
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+    from torch.optim import Optimizer
+
+    from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+
+
+class NonFiniteGuard(Callback):
+    """Watches the loss and the gradient of every update; all ranks decide together.
+
+    A step whose loss or gradient is NaN or infinite ends the run with exit code 1 and one line:
+    what, which task, which step. The batch, the weights and the random state that led to it lie
+    in `nonfinite-step<step>-rank<rank>.pt` of the run folder (torch.load, weights_only).
+
+    Args:
+        skip: leave such a batch out instead: no parameter and no moment of the optimiser changes,
+            the step counts, and train/mean/skipped_batches counts it
+    """
+
+    def __init__(self, skip: bool = False) -> None:
+        self.skip = skip
+        self.skipped_batches = 0
+        self._batch = HybridBatch({}, {})
+        self._generator_state = torch.empty(0)
+        self._loss = torch.zeros(())
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: MultiTaskAlgorithm, batch: Any, batch_idx: int
+    ) -> None:
+        self._batch, self._generator_state = batch, torch.get_rng_state()
+
+    def on_before_backward(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, loss: Tensor) -> None:
+        self._loss = loss.detach()
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: MultiTaskAlgorithm, optimizer: Optimizer
+    ) -> None:
+        # Without a limit this scales nothing; it is the one public call for the total norm.
+        norm = torch.nn.utils.clip_grad_norm_(pl_module.parameters(), float("inf"))
+        self.log("train/mean/gradient_norm", norm, batch_size=1)
+        watched = self._loss
+        if getattr(trainer.precision_plugin, "scaler", None) is None:
+            watched = watched + norm.to(watched.device)  # a loss scaler skips infinite gradients itself
+        bad = not bool(watched.isfinite())
+        if trainer.strategy.reduce_boolean_decision(bad, all=False):
+            self._answer(trainer, pl_module)
+        if self.skip:
+            self.log("train/mean/skipped_batches", float(self.skipped_batches), batch_size=1)
+
+    def _answer(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        """Skip the batch, or end the run on all ranks."""
+        if self.skip:
+            self.skipped_batches += 1
+            for parameter in pl_module.parameters():
+                parameter.grad = None
+            return
+        mine = self._culprit(pl_module)
+        dump = (
+            Path(trainer.default_root_dir)
+            / f"nonfinite-step{trainer.global_step}-rank{trainer.global_rank}.pt"
+        )
+        with contextlib.suppress(OSError):
+            save_atomically(self._dump(trainer, pl_module, mine), dump)
+        found = [(what, path) for what, path in _gathered(trainer, (mine, str(dump))) if what is not None]
+        what, path = found[0] if found else ("the gradient is not finite", str(dump))
+        if not trainer.is_global_zero:  # Lightning kills rank 0 when another rank complains
+            raise SystemExit(0)
+        raise RunFailure(
+            f"step {trainer.global_step}: {what}; see {path} (batch, weights, random state). Lower the "
+            "learning rate, mend the data, or go on without such batches: --resume auto --nonfinite.skip true"
+        )
+
+    def _culprit(self, pl_module: MultiTaskAlgorithm) -> str | None:
+        """The first task of this rank's batch whose loss or gradient is not finite, in words."""
+        parameters = [p for p in pl_module.parameters() if p.requires_grad]
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.set_rng_state(self._generator_state)
+            for task, episodes in self._batch.episodes.items():
+                loss, _ = pl_module.loss(load_task(task), episodes, self._batch.offline_share[task])
+                if not bool(loss.isfinite()):
+                    return f"the loss of {task} is {loss.item()}"
+                gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+                if not all(bool(g.isfinite().all()) for g in gradients if g is not None):
+                    return f"the gradient of the loss of {task} is not finite"
+        return None
+
+    def _dump(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, what: str | None) -> dict[str, Any]:
+        batch = self._batch.to("cpu")
+        return {
+            "what": what,
+            "step": trainer.global_step,
+            "episodes": {
+                task: {k: v for k, v in vars(episodes).items() if isinstance(v, Tensor)}
+                for task, episodes in batch.episodes.items()
+            },
+            "offline_share": batch.offline_share,
+            "n_offline": batch.n_offline,
+            "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
+            "generator": self._generator_state,
+            "weights": pl_module.state_dict(),
+            "entity_widths": asdict(pl_module.widths),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"skipped_batches": self.skipped_batches}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.skipped_batches = state_dict["skipped_batches"]
+
+
+def _gathered(trainer: Trainer, mine: Any) -> list[Any]:
+    """What every rank says, rank 0 first."""
+    if trainer.world_size == 1:
+        return [mine]
+    everyone: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(everyone, mine)
+    return everyone

@@ -1,0 +1,193 @@
+"""What a checkpoint holds, what happens when it cannot be written, and when it cannot be read."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_runs import callback, the_run, tiny_fit
+from torch import Tensor
+
+from hygen_lightning.algorithms.base import load_policy
+from hygen_lightning.cli import main
+from hygen_lightning.envs import make_env
+from hygen_lightning.rollouts.runner import play
+from hygen_lightning.run.checkpoints import save_atomically
+from hygen_lightning.tasks import load_task
+
+
+def fails_in_one_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line on stderr of a command that ends with exit code 2."""
+    capsys.readouterr()
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def plain_types(content: Any) -> set[type]:
+    """Types of everything in a nested container, tensors and containers apart."""
+    if isinstance(content, dict):
+        return set().union(*(plain_types(x) for pair in content.items() for x in pair))
+    if isinstance(content, list | tuple):
+        return set().union(*map(plain_types, content))
+    return set() if isinstance(content, Tensor) else {type(content)}
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt", "ranks/step10-rank0.pt"])
+def test_a_checkpoint_holds_tensors_and_plain_python_only(tiny_run: Path, name: str) -> None:
+    content = torch.load(tiny_run / "checkpoints" / name, weights_only=True)
+    assert plain_types(content) <= {int, float, bool, str, type(None)}
+
+
+def test_only_the_newest_rank_file_stays(tiny_run: Path) -> None:
+    assert [path.name for path in (tiny_run / "checkpoints" / "ranks").iterdir()] == ["step10-rank0.pt"]
+
+
+def test_a_policy_from_a_checkpoint_plays_teams_of_another_size(tiny_run: Path) -> None:
+    policy, task = load_policy(tiny_run / "checkpoints" / "last.ckpt"), load_task("5m")
+    played = play(make_env("simulator", task, 2), policy, torch.tensor([1, 2]))
+    assert played.episodes.n_steps > 1
+
+
+# Writing
+
+
+@pytest.mark.parametrize("victim", ["rank file", "checkpoint"])
+def test_a_full_disk_costs_no_more_than_the_new_checkpoint(
+    victim: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    true_save = torch.save
+
+    def save(content: Any, path: Path) -> None:
+        step = (
+            int(path.name.split("-")[0].removeprefix(".step"))
+            if "rank" in path.name
+            else content["global_step"]
+        )
+        if step > 6 and ("rank" in path.name) is (victim == "rank file"):
+            path.write_bytes(b"half of a checkpoint")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        true_save(content, path)
+
+    monkeypatch.setattr(torch, "save", save)
+    assert main(tiny_fit(tmp_path, "--checkpoint.every_n_steps=3")) == 0
+    monkeypatch.undo()
+    run, out = the_run(tmp_path), capsys.readouterr().out
+    lines = [line for line in out.splitlines() if line.startswith("could not write") and "best" not in line]
+    assert len(lines) == 2  # at step 9 and at the end
+    assert all("No space left on device; the checkpoint before it is still good" in line for line in lines)
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
+    assert not list(run.rglob("*.tmp"))
+    (run / "results.json").unlink()
+    assert main(tiny_fit(tmp_path, "--resume", "auto")) == 0
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 10
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "some.ckpt"
+    save_atomically({"number": 1}, path)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken disk")))
+    with pytest.raises(OSError, match="broken disk"):
+        save_atomically({"number": 2}, path)
+    assert torch.load(path, weights_only=True) == {"number": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_that_torch_gives_up_on_is_an_os_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(*_: Any) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc] unexpected pos 64 vs 0\nstack")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(OSError, match="unexpected pos 64 vs 0"):
+        save_atomically({}, tmp_path / "some.ckpt")
+
+
+# Without the replay
+
+
+def test_without_its_replay_a_resumed_run_says_what_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--checkpoint.save_replay=false", "--checkpoint.every_n_steps=1"]
+    assert main(tiny_fit(tmp_path, *options, *callback("StopAt", step=8))) == 1
+    (saved,) = (the_run(tmp_path) / "checkpoints" / "ranks").iterdir()
+    assert torch.load(saved, weights_only=True)["rings"] == {}
+    capsys.readouterr()
+    assert main(tiny_fit(tmp_path, *options, "--resume", "auto")) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "no replay" in line]
+    assert "the episodes of 4 battles are lost" in line
+
+
+# Reading
+
+
+def test_explicit_options_win_over_the_checkpoint_and_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(tiny_fit(tmp_path, "--checkpoint.every_n_steps=1", *callback("StopAt", step=3))) == 1
+    capsys.readouterr()
+    assert main(tiny_fit(tmp_path, "--resume", "auto", "--model.init_args.lr=0.25")) == 0
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--model")]
+    assert shown == ["--model.init_args.lr 0.25, the checkpoint's was 0.0005"]
+    last = torch.load(the_run(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
+    assert [group["lr"] for group in last["optimizer_states"][0]["param_groups"]] == [0.25]
+
+
+@pytest.mark.parametrize("command", ["fit", "validate"])
+def test_a_checkpoint_of_another_architecture_is_one_line(
+    command: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tiny_fit(
+        tmp_path, "--model.init_args.width=16", "--ckpt_path", str(tiny_run / "checkpoints/last.ckpt")
+    )
+    words[0] = command
+    before = (tiny_run / "metrics.csv").read_text()
+    line = fails_in_one_line(capsys, *words)
+    assert "another architecture" in line
+    assert "width 16 (the checkpoint's is 8)" in line
+    assert (tiny_run / "metrics.csv").read_text() == before
+
+
+def test_skills_from_another_architecture_is_one_line(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = tiny_run / "checkpoints" / "last.ckpt"
+    words = tiny_fit(tmp_path, f"--model.init_args.skills_from={last}", "--model.init_args.width=16")
+    assert "other architecture" in fails_in_one_line(capsys, *words)
+
+
+@pytest.mark.parametrize("option", ["--ckpt_path", "--model.init_args.skills_from"])
+def test_a_truncated_checkpoint_is_one_line(
+    option: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = tmp_path / "cut" / "checkpoints" / "last.ckpt"
+    cut.parent.mkdir(parents=True)
+    cut.write_bytes((tiny_run / "checkpoints" / "last.ckpt").read_bytes()[:5000])
+    line = fails_in_one_line(capsys, *tiny_fit(tmp_path, option, str(cut)))
+    assert str(cut) in line
+
+
+def test_no_run_goes_on_from_weights_alone(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tiny_fit(tmp_path, "--ckpt_path", str(tiny_run / "checkpoints" / "best.ckpt"))
+    assert "holds weights only" in fails_in_one_line(capsys, *words)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_checkpoint_without_its_rank_file_is_one_line(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(tiny_fit(tmp_path, "--checkpoint.every_n_steps=1", *callback("StopAt", step=3))) == 1
+    (rank_file,) = (the_run(tmp_path) / "checkpoints" / "ranks").iterdir()
+    if damage == "missing":
+        rank_file.unlink()
+    else:
+        rank_file.write_bytes(rank_file.read_bytes()[:3000])
+    assert str(rank_file) in fails_in_one_line(capsys, *tiny_fit(tmp_path, "--resume", "auto"))

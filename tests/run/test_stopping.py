@@ -1,0 +1,81 @@
+"""Runs that are asked to stop, and runs that are not asked."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import assert_same_run, callback, command, run_command, the_run, tiny_fit
+
+from hygen_lightning.cli import main
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_exactly(
+    number: signal.Signals,
+    exit_code: int,
+    tiny_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stop = callback("SignalAt", step=6, number=int(number))
+    assert main(tiny_fit(tmp_path, *stop)) == exit_code
+    out = capsys.readouterr().out
+    assert f"saved step 7 in {the_run(tmp_path) / 'checkpoints' / 'last.ckpt'}" in out
+    assert main(tiny_fit(tmp_path, "--resume", "auto")) == 0
+    assert_same_run(the_run(tmp_path), tiny_run)
+
+
+def test_a_request_in_the_last_step_saves_the_finished_training(tiny_run: Path, tmp_path: Path) -> None:
+    assert main(tiny_fit(tmp_path, *callback("SignalAt", step=9))) == 143
+    assert not (the_run(tmp_path) / "results.json").exists()
+    assert main(tiny_fit(tmp_path, "--resume", "auto")) == 0
+    assert (the_run(tmp_path) / "results.json").exists()
+    assert_same_run(the_run(tmp_path), tiny_run)
+
+
+def test_under_slurm_the_warning_before_the_time_limit_stops_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    assert main(tiny_fit(tmp_path, *callback("SignalAt", step=2, number=int(signal.SIGUSR1)))) == 138
+    assert (the_run(tmp_path) / "checkpoints" / "last.ckpt").exists()
+
+
+def test_the_signals_are_given_back_after_a_run(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    assert main(tiny_fit(tmp_path, "--trainer.max_steps=1")) == 0
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    moments = random.Random(4)
+    words = tiny_fit(tmp_path, "--checkpoint.every_n_steps=1", "--resume", "auto")
+    kills = 0
+    for _ in range(5):
+        kills += killed_after(words, moments.uniform(0.0, 0.8))
+        for checkpoint in tmp_path.rglob("last.ckpt"):
+            torch.load(checkpoint, weights_only=True)
+    assert kills >= 3  # the machine may have been quicker than the killer
+    code, _, err = run_command(*words)
+    assert code == 0, err
+    assert_same_run(the_run(tmp_path), tiny_run)
+
+
+def killed_after(words: list[str], seconds: float) -> bool:
+    """Kill a command this long after it has begun to train; False if it ended before."""
+    with command(*words) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("step "):
+                break
+        time.sleep(seconds)
+        process.kill()
+        return process.wait() == -signal.SIGKILL
