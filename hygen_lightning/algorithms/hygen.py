@@ -191,7 +191,7 @@ class HyGen(MultiTaskAlgorithm):
             local_logits,
             target_q,
             targets,
-            lambda qs: net.mix(layout, qs, episodes.state, filled),
+            net.mixer.weights(layout, episodes.state, filled),
             lambda qs: self.target["mixer"](layout, qs, episodes.state, filled),
             self.conservative_weight(offline_share),
             self.gamma,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.models.hygen_network import HyGenNetwork
+from hygen_lightning.models.observation_encoder import ObservationEncoder
 from hygen_lightning.specs import EntityLayout
 
 
@@ -39,15 +40,25 @@ def observe(
     filled: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As `HyGenNetwork.observe`: skill values and skill predictions, [B, T, A, Z] each."""
+    own = observe_own(network.observation_encoder, layout, obs, last_actions, filled)
+    return network.q_head(own), network.skill_head(own)
+
+
+def observe_own(
+    encoder: ObservationEncoder,
+    layout: EntityLayout,
+    obs: Tensor,
+    last_actions: Tensor,
+    filled: Tensor | None = None,
+) -> Tensor:
+    """As `ObservationEncoder`: outputs at the own tokens [B, T, A, D]."""
     obs = _zero_unfilled(obs, filled)
-    entities = network.observation_encoder.entities
-    hidden = entities.initial_hidden(obs.shape[0], layout.n_allies)
-    q, logits = [], []
+    hidden = encoder.entities.initial_hidden(obs.shape[0], layout.n_allies)
+    own = []
     for t in range(obs.shape[1]):
-        outputs, hidden = entities(layout, obs[:, t], last_actions[:, t], hidden)
-        q.append(network.q_head(outputs[:, :, 0]))
-        logits.append(network.skill_head(outputs[:, :, 0]))
-    return torch.stack(q, dim=1), torch.stack(logits, dim=1)
+        outputs, hidden = encoder.entities(layout, obs[:, t], last_actions[:, t], hidden)
+        own.append(outputs[:, :, 0])
+    return torch.stack(own, dim=1)
 
 
 def decode(

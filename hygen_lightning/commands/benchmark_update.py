@@ -1,0 +1,267 @@
+"""Seconds per update: the networks as they are, against the plain oracle with the same weights."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.specs import TaskSpec, UserError
+from hygen_lightning.tasks import load_task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hygen_lightning.algorithms.hygen import HyGen
+    from hygen_lightning.specs import Episodes
+
+OFFLINE_SHARE = 0.5
+"""The share that weighs the conservative term; it has no influence on speed."""
+
+
+def update(
+    map: str = "9m_vs_10m",
+    batch: int = 32,
+    timesteps: int = 45,
+    against: Literal["plain"] | None = None,
+    recordings: Path | None = None,
+    quality: str = "medium",
+    threads: int | None = None,
+    repeats: int = 5,
+    memory: bool = False,
+    seed: int = 1,
+    json: bool = False,
+) -> int:
+    """Time one update of each stage: losses, gradients and Adam, for one task's batch.
+
+    Args:
+        map: the task
+        batch: episodes per update
+        timesteps: stored time steps of the longest episode
+        against: plain also times the plain oracle (every time step, token and projection by
+            itself, as the published code computes), in turn with the fast path
+        recordings: folder of recorded episodes. Of a map recorded there real episodes are taken,
+            which bring their own time steps; other maps get made-up episodes with the lengths of
+            the recorded ones, the longest scaled to timesteps. Not given: made-up episodes of
+            full length in which every enemy is seen, the worst case
+        quality: quality of the recordings
+        threads: CPU threads (if not given, as many as torch takes)
+        repeats: timed updates of each stage and path; their median counts
+        memory: also measure the peak memory of an update of each stage and path
+        seed: seed of weights and episodes
+        json: one JSON object on stdout, instead of a table
+    """
+    import torch
+
+    for name, value in {"batch": batch, "timesteps": timesteps, "repeats": repeats}.items():
+        if value < 1:
+            raise UserError(f"--{name} is {value}; it must be at least 1")
+    if timesteps < 2:
+        raise UserError("--timesteps is 1; an episode has at least 2 time steps, one with a reward")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    task = load_task(map)
+    episodes = draw_episodes(task, batch, timesteps, recordings, quality, seed)
+    found: dict[str, Any] = {
+        "map": map,
+        "batch": batch,
+        "timesteps": episodes.n_steps,
+        "mean_length": round(float(episodes.length.float().mean()), 2),
+        "threads": torch.get_num_threads(),
+    }
+    paths = ["fast", "plain"] if against == "plain" else ["fast"]
+    for stage in ("pretrain", "policy"):
+        found[stage] = time_stage(task, episodes, stage, paths, repeats)
+        if memory:
+            found[stage] |= {f"{path}_peak_mb": peak_mb(task, episodes, stage, path) for path in paths}
+    if json:
+        print_json(found)
+    else:
+        _print(found)
+    return 0
+
+
+def draw_episodes(
+    task: TaskSpec, batch: int, timesteps: int, recordings: Path | None, quality: str, seed: int
+) -> Episodes:
+    """B episodes to learn from, as `update` describes them."""
+    import torch
+
+    if recordings is None:
+        return made_up_episodes(task, torch.full((batch,), timesteps), seed)
+    from hygen_lightning.data.offline import load_offline
+
+    draw = torch.Generator().manual_seed(seed)
+    if (recordings / task.name / quality).is_dir():
+        return load_offline(recordings, task, quality).sample(batch, draw)
+    recorded = sorted(folder.parent.name for folder in recordings.glob(f"*/{quality}"))
+    battles = [name for name in recorded if load_task(name).kind == task.kind]
+    if not battles:
+        raise UserError(f"no recordings of {task.kind} tasks at {recordings}/<task>/{quality}")
+    lengths = load_offline(recordings, load_task(battles[0]), quality).sample(batch, draw).length
+    return made_up_episodes(task, (lengths * timesteps / lengths.max()).round().long().clamp(min=2), seed)
+
+
+def made_up_episodes(task: TaskSpec, lengths: Tensor, seed: int) -> Episodes:
+    """Random numbers for episodes of these lengths [B] in stored steps; every enemy is seen."""
+    import torch
+
+    from hygen_lightning.specs import Episodes
+
+    draw = torch.Generator().manual_seed(seed)
+    layout, n_steps = task.layout, int(lengths.max())
+    shape = (len(lengths), n_steps)
+    steps = torch.arange(n_steps)
+    agents = (*shape, layout.n_allies)
+    return Episodes(
+        task=task.name,
+        obs=torch.rand(*agents, layout.obs_dim, generator=draw),
+        state=torch.rand(*shape, layout.state_dim, generator=draw),
+        actions=torch.randint(layout.n_actions, agents, generator=draw),
+        avail_actions=torch.ones(*agents, layout.n_actions, dtype=torch.bool),
+        reward=torch.rand(shape, generator=draw),
+        terminated=steps == lengths[:, None] - 2,
+        truncated=torch.zeros(shape, dtype=torch.bool),
+        filled=steps < lengths[:, None],
+    )
+
+
+def time_stage(
+    task: TaskSpec, episodes: Episodes, stage: str, paths: list[str], repeats: int
+) -> dict[str, float]:
+    """Median seconds of one update for each path, taken in turn, and their ratio."""
+    updates = {path: make_update(make_model(task), task, episodes, stage, path) for path in paths}
+    seconds: dict[str, list[float]] = {path: [] for path in paths}
+    for _ in range(repeats + 1):
+        for path, run in updates.items():
+            start = time.perf_counter()
+            run()
+            seconds[path].append(time.perf_counter() - start)
+    found = {f"{path}_s": statistics.median(times[1:]) for path, times in seconds.items()}
+    if "plain_s" in found:
+        found["ratio"] = found["plain_s"] / found["fast_s"]
+    return found
+
+
+def make_model(task: TaskSpec) -> HyGen:
+    """HyGen of default sizes."""
+    from hygen_lightning.algorithms.hygen import HyGen
+
+    return HyGen(task.layout.widths)
+
+
+def make_update(
+    model: HyGen, task: TaskSpec, episodes: Episodes, stage: str, path: str
+) -> Callable[[], None]:
+    """One update of the model, to be called any number of times: loss, gradients, clipping, Adam."""
+    import torch
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=model.lr)
+    loss_of = LOSSES[stage, path]
+
+    def run() -> None:
+        optimizer.zero_grad()
+        loss_of(model, task, episodes).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimizer.step()
+
+    return run
+
+
+def fast_pretrain_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tensor:
+    """Stage one's loss as training computes it."""
+    return model.skill_loss(task, episodes)[0]
+
+
+def fast_policy_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tensor:
+    """Stage two's loss as training computes it."""
+    return model.policy_loss(task, episodes, OFFLINE_SHARE)[0]
+
+
+def plain_pretrain_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tensor:
+    """The same number as `fast_pretrain_loss`, by the plain oracle."""
+    from hygen_lightning.losses import relaxed_skill, skill_vae_loss
+    from hygen_lightning.models import plain
+
+    net, layout = model.network, task.layout
+    logits = plain.skill_logits(net, layout, episodes.state, episodes.actions, episodes.filled)
+    skill = relaxed_skill(logits[:, :-1])
+    obs, last_actions = episodes.obs[:, :-1], episodes.last_actions[:, :-1]
+    action_logits = plain.decode(net, layout, obs, last_actions, skill, episodes.filled[:, :-1])
+    mask = episodes.mask[:, :-1]
+    return skill_vae_loss(action_logits, episodes.actions[:, :-1], skill, mask, model.beta).loss
+
+
+def plain_policy_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tensor:
+    """The same number as `fast_policy_loss`, by the plain oracle."""
+    import torch
+
+    from hygen_lightning.losses import PolicyTargets, hybrid_policy_loss
+    from hygen_lightning.models import plain
+    from hygen_lightning.models.observation_encoder import ObservationEncoder
+
+    net, target, layout, filled = model.network, model.target, task.layout, episodes.filled
+    inputs = (layout, episodes.obs, episodes.last_actions, filled)
+    with torch.no_grad():
+        labels = plain.skill_logits(net, layout, episodes.state, episodes.actions, filled).argmax(dim=-1)
+        encoder = target["encoder"]
+        assert isinstance(encoder, ObservationEncoder)
+        target_q = target["q_head"](plain.observe_own(encoder, *inputs))
+    q, local_logits = plain.observe(net, *inputs)
+    return hybrid_policy_loss(
+        q,
+        local_logits,
+        target_q,
+        PolicyTargets(labels, episodes.reward, episodes.terminated, episodes.truncated, episodes.mask),
+        lambda qs: net.mixer(layout, qs, episodes.state, filled),
+        lambda qs: target["mixer"](layout, qs, episodes.state, filled),
+        model.conservative_weight(OFFLINE_SHARE),
+    ).loss
+
+
+LOSSES: dict[tuple[str, str], Callable[[HyGen, TaskSpec, Episodes], Tensor]] = {
+    ("pretrain", "fast"): fast_pretrain_loss,
+    ("pretrain", "plain"): plain_pretrain_loss,
+    ("policy", "fast"): fast_policy_loss,
+    ("policy", "plain"): plain_policy_loss,
+}
+
+
+def peak_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str) -> float:
+    """Memory in 10^6 bytes that two updates need beyond what stood before, in a process of its own."""
+    import torch.multiprocessing as processes
+
+    with processes.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_grown_mb, (task, episodes, stage, path))
+
+
+def _grown_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str) -> float:
+    model = make_model(task)
+    smallest = made_up_episodes(task, episodes.length[:1].clamp(max=2), seed=0)
+    make_update(model, task, smallest, stage, path)()  # what libraries load on first use is not the update's
+    before = _peak_rss_mb()
+    run = make_update(model, task, episodes, stage, path)
+    run()
+    run()
+    return round(_peak_rss_mb() - before, 1)
+
+
+def _peak_rss_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def _print(found: dict[str, Any]) -> None:
+    title = (
+        f"One update, {found['map']}, {found['batch']} episodes of {found['mean_length']} time steps "
+        f"(longest {found['timesteps']}), {found['threads']} threads"
+    )
+    columns = list(found["policy"])
+    rows = [[stage, *(f"{found[stage][name]:.3g}" for name in columns)] for stage in ("pretrain", "policy")]
+    print_table(title, ["stage", *columns], rows)
