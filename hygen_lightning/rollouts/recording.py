@@ -16,7 +16,7 @@ from torch import Tensor
 from hygen_lightning.data.odis import write_run
 from hygen_lightning.envs import environment_class, make_env
 from hygen_lightning.rollouts.runner import Played, play
-from hygen_lightning.rollouts.scripted import scripted_player
+from hygen_lightning.rollouts.scripted import SCRIPTED_VERSION, scripted_player
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import Episodes, TaskSpec
 
@@ -66,7 +66,7 @@ def scripted_recordings(tasks: Sequence[TaskSpec], quality: str, episodes: int) 
     """
     team = SCRIPTED_QUALITIES["expert" if quality == "expert" else "medium"]
     version = environment_class("simulator").version
-    root = cache_dir() / f"simulator-{version}-{team.label}-{episodes}"
+    root = cache_dir() / f"simulator-{version}-players-{SCRIPTED_VERSION}-{team.label}-{episodes}"
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".lock"):
         for task in tasks:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hygen_lightning.envs.base import BattleView
+from hygen_lightning.rollouts.headings import towards_arc
 from hygen_lightning.rollouts.reading import STATE_CENTRE, STATE_EXTENT, read_state
 from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS, scripted_player
 from hygen_lightning.specs import EAST, FIRST_TARGET, NO_OP, NORTH, STOP, WEST, TaskSpec, UserError
@@ -139,6 +142,46 @@ def test_kiting_in_a_corner_attacks_rather_than_stand_idle() -> None:
     view = placed(task, [(3, 16)] * 3, [(5, 16)] * 3, cooldown=[0.8] * 3)
     view.avail_actions[..., WEST] = False
     assert all(action >= FIRST_TARGET for action in actions_of("kiting", task, view))
+
+
+def test_melee_allies_attack_the_nearest_and_ranged_ones_the_weakest() -> None:
+    task = load_task("2s3z")
+    allies = [(12.0, 16.0), (12.0, 17.0), (13.0, 16.0), (13.0, 17.0), (13.0, 18.0)]
+    enemies = [(17.5, 16.0), (17.5, 17.0), (15.0, 16.0), (15.0, 17.0), (15.0, 18.0)]
+    view = placed(task, allies, enemies, enemy_health=[0.3, 1, 1, 1, 1])
+    assert actions_of("focus_fire", task, view) == [FIRST_TARGET + target for target in (0, 0, 2, 3, 4)]
+
+
+def test_allies_that_wait_spread_into_an_arc_around_the_first_enemy() -> None:
+    task = load_task("5m")
+    bunch = [(10.0, 16.0 + 0.05 * k) for k in range(-2, 3)]
+    view = placed(task, bunch, [(17.0, 16.0)] * 5)
+    way = towards_arc(*read_state(task, view.state))[0]
+    # Neighbours 0.8 apart on a circle of radius 7: angles of 0, 0.8/7 and 1.6/7 to the middle one,
+    # so places are 7 sin(angle) to the side and 7 (1 - cos(angle)) ahead, less the mean of that.
+    ahead = [7 * (1 - math.cos(angle)) for angle in (0, 0.8 / 7, 1.6 / 7)]
+    mean_ahead = (ahead[0] + 2 * ahead[1] + 2 * ahead[2]) / 5
+    side, forward = 7 * math.sin(1.6 / 7) - 0.1, ahead[2] - mean_ahead
+    length = math.hypot(side, forward)
+    assert way[4].tolist() == pytest.approx([forward / length, side / length], abs=1e-4)
+    assert way[0].tolist() == pytest.approx([forward / length, -side / length], abs=1e-4)
+    assert way[2].tolist() == [0.0, 0.0]
+
+
+def test_kiting_leaves_the_range_of_shooters_while_hit_and_comes_back() -> None:
+    task = load_task("3m")
+    place = ([(10, 16), (10, 17), (10, 18)], [(15, 16), (15, 17), (15, 18)])
+    policy = scripted_player("kiting")
+    memory = policy.initial_memory(task, 1)
+    chosen = []
+    for health in ([1, 1, 1], [0.9, 0.98, 1], *[[0.9, 0.98, 1]] * 5):
+        view = placed(task, *place, ally_health=health)  # type: ignore[arg-type]
+        decision = policy.act(task, view, torch.full((1, 3), -1), memory)
+        memory = decision.memory
+        chosen.append([int(action) >= FIRST_TARGET for action in decision.actions[0]])
+    assert chosen[0] == [True, True, True]
+    assert chosen[1:6] == [[False, True, True]] * 5, "hit and weaker than 95 % of the strongest: it leaves"
+    assert chosen[6] == [True, True, True]
 
 
 @pytest.mark.parametrize("player", DETERMINISTIC)
