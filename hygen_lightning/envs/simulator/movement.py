@@ -11,6 +11,7 @@ from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.terrain import Terrain
 
 TINY = 1e-6
+FAR = 1e6
 HEAD_ON = 1e-3
 """Sideways part of a step, in map units, below which two units meet head on; then both pass on
 their right (measured in the first step of the recordings)."""
@@ -45,20 +46,18 @@ def walk(roster: Roster, terrain: Terrain, s: BattleState, vx: Tensor, vy: Tenso
     """
     dx, dy = s.x.unsqueeze(0) - s.x.unsqueeze(1), s.y.unsqueeze(0) - s.y.unsqueeze(1)  # [i, j, B]: i to j
     distance = torch.sqrt(dx * dx + dy * dy)
-    solid = s.alive.unsqueeze(1) & s.alive.unsqueeze(0)
-    overlap = torch.where(solid, roster.apart - distance, -1.0)
+    solid = s.alive.unsqueeze(1) & s.alive.unsqueeze(0) & (roster.apart > 0)
+    overlap = torch.where(solid, roster.apart - distance, -FAR)
     inverse = 1.0 / distance.clamp(min=TINY)
     nx, ny = dx * inverse, dy * inverse
     towards = vx.unsqueeze(1) * nx + vy.unsqueeze(1) * ny  # of i, to j
-    closing = towards - (vx.unsqueeze(0) * nx + vy.unsqueeze(0) * ny)
-    meets = (towards > 1e-4) & (overlap + closing > 0) & (roster.apart > 0)
-    weight = torch.where(meets, overlap + closing, 0.0)
-    bx, by = (weight * nx).sum(1), (weight * ny).sum(1)
-    vx, vy = _around(vx, vy, bx, by)
-    closing = (vx.unsqueeze(1) - vx.unsqueeze(0)) * nx + (vy.unsqueeze(1) - vy.unsqueeze(0)) * ny
-    moving = (vx * vx + vy * vy > 0).float()
-    share = moving.unsqueeze(1) / (moving.unsqueeze(1) + moving.unsqueeze(0)).clamp(min=1.0)
-    push = torch.where(roster.apart > 0, (overlap + closing).clamp(min=0.0) * share, 0.0)
+    meeting = (overlap + towards + towards.transpose(0, 1)).clamp(min=0.0)
+    weight = torch.where(towards > TINY, meeting, 0.0)
+    vx, vy = _around(vx, vy, (weight * nx).sum(1), (weight * ny).sum(1))
+    towards = vx.unsqueeze(1) * nx + vy.unsqueeze(1) * ny
+    moving = vx * vx + vy * vy > 0
+    share = torch.where(moving, 1.0, 0.0).unsqueeze(1) * torch.where(moving, 0.5, 1.0).unsqueeze(0)
+    push = (overlap + towards + towards.transpose(0, 1)).clamp(min=0.0) * share
     x, y = s.x + vx - (push * nx).sum(1), s.y + vy - (push * ny).sum(1)
     x, y = torch.where(s.alive, x, s.x), torch.where(s.alive, y, s.y)
     s.x, s.y = terrain.kept_inside(roster, s.x, s.y, x, y)

@@ -62,7 +62,7 @@ def available_actions(roster: Roster, terrain: Terrain, state: BattleState, sigh
     moves = terrain.walkable(ahead_x, ahead_y)
     in_range = (sight.distance <= SHOOT_RANGE) & state.alive.unsqueeze(0)  # [A, N, B]
     targets = in_range[:, n:]
-    if bool(roster.is_medivac[:n].any()):
+    if roster.has_medivacs:
         targets = torch.where(roster.is_medivac[:n].unsqueeze(1), _heal_targets(roster, in_range), targets)
     stop = torch.ones_like(alive).unsqueeze(1)
     living = torch.cat([stop, moves, targets], dim=1) & alive.unsqueeze(1)

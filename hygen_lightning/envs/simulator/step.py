@@ -36,7 +36,7 @@ def played(roster: Roster, terrain: Terrain, before: BattleState, actions: Tenso
     new_attack = (actions != s.last_action) & (actions >= FIRST_TARGET)
     waiting = torch.where(new_attack, s.cooldown[:n].clamp(min=c.WIND_UP_LOOPS), s.cooldown[:n])
     s.cooldown = torch.cat([waiting, s.cooldown[n:]])
-    for loop in range(c.LOOPS_PER_STEP):
+    for loop in torch.arange(c.LOOPS_PER_STEP, device=s.x.device).unbind():
         game_loop(roster, terrain, s, orders, looks, jitter, loop)
     s.last_action = actions
     s.step = before.step + 1
@@ -50,7 +50,7 @@ def game_loop(
     orders: Orders,
     looks: tuple[Tensor, Tensor],
     jitter: Tensor,
-    loop: int,
+    loop: Tensor,
 ) -> None:
     """Targets, movement, shots, damage: `s` one game loop later, in place."""
     choose_targets(roster, s, orders, looks, loop)

@@ -22,7 +22,7 @@ def first_look(draw: Tensor, chance_per_loop: float) -> Tensor:
 
 
 def choose_targets(
-    roster: Roster, s: BattleState, orders: Orders, looks: tuple[Tensor, Tensor], loop: int
+    roster: Roster, s: BattleState, orders: Orders, looks: tuple[Tensor, Tensor], loop: Tensor
 ) -> None:
     """Set `s.target`, and hold a ready weapon for the wind-up after a change of an enemy's target.
 
