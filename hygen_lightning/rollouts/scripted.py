@@ -151,13 +151,13 @@ class Kiting(FocusFire):
     to shoot at, and the one that was hit comes back.
     """
 
-    melee_danger_range = 4.0
+    melee_danger_range = 3.0
     """Distance in map units, centre to centre, at which a melee enemy makes a ranged ally step back."""
     shot_danger_range = 6.5
     """The same for enemies that shoot."""
-    hit_lately_steps = 5
+    hit_lately_steps = 3
     """Environment steps for which an ally that was hit avoids enemies that shoot."""
-    strong_share = 0.95
+    strong_share = 0.7
     """An ally above this share of the strongest ally's health and shield stands, hit or not."""
 
     def score(
@@ -189,7 +189,7 @@ SCRIPTED_PLAYERS: dict[str, Callable[[int], Policy]] = {
 """Scripted players by name, weakest first; each is made from a seed."""
 
 
-SCRIPTED_VERSION = 2
+SCRIPTED_VERSION = 4
 """Rises when a scripted player changes how it plays: recordings of older ones are made anew."""
 
 
