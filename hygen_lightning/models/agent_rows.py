@@ -26,13 +26,15 @@ TOKENS_PER_CHUNK = 2048
 class AgentRows:
     """R agent rows, each an agent at a time step, with everything known before the recurrence.
 
-    own [R, D]: embedded own tokens. units [R, N, F]: raw enemies, then allies; the first
-    enemy_width numbers of an enemy are all zero where it is not seen.
+    own [R, D]: embedded own tokens. own_features [R, F_own + 1]: the same, raw, and a one. units
+    [R, N, F]: raw enemies, then allies; the first enemy_width numbers of an enemy are all zero
+    where it is not seen.
     """
 
     folded: FoldedBlock
     out: nn.Linear
     own: Tensor
+    own_features: Tensor
     units: Tensor
     n_enemies: int
     enemy_width: int
@@ -48,6 +50,7 @@ class AgentRows:
             FoldedBlock.of(block, tokens),
             transformer.out,
             tokens.own(features.own).flatten(0, -2),
+            functional.pad(features.own, (0, 1), value=1.0).flatten(0, -2),
             raw_units(features.enemies, features.allies).flatten(0, -3),
             n_enemies,
             enemy_width,
@@ -57,7 +60,10 @@ class AgentRows:
         """One time step of every row: hidden [R, D] -> (own output [R, D], enemies' outputs times
         the vector [R, E] or None, next hidden [R, D])."""
         vectors = torch.stack([self.own, hidden], dim=1)
-        attended = self.folded.attend_vectors(vectors, vectors, self.units)
+        queries = torch.cat(
+            [self.own_features @ self.folded.own_query, hidden @ self.folded.vector_query], dim=1
+        )
+        attended = self.folded.attend_vectors(vectors, queries, vectors, self.units)
         if enemy_vector is not None:
             enemies = self.folded.attend_units(self.units[:, : self.n_enemies], vectors, self.units)
             attended = torch.cat([attended, enemies], dim=1)
@@ -78,18 +84,20 @@ class AgentRows:
         for own, units, n_next in steps:
             hidden = hidden[:n_next]
             vectors = torch.stack([own[:n_next], hidden], dim=1)
-            attended = self.folded.attend_vectors(hidden.unsqueeze(1), vectors, units[:n_next])
+            queries = hidden @ self.folded.vector_query
+            attended = self.folded.attend_vectors(hidden.unsqueeze(1), queries, vectors, units[:n_next])
             hidden = self.out(self.folded.finish(attended)[:, 0])
             before.append(hidden)
         return torch.cat(before)
 
     def read_own(self, before: Tensor) -> Tensor:
         """Hidden states before the step [R, D] -> outputs at the own tokens [R, D]."""
-        parts = zip(*(x.split(TOKENS_PER_CHUNK) for x in (self.own, self.units, before)))
+        rows = (self.own, self.own_features, self.units, before)
         outputs = []
-        for own, units, hidden in parts:
+        for own, features, units, hidden in zip(*(x.split(TOKENS_PER_CHUNK) for x in rows)):
             vectors = torch.stack([own, hidden], dim=1)
-            attended = self.folded.attend_vectors(own.unsqueeze(1), vectors, units)
+            queries = features @ self.folded.own_query
+            attended = self.folded.attend_vectors(own.unsqueeze(1), queries, vectors, units)
             outputs.append(self.out(self.folded.finish(attended)[:, 0]))
         return torch.cat(outputs)
 
@@ -98,15 +106,17 @@ class AgentRows:
         [D], [R, E])."""
         distinct = DistinctEnemies.of(self.units[:, : self.n_enemies], self.enemy_width)
         chunks = distinct.chunks(TOKENS_PER_CHUNK)
-        rows = [x.index_select(0, distinct.order) for x in (self.own, self.units, before)]
+        rows = [x.index_select(0, distinct.order) for x in (self.own, self.own_features, self.units, before)]
         sizes = [n_rows for _, n_rows in chunks]
         parts = zip(chunks, distinct.queries.split(sizes), *(x.split(sizes) for x in rows))
         outputs, scores = [], []
-        for (n_distinct, _), queries, own, units, hidden in parts:
+        for (n_distinct, _), enemies, own, features, units, hidden in parts:
             vectors = torch.stack([own, hidden], dim=1)
             attended = [
-                self.folded.attend_vectors(own.unsqueeze(1), vectors, units),
-                self.folded.attend_units(queries[:, :n_distinct], vectors, units),
+                self.folded.attend_vectors(
+                    own.unsqueeze(1), features @ self.folded.own_query, vectors, units
+                ),
+                self.folded.attend_units(enemies[:, :n_distinct], vectors, units),
             ]
             finished = self.folded.finish(torch.cat(attended, dim=1))
             outputs.append(self.out(finished[:, 0]))

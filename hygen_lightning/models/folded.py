@@ -27,14 +27,15 @@ from hygen_lightning.models.tokens import ObservationTokens
 class FoldedBlock:
     """A block with embedding and attention folded; H heads.
 
-    unit_embedding [F, D]; vector_query [D, H * (F + D)] and vector_value [H * (F + D), D] for
-    queries that are vectors; unit_query [F, H * F], vector_key [D, H * F], unit_value
-    [H * F + F, D] (its last F rows are the embedding, the residual) and vector_out [D, H * D]
-    for queries that are units.
+    unit_embedding [F, D]. For queries that are vectors: vector_query [D, H * (F + D)] and, from
+    the raw own features and a one, own_query [F_own + 1, H * (F + D)]; vector_value
+    [H * (F + D), D]. For queries that are units: unit_query [F, H * F], vector_key [D, H * F],
+    unit_value [H * F, D], vector_out [D, H * D].
     """
 
     block: TransformerBlock
     unit_embedding: Tensor
+    own_query: Tensor
     vector_query: Tensor
     vector_value: Tensor
     unit_query: Tensor
@@ -49,23 +50,25 @@ class FoldedBlock:
         units = embedding_of(tokens.enemy, tokens.ally)  # [F, D]
         to_units = score @ units.T  # [H, D, F]
         moved_units = units @ moved  # [H, F, D]
+        vector_query = torch.cat([to_units, score], dim=2).transpose(0, 1).flatten(1)
         return cls(
             block,
             units,
-            torch.cat([to_units, score], dim=2).transpose(0, 1).flatten(1),
+            with_bias(tokens.own) @ vector_query,
+            vector_query,
             torch.cat([moved_units, moved], dim=1).flatten(0, 1),
             (units @ to_units).transpose(0, 1).flatten(1),
             (units @ score).permute(2, 0, 1).flatten(1),
-            torch.cat([moved_units.flatten(0, 1), units]),
+            moved_units.flatten(0, 1),
             moved.transpose(0, 1).flatten(1),
         )
 
-    def attend_vectors(self, x: Tensor, vectors: Tensor, units: Tensor) -> Tensor:
-        """x [R, Q, D] attend to vectors [R, 2, D] and units [R, N, F] -> x + attention [R, Q, D]."""
+    def attend_vectors(self, x: Tensor, queries: Tensor, vectors: Tensor, units: Tensor) -> Tensor:
+        """x [R, Q, D], already projected to queries [R, Q, H * (F + D)], attend to vectors
+        [R, 2, D] and units [R, N, F] -> x + attention [R, Q, D]."""
         n_rows, n_queries, width = x.shape
-        n_features = units.shape[-1]
-        n_units = units.shape[1]
-        queries = (x @ self.vector_query).view(n_rows, -1, n_features + width)
+        n_units, n_features = units.shape[1:]
+        queries = queries.view(n_rows, -1, n_features + width)
         to_units, to_vectors = queries.split([n_features, width], dim=2)
         scores = torch.cat([to_units @ units.mT, to_vectors @ vectors.mT], dim=2)
         of_units, of_vectors = scores.softmax(dim=2).split([n_units, 2], dim=2)
@@ -87,10 +90,13 @@ class FoldedBlock:
         shares = torch.cat([unit_scores, vector_scores], dim=3).softmax(dim=3)
         of_units, of_vectors = shares.split([n_units, 2], dim=3)
         read = of_units.reshape(n_rows, n_queries * heads, n_units) @ units
-        read = torch.cat([read.view(n_rows, n_queries, -1), queries], dim=2)
         moved = (vectors @ self.vector_out).view(n_rows, 2 * heads, width)
         of_vectors = of_vectors.transpose(2, 3).reshape(n_rows, n_queries, 2 * heads)
-        return read @ self.unit_value + of_vectors @ moved + self.block.attention.out.bias
+        embedded = torch.addmm(
+            self.block.attention.out.bias, queries.reshape(-1, n_features), self.unit_embedding
+        )
+        residual = torch.addmm(embedded, read.view(n_rows * n_queries, -1), self.unit_value)
+        return torch.baddbmm(residual.view(n_rows, n_queries, width), of_vectors, moved)
 
     def finish(self, x: Tensor) -> Tensor:
         """What follows the attention: x [R, Q, D], residual included -> [R, Q, D]."""
@@ -130,7 +136,12 @@ def fold_heads(attention: MultiHeadAttention) -> tuple[Tensor, Tensor]:
 def embedding_of(first: nn.Linear, second: nn.Linear) -> Tensor:
     """[F, D]: weights and biases of the embeddings of two kinds of units, as `raw_units` lays
     their numbers out."""
-    return torch.cat([torch.cat([layer.weight.T, layer.bias[None]]) for layer in (first, second)])
+    return torch.cat([with_bias(first), with_bias(second)])
+
+
+def with_bias(layer: nn.Linear) -> Tensor:
+    """[F + 1, D]: weights of a Linear, transposed, and its bias, for features followed by a one."""
+    return torch.cat([layer.weight.T, layer.bias[None]])
 
 
 def raw_units(first: Tensor, second: Tensor) -> Tensor:
