@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIN_RATE = "win_rate"
+SHARES = ("share", "epsilon", "accuracy", "win_rate_exploring")
+"""Ends of the names of metrics between 0 and 1 that are drawn together."""
+MOST_TICKS = 8
 
 
 @dataclass
@@ -81,27 +84,22 @@ def draw_learning_curves(
     """Draw a run's learning curves to a PNG (or any format matplotlib knows by suffix).
 
     Panels, each only if the run logged something for it: mean win rates on seen and unseen tasks;
-    win rate per task over time (`seen` tasks first); losses; shares and exploration.
+    win rate per task over time (`seen` tasks first); losses; shares and exploration; how often each
+    skill is used. Metrics of several tasks are averaged.
     UserError if the run logged none of these.
     """
     curves = read_metrics(metrics_csv)
-    tasks = task_win_rates(curves, seen)
-    losses = {name: c for name, c in curves.items() if name.startswith("train/") and "loss" in name}
-    shares = {
-        name: curve
-        for name, curve in curves.items()
-        if name.startswith("train/") and name.endswith(("share", "epsilon", "accuracy"))
-    }
-    panels = [
+    panels: list[tuple[Callable[[Axes, dict[str, Curve]], None], dict[str, Curve]]] = [
         (_draw_means, curves if any(name in curves for name in MEANS) else {}),
-        (_draw_tasks, tasks),
-        (_draw_losses, _averaged_over_tasks(losses)),
-        (_draw_shares, _averaged_over_tasks(shares)),
+        (_draw_tasks, task_win_rates(curves, seen)),
+        (_draw_losses, _averaged(curves, lambda name: "loss" in name)),
+        (_draw_shares, _averaged(curves, lambda name: name.endswith(SHARES))),
+        (_draw_skills, _averaged(curves, lambda name: name.startswith("skill") and name.endswith("_use"))),
     ]
     panels = [(draw, data) for draw, data in panels if data]
     if not panels:
         raise UserError(f"{metrics_csv}: no win rate, loss or share was logged, so there is no curve to draw")
-    columns = min(len(panels), 2)
+    columns = min(len(panels), 2 if len(panels) < 5 else 3)
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(width=6.2 * columns, height=0.5 + 3.6 * rows)
     figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=14, fontweight="bold")
@@ -129,13 +127,15 @@ def task_win_rates(curves: dict[str, Curve], seen: Collection[str]) -> dict[str,
     return dict(sorted(found.items(), key=lambda item: item[0] not in seen))
 
 
-def _averaged_over_tasks(curves: dict[str, Curve]) -> dict[str, Curve]:
-    """`train/<task>/<name>` averaged over tasks at equal steps, by name."""
+def _averaged(curves: dict[str, Curve], wanted: Callable[[str], bool]) -> dict[str, Curve]:
+    """Wanted `train/<task>/<name>` and `rollout/<task>/<name>`, by name, averaged over tasks."""
     cells: dict[str, dict[float, list[float]]] = {}
     for full_name, curve in curves.items():
-        at = cells.setdefault(full_name.rpartition("/")[2], {})
-        for step, value in zip(curve.steps, curve.values):
-            at.setdefault(step, []).append(value)
+        name = full_name.rpartition("/")[2]
+        if full_name.startswith(("train/", "rollout/")) and wanted(name):
+            at = cells.setdefault(name, {})
+            for step, value in zip(curve.steps, curve.values):
+                at.setdefault(step, []).append(value)
     return {
         name: Curve(sorted(at), [float(np.mean(at[step])) for step in sorted(at)])
         for name, at in cells.items()
@@ -143,14 +143,16 @@ def _averaged_over_tasks(curves: dict[str, Curve]) -> dict[str, Curve]:
 
 
 def _draw_means(axes: Axes, curves: dict[str, Curve]) -> None:
-    tidy_axes(axes, "Mean win rate of the greedy policy", "optimiser steps")
+    tidy_axes(axes, "Mean win rate", "optimiser steps")
     for name, (label, colour) in MEANS.items():
         if name in curves:
             curve = curves[name]
-            label = f"{label}, at last {100 * curve.values[-1]:.0f} %"
+            label = f"{label}, last {100 * curve.values[-1]:.0f} %"
             axes.plot(curve.steps, curve.values, color=colour, lw=2.4, marker="o", ms=4, label=label)
     share_axis(axes)
-    axes.legend(frameon=False, loc="lower right", labelcolor=INK)
+    axes.legend(
+        frameon=False, loc="lower right", bbox_to_anchor=(1, 0.99), ncols=2, labelcolor=INK, fontsize=8.5
+    )
 
 
 def _draw_tasks(axes: Axes, tasks: dict[str, Curve]) -> None:
@@ -163,7 +165,7 @@ def _draw_tasks(axes: Axes, tasks: dict[str, Curve]) -> None:
     axes.grid(visible=False)
     axes.imshow(grid, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     axes.set_yticks(range(len(tasks)), list(tasks))
-    shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), 6)).astype(int))
+    shown = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MOST_TICKS)).astype(int))
     axes.set_xticks(shown, [f"{steps[index]:,.0f}" for index in shown])
     for row, curve in enumerate(tasks.values()):
         text = f" {100 * curve.values[-1]:.0f} %"
@@ -190,10 +192,30 @@ def _draw_losses(axes: Axes, losses: dict[str, Curve]) -> None:
 
 
 def _draw_shares(axes: Axes, shares: dict[str, Curve]) -> None:
-    tidy_axes(axes, "Shares: offline data, exploration, accuracy", "optimiser steps")
+    tidy_axes(axes, "Shares: data, exploration, accuracy", "optimiser steps")
     _draw_lines(axes, shares)
     share_axis(axes)
     axes.legend(frameon=False, loc="best", labelcolor=INK, fontsize=8.5)
+
+
+def _draw_skills(axes: Axes, uses: dict[str, Curve]) -> None:
+    """How often each skill is chosen, stacked to the whole."""
+    tidy_axes(axes, "Skill use", "optimiser steps")
+    steps = sorted(set.intersection(*(set(curve.steps) for curve in uses.values())))
+    rows = [[dict(zip(curve.steps, curve.values))[step] for step in steps] for curve in uses.values()]
+    labels = [name.removesuffix("_use") for name in uses]
+    axes.stackplot(steps, rows, labels=labels, colors=SERIES_COLOURS, alpha=0.85)
+    share_axis(axes)
+    axes.legend(
+        frameon=False,
+        loc="lower right",
+        bbox_to_anchor=(1, 0.99),
+        ncols=len(uses),
+        labelcolor=INK,
+        fontsize=7.5,
+        handlelength=0.8,
+        columnspacing=0.8,
+    )
 
 
 def _draw_lines(axes: Axes, curves: dict[str, Curve]) -> None:
@@ -202,7 +224,7 @@ def _draw_lines(axes: Axes, curves: dict[str, Curve]) -> None:
         colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
         style = "-" if index < len(SERIES_COLOURS) else "--"
         values = np.array(curve.values)
-        window = len(values) // 40
+        window = len(values) // 20
         if window > 1:
             axes.plot(curve.steps, values, color=colour, lw=0.6, alpha=0.3)
             kernel = np.ones(window) / window

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hygen_lightning.report.learning_curves import Curve, draw_learning_curves, read_metrics, task_win_rates
+from hygen_lightning.report.learning_curves import (
+    Curve,
+    _averaged,
+    draw_learning_curves,
+    read_metrics,
+    task_win_rates,
+)
 from hygen_lightning.specs import UserError
 
 SPARSE = """\
@@ -49,6 +55,22 @@ def test_a_panel_appears_for_each_kind_of_metric(tmp_path: Path) -> None:
         assert full.height > 1.7 * small.height
         assert len(full.convert("RGB").getcolors(10**6) or []) > 50
     assert {path.name for path in tmp_path.iterdir()} == {"all.png", "losses.png", "metrics.csv"}
+
+
+def test_training_metrics_are_averaged_over_tasks_at_equal_steps(tmp_path: Path) -> None:
+    header = "step,train/3m/td_loss,train/4m/td_loss,rollout/3m/epsilon,val/3m/td_loss"
+    text = f"{header}\n1,1.0,3.0,0.5,9\n2,1.0,,,9\n"
+    curves = read_metrics(metrics_file(tmp_path, text))
+    averaged = _averaged(curves, lambda name: name in ("td_loss", "epsilon"))
+    assert averaged == {"td_loss": Curve([1, 2], [2.0, 1.0]), "epsilon": Curve([1], [0.5])}
+
+
+def test_skill_use_gets_a_panel_of_its_own(tmp_path: Path) -> None:
+    uses = "step,train/3m/loss,train/3m/skill0_use,train/3m/skill1_use\n1,1,0.4,0.6\n2,1,0.5,0.5\n3,1,,\n"
+    draw_learning_curves(metrics_file(tmp_path, uses), tmp_path / "skills.png")
+    draw_learning_curves(metrics_file(tmp_path, "step,train/3m/loss\n1,1\n2,2\n"), tmp_path / "loss.png")
+    with Image.open(tmp_path / "skills.png") as both, Image.open(tmp_path / "loss.png") as one:
+        assert both.width > 1.7 * one.width
 
 
 def test_nothing_to_draw_and_no_file_are_one_clear_line(tmp_path: Path) -> None:
