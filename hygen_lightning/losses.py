@@ -4,6 +4,10 @@ Every mean runs over valid steps (`Episodes.mask`) through the one `masked_mean`
 in the other steps, NaN included, changes neither a loss nor a gradient. (Network outputs there
 must be finite, as those of `HyGenNetwork` are.)
 
+In a run of several processes a mean divides by what all of them hold (`per_process`): the mean of
+their gradients is then the gradient of one process with the whole batch, whatever the lengths of
+the episodes that each of them drew.
+
 `steps="stored"` is how the authors' code normalises: its cross-entropies (and the KL term) sum
 over all stored steps, and the cross-entropies then divide by the number of valid ones.
 """
@@ -16,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional
 
 LossSteps = Literal["valid", "stored"]
@@ -27,7 +31,30 @@ Mix = Callable[[Tensor], Tensor]
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Mean of x [B, T, ...] over the entries of the steps in mask [B, T] bool; 0 if there are none."""
     full = mask.reshape(*mask.shape, *[1] * (x.dim() - mask.dim())).expand_as(x)
-    return torch.where(full, x, 0).sum() / full.sum().clamp(min=1)
+    return torch.where(full, x, 0).sum() / _at_least_one(per_process(full.sum()[None])[0])
+
+
+def per_process(counts: Tensor) -> Tensor:
+    """counts [N] of this process's batch -> their mean over the processes of the run, [N] or longer.
+
+    Where the processes' N differ, the shorter ones count zeros at the end. One process: unchanged.
+    """
+    if (
+        not distributed.is_available()
+        or not distributed.is_initialized()
+        or distributed.get_world_size() == 1
+    ):
+        return counts
+    longest = torch.tensor(len(counts), device=counts.device)
+    distributed.all_reduce(longest, distributed.ReduceOp.MAX)
+    total = functional.pad(counts, (0, int(longest) - len(counts)))
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
+
+
+def _at_least_one(count: Tensor) -> Tensor:
+    """A divisor: count, or 1 where nothing was counted."""
+    return torch.where(count > 0, count, 1)
 
 
 def relaxed_skill(logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -70,8 +97,8 @@ def skill_vae_loss(
     nats = action_cross_entropy(torch.where(counted[:, :, None, None], action_logits, 0), actions)
     nats = torch.where(counted.unsqueeze(-1), nats, 0)
     divergence = skill * (skill.clamp_min(1e-30).log() + math.log(skill.shape[-1]))
-    n_valid = mask.sum(dim=0)
-    per_step = nats.mean(dim=2).sum(dim=0) / n_valid.clamp(min=1)
+    n_valid = per_process(mask.sum(dim=0))
+    per_step = nats.mean(dim=2).sum(dim=0) / _at_least_one(n_valid[: mask.shape[1]])
     cross_entropy = per_step.sum() / (n_valid > 0).sum().clamp(min=1)
     kl = masked_mean(divergence, counted)
     return SkillVAELoss(cross_entropy + beta * kl, cross_entropy, kl)
@@ -168,4 +195,4 @@ def skill_distillation(
         skill_logits = torch.where(mask[:, :, None, None], skill_logits, 0)
         return masked_mean(action_cross_entropy(skill_logits, labels), mask)
     nats = action_cross_entropy(skill_logits, labels)
-    return nats.sum() / (mask.sum() * nats.shape[-1]).clamp(min=1)
+    return nats.sum() / _at_least_one(per_process(mask.sum()[None])[0] * nats.shape[-1])

@@ -182,7 +182,9 @@ class HybridDataModule(LightningDataModule):
         for task in self.eval_tasks:
             seeds = battle_seeds(n_episodes, self.seed, stream, task.name)[rank::ranks]
             requests += [
-                BattleRequest(task, task.name in self.seen, part) for part in seeds.split(self.eval_batch)
+                BattleRequest(task, task.name in self.seen, part)
+                for part in seeds.split(self.eval_batch)
+                if len(part)
             ]
         return BattleRequests(requests)
 

@@ -78,7 +78,7 @@ class BattleEvaluation(Callback):
         self._finish(trainer, pl_module, "test")
 
     def _finish(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
-        self.records = _gathered(trainer, self.records)
+        self.records, self._seen = _gathered(trainer, self.records, self._seen)
         by_task: dict[str, list[BattleRecord]] = defaultdict(list)
         for record in self.records:
             by_task[record.task].append(record)
@@ -96,13 +96,16 @@ class BattleEvaluation(Callback):
         return dict(self._seen)
 
 
-def _gathered(trainer: Trainer, records: list[BattleRecord]) -> list[BattleRecord]:
-    """All ranks' battles, the same list on every rank."""
+def _gathered(
+    trainer: Trainer, records: list[BattleRecord], seen: dict[str, bool]
+) -> tuple[list[BattleRecord], dict[str, bool]]:
+    """All ranks' battles and tasks, the same on every rank."""
     if trainer.world_size == 1:
-        return records
+        return records, seen
     everyone: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(everyone, records)
-    return [record for part in everyone for record in part]
+    torch.distributed.all_gather_object(everyone, (records, seen))
+    tasks = {task: was_seen for _, part in everyone for task, was_seen in part.items()}
+    return [record for part, _ in everyone for record in part], tasks
 
 
 def _task_metrics(stage: str, by_task: dict[str, list[BattleRecord]]) -> dict[str, float]:
@@ -136,9 +139,9 @@ def _mean(values: Any) -> float:
 
 
 def _append_rows(trainer: Trainer, records: list[BattleRecord], stage: str) -> None:
-    if trainer.log_dir is None or not records:
+    if not records:
         return
-    path = Path(trainer.log_dir) / EVALUATIONS_FILE
+    path = Path(trainer.default_root_dir) / EVALUATIONS_FILE
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, ["stage", "step", *records[0].row()], lineterminator="\n")
     if not path.exists():

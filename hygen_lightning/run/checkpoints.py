@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from hygen_lightning.data.files import replacing
 from hygen_lightning.rollouts.callback import OnlineRollouts
-from hygen_lightning.run.generators import generator_states, restore_generators
+from hygen_lightning.run.generators import generator_states, restore_generators, seed_rank
 from hygen_lightning.run.metrics_table import forget_rows_after
 from hygen_lightning.run.stopping import StopRequest
 from hygen_lightning.specs import UserError
@@ -103,6 +103,8 @@ class RunCheckpoint(Checkpoint):
             restore_generators(self._restored["generators"])
             self._restored = None
             self._saved_step = trainer.global_step
+        else:
+            seed_rank(trainer.datamodule.seed, trainer.global_rank)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """All of the step before is done and logged; the batch at hand will be drawn again."""

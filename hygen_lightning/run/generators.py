@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from hygen_lightning.seeding import stream_seed
+
 
 def generator_states() -> dict[str, Any]:
     """State of torch's, numpy's and Python's global generators, and of the current GPU's."""
@@ -21,6 +23,12 @@ def generator_states() -> dict[str, Any]:
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
     return state
+
+
+def seed_rank(seed: int, rank: int) -> None:
+    """Other noise on every rank: seed_everything gave all of them the same. Rank 0 keeps its own."""
+    if rank > 0:
+        torch.manual_seed(stream_seed(seed, rank, "noise"))
 
 
 def restore_generators(state: dict[str, Any]) -> None:

@@ -88,18 +88,22 @@ class NonFiniteGuard(Callback):
         )
 
     def _culprit(self, pl_module: MultiTaskAlgorithm) -> str | None:
-        """The first task of this rank's batch whose loss or gradient is not finite, in words."""
+        """The first task of this rank's batch whose loss or gradient is not finite, in words.
+
+        Every task is computed on every rank: their losses share counts with the other ranks'.
+        """
         parameters = [p for p in pl_module.parameters() if p.requires_grad]
+        found = []
         with torch.random.fork_rng(), torch.enable_grad():
             torch.set_rng_state(self._generator_state)
             for task, episodes in self._batch.episodes.items():
                 loss, _ = pl_module.loss(load_task(task), episodes, self._batch.offline_share[task])
-                if not bool(loss.isfinite()):
-                    return f"the loss of {task} is {loss.item()}"
                 gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-                if not all(bool(g.isfinite().all()) for g in gradients if g is not None):
-                    return f"the gradient of the loss of {task} is not finite"
-        return None
+                if not bool(loss.isfinite()):
+                    found.append(f"the loss of {task} is {loss.item()}")
+                elif not all(bool(g.isfinite().all()) for g in gradients if g is not None):
+                    found.append(f"the gradient of the loss of {task} is not finite")
+        return found[0] if found else None
 
     def _dump(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, what: str | None) -> dict[str, Any]:
         batch = self._batch.to("cpu")

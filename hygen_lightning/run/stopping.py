@@ -10,7 +10,7 @@ from typing import Any
 
 
 class StopRequest:
-    """Notes the first signal that asks this process to stop; a second Ctrl-C stops it at once."""
+    """Notes the first signal that asks this process to stop; the same one again stops it at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
@@ -36,7 +36,8 @@ class StopRequest:
         self.signal = number
         if number == signal.SIGINT:
             os.write(2, b"\nstopping after this step; Ctrl-C again stops at once and loses it\n")
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        at_once = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, at_once)
 
     @property
     def exit_code(self) -> int:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from hygen_lightning.algorithms import HyGen
+from hygen_lightning.specs import HybridBatch
 
 
 class StopAt(Callback):
@@ -28,3 +33,47 @@ class SignalAt(Callback):
     def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: object) -> None:
         if trainer.global_step == self.step:
             os.kill(os.getpid(), self.number)
+
+
+class RankReport(Callback):
+    """What each rank did, in `rank<r>.pt` of the run folder: draws, schedules, battles, parameters."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, object]] = []
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: HybridBatch, batch_idx: int
+    ) -> None:
+        rings = trainer.datamodule.rings.values()
+        self.steps.append(
+            {
+                "step": trainer.global_step,
+                "states": {task: episodes.state.clone() for task, episodes in batch.episodes.items()},
+                "offline_share": dict(batch.offline_share),
+                "n_offline": dict(batch.n_offline),
+                "noise": torch.get_rng_state(),
+                "ring": [ring.state_dict()["episodes"].get("obs", torch.empty(0)).clone() for ring in rings],
+                "ring_episodes": [len(ring) for ring in rings],
+            }
+        )
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        content = {"steps": self.steps, "weights": pl_module.state_dict()}
+        torch.save(content, f"{trainer.default_root_dir}/rank{trainer.global_rank}.pt")
+
+
+class SpoilRankOne(Callback):
+    """The second process gets a NaN in its loss at one step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_start(self, trainer: Trainer, pl_module: HyGen) -> None:
+        true_loss = pl_module.loss
+
+        def loss(*args: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            value, metrics = true_loss(*args)
+            spoilt = trainer.global_rank == 1 and trainer.global_step == self.step
+            return (value * torch.nan if spoilt else value), metrics
+
+        pl_module.loss = loss

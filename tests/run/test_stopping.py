@@ -60,22 +60,23 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
     words = tiny_fit(tmp_path, "--checkpoint.every_n_steps=1", "--resume", "auto")
     kills = 0
     for _ in range(5):
-        kills += killed_after(words, moments.uniform(0.0, 0.8))
-        for checkpoint in tmp_path.rglob("last.ckpt"):
-            torch.load(checkpoint, weights_only=True)
+        kills += killed_after(words, tmp_path, moments.uniform(0.0, 0.8))
+        torch.load(the_run(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
     assert kills >= 3  # the machine may have been quicker than the killer
     code, _, err = run_command(*words)
     assert code == 0, err
     assert_same_run(the_run(tmp_path), tiny_run)
 
 
-def killed_after(words: list[str], seconds: float) -> bool:
-    """Kill a command this long after it has begun to train; False if it ended before."""
+def killed_after(words: list[str], tmp_path: Path, seconds: float) -> bool:
+    """Kill a run this long after it trains and has a checkpoint; False if it ended before."""
     with command(*words) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("step "):
                 break
+        while process.poll() is None and not list(tmp_path.rglob("last.ckpt")):
+            time.sleep(0.01)
         time.sleep(seconds)
         process.kill()
         return process.wait() == -signal.SIGKILL
