@@ -16,7 +16,7 @@ from torch import Tensor
 from hygen_lightning.data.odis import write_run
 from hygen_lightning.envs import environment_class, make_env
 from hygen_lightning.rollouts.runner import Played, play
-from hygen_lightning.rollouts.scripted import SCRIPTED_VERSION, scripted_player
+from hygen_lightning.rollouts.scripted import MELEE_UNITS, SCRIPTED_VERSION, scripted_player
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import Episodes, TaskSpec
 
@@ -39,16 +39,19 @@ class ScriptedTeam:
 
     @property
     def label(self) -> str:
-        """Names the recordings in the cache: another team, another folder."""
+        """Says in the recordings who played them."""
         shares = "-".join(f"{share:g}" for share in self.epsilons)
         return f"{'-'.join(self.players)}-{shares}-{self.max_opening_env_steps}"
 
 
-SCRIPTED_QUALITIES: dict[str, ScriptedTeam] = {
-    "expert": ScriptedTeam(("kiting",), (0.0, 0.05, 0.1), 6),
-    "medium": ScriptedTeam(("focus_fire", "kiting"), (0.0, 0.05, 0.1, 0.2), 6),
-}
-"""Quality -> the scripted team whose battles stand in for recordings of it."""
+def scripted_team(task: TaskSpec, quality: str) -> ScriptedTeam:
+    """Whose battles stand in for recordings of a task: teams that only shoot pull back, others kite."""
+    shoots_only = not any(unit in MELEE_UNITS for unit in task.ally_units)
+    best = "pull_back" if shoots_only else "kiting"
+    if quality == "expert":
+        return ScriptedTeam((best,), (0.0, 0.03, 0.1), 4)
+    return ScriptedTeam((best, "nearest_attack"), (0.0, 0.1, 0.2), 4)
+
 
 _BATTLES_AT_ONCE = 256
 
@@ -64,16 +67,15 @@ def scripted_recordings(tasks: Sequence[TaskSpec], quality: str, episodes: int) 
 
     Only the first process records; the others wait for it. Folders appear whole or not at all.
     """
-    team = SCRIPTED_QUALITIES["expert" if quality == "expert" else "medium"]
     version = environment_class("simulator").version
-    root = cache_dir() / f"simulator-{version}-players-{SCRIPTED_VERSION}-{team.label}-{episodes}"
+    root = cache_dir() / f"simulator-{version}-players-{SCRIPTED_VERSION}-{episodes}"
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".lock"):
         for task in tasks:
             folder = root / task.name / quality
             if not folder.exists():
                 print(f"recording {episodes} scripted battles of {task.name} in the simulator", flush=True)
-                _record(folder, task, team, episodes)
+                _record(folder, task, scripted_team(task, quality), episodes)
     return root
 
 

@@ -180,16 +180,48 @@ class Kiting(FocusFire):
         return attacks, torch.where(retreats, unit_vectors(away), heading)
 
 
+class PullBack(ScoringPlayer):
+    """Stands until the enemies are there, shoots the weakest in range, and pulls back when hurt.
+
+    It acts on what an agent can see by itself, so that a policy can learn it from observations:
+    the teacher of the scripted recordings. An ally pulls back that was hit within `hit_lately_steps`
+    and has less than `strong_share` of the strongest ally's health and shield.
+    """
+
+    danger_range = 6.5
+    """Distance in map units, centre to centre, within which a hurt ally leaves the enemies."""
+    hit_lately_steps = 3
+    strong_share = 0.6
+
+    def score(
+        self, task: TaskSpec, view: BattleView, allies: Side, enemies: Side, memory: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        distance = distances(allies, enemies)
+        attacks = ATTACK - 10.0 * (enemies.health + enemies.shield)[:, None] - 0.1 * distance
+        heading = towards_nearest(allies, enemies, distance)
+        if task.enemy_attack_move_to is not None:
+            engaged = view.avail_actions[..., FIRST_TARGET:].flatten(1).any(dim=1)
+            heading = heading * engaged[:, None, None]
+        near = (distance < self.danger_range) & enemies.alive[:, None]
+        hurt = memory["strength"] < self.strong_share * memory["strength"].amax(dim=1, keepdim=True)
+        leaves = hurt & (memory["steps_since_hit"] < self.hit_lately_steps) & near.any(dim=-1)
+        gap = (allies.position[:, :, None] - enemies.position[:, None]) * enemies.alive[:, None, :, None]
+        away = unit_vectors((gap / distance.clamp(min=1e-3)[..., None] ** 3).sum(dim=2))
+        attacks = torch.where(leaves[..., None], 0.5 * attacks / ATTACK, attacks)
+        return attacks, torch.where(leaves[..., None], away, heading)
+
+
 SCRIPTED_PLAYERS: dict[str, Callable[[int], Policy]] = {
     "random": RandomPlayer,
     "nearest_attack": NearestAttack,
     "focus_fire": FocusFire,
     "kiting": Kiting,
+    "pull_back": PullBack,
 }
-"""Scripted players by name, weakest first; each is made from a seed."""
+"""Scripted players by name; each is made from a seed."""
 
 
-SCRIPTED_VERSION = 4
+SCRIPTED_VERSION = 5
 """Rises when a scripted player changes how it plays: recordings of older ones are made anew."""
 
 
