@@ -348,8 +348,12 @@ class HybridBatch:
 
 @dataclass(frozen=True)
 class BattleRequest:
-    """Battles to be played greedily: a task, whether it was trained on, seeds [B] int64."""
+    """Battles to be played greedily: a task, whether it was trained on, seeds [B] int64.
+
+    extra: played for interest, reported, but part of no mean.
+    """
 
     task: TaskSpec
     seen: bool
     seeds: Tensor
+    extra: bool = False

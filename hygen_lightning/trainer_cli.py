@@ -24,10 +24,10 @@ from hygen_lightning.data.odis import write_run
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation_callback import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
-from hygen_lightning.run.arguments import checkpoint_model, explain, layered_arguments, own_complaint
+from hygen_lightning.run.arguments import explain, layered_arguments, own_complaint
 from hygen_lightning.run.checkpoints import AtomicCheckpointIO, RunCheckpoint
-from hygen_lightning.run.differences import differences
-from hygen_lightning.run.files import ResumableCSVLogger, RunFiles, run_facts, write_run_results, write_text
+from hygen_lightning.run.differences import differences, started_with
+from hygen_lightning.run.files import ResumableCSVLogger, RunFiles, run_facts, write_run_results
 from hygen_lightning.run.folder import new_run_dir, run_dir_of
 from hygen_lightning.run.nonfinite import NonFiniteGuard
 from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle
@@ -146,7 +146,8 @@ class HyGenCLI(LightningCLI):
         seed = int(config.seed_everything)
         self.run_dir = run_dir_of(Path(resumed)) if resumed else new_run_dir(config.run.root, name, seed)
         if config.get("ckpt_path") and os.environ.get("LOCAL_RANK", "0") == "0":
-            for line in differences(checkpoint_model(Path(config.ckpt_path)), config.model.as_dict()):
+            asked = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False))
+            for line in differences(started_with(Path(config.ckpt_path), str(self.subcommand)), asked):
                 print(line, flush=True)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -181,7 +182,7 @@ class HyGenCLI(LightningCLI):
         config = self.config[self.subcommand]
         if self.trainer.is_global_zero:
             parser = self._parser(self.subcommand)
-            write_text(self.run_dir / "config.yaml", parser.dump(config, skip_none=False))
+            self._callback(RunFiles).config_yaml = parser.dump(config, skip_none=False)
             print(f"run folder: {self.run_dir}", flush=True)
         if self.datamodule.dataset_dir is None:
             self.datamodule.dataset_dir = str(
@@ -231,8 +232,8 @@ class HyGenCLI(LightningCLI):
         evaluation = self._callback(BattleEvaluation)
         facts = run_facts(self.trainer, self.model, evaluation.env_name, time.monotonic() - self.started)
         facts["optimiser_steps"] = steps
-        seen = {task for task, seen in evaluation.seen().items() if seen}
-        write_run_results(self.run_dir, evaluation.records, seen, facts)
+        seen, extra = evaluation.tasks_of("seen"), evaluation.tasks_of("extra")
+        write_run_results(self.run_dir, evaluation.records, seen, extra, facts)
         print(f"results: {self.run_dir / 'results.json'}", flush=True)
 
     def _callback(self, kind: type[Any]) -> Any:

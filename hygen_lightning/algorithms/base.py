@@ -91,6 +91,7 @@ class MultiTaskAlgorithm(LightningModule):
         """A checkpoint brings what it takes to build its model again: `load_policy`."""
         kind = type(self)
         checkpoint["entity_widths"] = asdict(self.widths)
+        checkpoint["trained_on"] = sorted(self.trainer.datamodule.seen)
         checkpoint["model_config"] = {
             "class_path": f"{kind.__module__}.{kind.__qualname__}",
             "init_args": {**self.hparams, "skills_from": None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -36,6 +36,7 @@ class HybridDataModule(LightningDataModule):
         train_tasks: tasks to learn from, instead of the set's
         eval_tasks: tasks or task sets to play in validation, instead of the set's; training tasks
             are counted as seen, all others as unseen
+        extra_tasks: tasks played in the final evaluation for interest; they are part of no mean
         dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null records scripted players
             in the embedded simulator on first use and keeps them in the cache folder
         quality: which recordings of a task to learn from
@@ -59,6 +60,7 @@ class HybridDataModule(LightningDataModule):
         task_set: Literal["toy", "marine-easy", "marine-hard", "stalker-zealot"] = "toy",
         train_tasks: list[str] | None = None,
         eval_tasks: list[str] | None = None,
+        extra_tasks: list[str] | None = None,
         dataset_dir: str | None = None,
         quality: Quality = "medium",
         batch_size: int = 32,
@@ -79,8 +81,10 @@ class HybridDataModule(LightningDataModule):
         unseen = [] if train_tasks else list(TASK_SETS[task_set].unseen)
         wanted = _expand_sets(eval_tasks) if eval_tasks else [*names, *unseen]
         self.eval_tasks = [load_task(name) for name in dict.fromkeys(wanted)]
+        extra = [name for name in dict.fromkeys(_expand_sets(extra_tasks or [])) if name not in wanted]
+        self.extra_tasks = [load_task(name) for name in extra]
         self.seen = set(names)
-        self.widths = _common_widths([*self.train_tasks, *self.eval_tasks])
+        self.widths = _common_widths([*self.train_tasks, *self.eval_tasks, *self.extra_tasks])
         self.dataset_dir, self.quality = dataset_dir, quality
         for option, value in {
             "batch_size": batch_size,
@@ -170,19 +174,19 @@ class HybridDataModule(LightningDataModule):
         return self._requests(self.eval_episodes, "validation")
 
     def test_dataloader(self) -> BattleRequests:
-        return self._requests(self.test_episodes, "test")
+        return self._requests(self.test_episodes, "test", self.extra_tasks)
 
     def predict_dataloader(self) -> BattleRequests:
         return self._requests(self.eval_episodes, "predict")
 
-    def _requests(self, n_episodes: int, stream: str) -> BattleRequests:
+    def _requests(self, n_episodes: int, stream: str, extra: Sequence[TaskSpec] = ()) -> BattleRequests:
         """This rank's share of the battles of every task, in batches."""
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         requests = []
-        for task in self.eval_tasks:
+        for task in [*self.eval_tasks, *extra]:
             seeds = battle_seeds(n_episodes, self.seed, stream, task.name)[rank::ranks]
             requests += [
-                BattleRequest(task, task.name in self.seen, part)
+                BattleRequest(task, task.name in self.seen, part, extra=task in extra)
                 for part in seeds.split(self.eval_batch)
                 if len(part)
             ]

@@ -30,6 +30,8 @@ class TaskResult:
     wins: int
     mean_return: float
     mean_length_env_steps: float
+    extra: bool = False
+    """Played for interest: reported, but part of no mean."""
 
     @property
     def win_rate(self) -> float:
@@ -50,11 +52,17 @@ class TaskResult:
             "return": self.mean_return,
             "length": self.mean_length_env_steps,
             "ci95": list(self.ci95),
+            "extra": self.extra,
         }
 
 
-def task_results(records: Iterable[BattleRecord], seen: Collection[str]) -> list[TaskResult]:
-    """One result per task, in the order in which tasks first appear; `seen` are training tasks."""
+def task_results(
+    records: Iterable[BattleRecord], seen: Collection[str], extra: Collection[str] = ()
+) -> list[TaskResult]:
+    """One result per task, in the order in which tasks first appear.
+
+    `seen` are training tasks, `extra` those that are part of no mean.
+    """
     by_task: dict[str, list[BattleRecord]] = {}
     for record in records:
         by_task.setdefault(record.task, []).append(record)
@@ -66,6 +74,7 @@ def task_results(records: Iterable[BattleRecord], seen: Collection[str]) -> list
             wins=sum(battle.won for battle in battles),
             mean_return=fmean(battle.ret for battle in battles),
             mean_length_env_steps=fmean(battle.length for battle in battles),
+            extra=task in extra,
         )
         for task, battles in by_task.items()
     ]
@@ -73,7 +82,7 @@ def task_results(records: Iterable[BattleRecord], seen: Collection[str]) -> list
 
 def mean_win_rate(results: Sequence[TaskResult], seen: bool) -> float | None:
     """Mean over seen (or unseen) tasks, each task counting once; None where there is none."""
-    rates = [result.win_rate for result in results if result.seen == seen]
+    rates = [result.win_rate for result in results if result.seen == seen and not result.extra]
     return fmean(rates) if rates else None
 
 

@@ -36,9 +36,9 @@ def results_table(results: Sequence[TaskResult], title: str = "Win rates of the 
     )
     for column in ("task", "", "win rate %", "95 % interval", "episodes", "return", "length"):
         table.add_column(column, justify="left" if column in ("task", "") else "right")
-    for seen in (True, False):
-        group = [result for result in results if result.seen == seen]
-        word, style = ("seen", "cyan") if seen else ("unseen", "green")
+    styles = {"seen": "cyan", "unseen": "green", "extra": "dim"}
+    for word, style in styles.items():
+        group = [result for result in results if _group(result) == word]
         for result in group:
             table.add_row(
                 result.task,
@@ -50,10 +50,15 @@ def results_table(results: Sequence[TaskResult], title: str = "Win rates of the 
                 f"{result.mean_length_env_steps:.1f}",
                 style=style,
             )
-        if group:
-            mean = percent(mean_win_rate(results, seen))
+        if group and word != "extra":
+            mean = percent(mean_win_rate(results, seen=word == "seen"))
             table.add_row(f"mean {word}", word, mean, "", "", "", "", style=f"bold {style}", end_section=True)
     return table
+
+
+def _group(result: TaskResult) -> str:
+    """Which part of the table a task stands in."""
+    return "extra" if result.extra else "seen" if result.seen else "unseen"
 
 
 def print_results(results: Sequence[TaskResult], console: Console | None = None) -> None:

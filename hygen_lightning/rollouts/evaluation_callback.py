@@ -42,7 +42,7 @@ class BattleEvaluation(Callback):
         self.env_name = env
         self.records: list[BattleRecord] = []
         self.played: dict[str, list[Played]] = defaultdict(list)
-        self._seen: dict[str, bool] = {}
+        self.groups: dict[str, str] = {}
         self._envs: dict[tuple[str, int], BattleEnv] = {}
 
     def _play(self, pl_module: MultiTaskAlgorithm, request: BattleRequest) -> Played:
@@ -51,11 +51,12 @@ class BattleEvaluation(Callback):
             self._envs[key] = make_env(self.env_name, request.task, len(request.seeds), pl_module.device)
         played = play(self._envs[key], pl_module, request.seeds.to(pl_module.device))
         self.records += battle_records(request.task, request.seeds, played)
-        self._seen[request.task.name] = request.seen
+        group = "seen" if request.seen else "unseen"
+        self.groups[request.task.name] = "extra" if request.extra else group
         return played
 
     def _start(self, *_: Any) -> None:
-        self.records, self._seen = [], {}
+        self.records, self.groups = [], {}
         self.played.clear()
 
     def _batch(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, batch: Any, *_: Any) -> None:
@@ -78,11 +79,11 @@ class BattleEvaluation(Callback):
         self._finish(trainer, pl_module, "test")
 
     def _finish(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
-        self.records, self._seen = _gathered(trainer, self.records, self._seen)
+        self.records, self.groups = _gathered(trainer, self.records, self.groups)
         by_task: dict[str, list[BattleRecord]] = defaultdict(list)
         for record in self.records:
             by_task[record.task].append(record)
-        metrics = _task_metrics(stage, by_task) | _mean_metrics(stage, by_task, self._seen)
+        metrics = _task_metrics(stage, by_task) | _mean_metrics(stage, by_task, self.groups)
         pl_module.log_dict(metrics, batch_size=1, on_epoch=True, rank_zero_only=False)
         if stage == "val" and trainer.datamodule is not None:
             for task, records in by_task.items():
@@ -91,20 +92,20 @@ class BattleEvaluation(Callback):
             _append_rows(trainer, self.records, stage)
             print(_plain_line(trainer, stage, metrics), flush=True)
 
-    def seen(self) -> dict[str, bool]:
-        """For each task played since the last start: whether it was trained on."""
-        return dict(self._seen)
+    def tasks_of(self, group: str) -> set[str]:
+        """Tasks played since the last start: "seen" in training, "unseen", or "extra"."""
+        return {task for task, its_group in self.groups.items() if its_group == group}
 
 
 def _gathered(
-    trainer: Trainer, records: list[BattleRecord], seen: dict[str, bool]
-) -> tuple[list[BattleRecord], dict[str, bool]]:
+    trainer: Trainer, records: list[BattleRecord], groups: dict[str, str]
+) -> tuple[list[BattleRecord], dict[str, str]]:
     """All ranks' battles and tasks, the same on every rank."""
     if trainer.world_size == 1:
-        return records, seen
+        return records, groups
     everyone: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(everyone, (records, seen))
-    tasks = {task: was_seen for _, part in everyone for task, was_seen in part.items()}
+    torch.distributed.all_gather_object(everyone, (records, groups))
+    tasks = {task: group for _, part in everyone for task, group in part.items()}
     return [record for part, _ in everyone for record in part], tasks
 
 
@@ -118,12 +119,12 @@ def _task_metrics(stage: str, by_task: dict[str, list[BattleRecord]]) -> dict[st
 
 
 def _mean_metrics(
-    stage: str, by_task: dict[str, list[BattleRecord]], seen: dict[str, bool]
+    stage: str, by_task: dict[str, list[BattleRecord]], groups: dict[str, str]
 ) -> dict[str, float]:
-    """Means over tasks, every task with equal weight."""
+    """Means over tasks, every task with equal weight; extra tasks are in none."""
     means = {}
-    for label, wanted in (("seen", True), ("unseen", False)):
-        names = [task for task in by_task if seen[task] is wanted]
+    for label in ("seen", "unseen"):
+        names = [task for task in by_task if groups[task] == label]
         if names:
             means[f"{stage}/mean/{label}_win_rate"] = _mean(_mean(r.won for r in by_task[t]) for t in names)
             means[f"{stage}/mean/{label}_return"] = _mean(_mean(r.ret for r in by_task[t]) for t in names)

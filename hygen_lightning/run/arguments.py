@@ -32,7 +32,10 @@ def layered_arguments(command: str, argv: list[str]) -> list[str]:
     words = _with_checkpoint(command, words)
     checkpoint = _value(words, "--ckpt_path")
     if checkpoint is not None:
-        below += ["--model", json.dumps(checkpoint_model(Path(checkpoint)))]
+        content = checkpoint_content(Path(checkpoint))
+        below += ["--model", json.dumps(content["model_config"])]
+        if command != "fit":
+            below += [f"--data.train_tasks={json.dumps(content['trained_on'])}"]
     return [*below, *words]
 
 
@@ -84,17 +87,23 @@ def _configured_name(words: list[str]) -> str:
     return name
 
 
-def checkpoint_model(path: Path) -> dict[str, Any]:
-    """class_path and init_args of the model in a checkpoint of this package."""
+def checkpoint_content(path: Path) -> dict[str, Any]:
+    """A whole checkpoint of this package; UserError if the file is none."""
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}; checkpoints lie in runs/<name>/<run>/checkpoints")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return dict(content["model_config"])
-    except (OSError, KeyError, RuntimeError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is not a whole checkpoint of this package ({_first_line(error)})") from error
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        missing = {"model_config", "trained_on", "state_dict"} - set(content)
     except Exception as error:  # whatever a damaged pickle raises
         raise UserError(f"{path} cannot be read as a checkpoint ({_first_line(error)})") from error
+    if missing:
+        raise UserError(f"{path} is not a whole checkpoint of this package: {sorted(missing)[0]} is missing")
+    return content
+
+
+def checkpoint_model(path: Path) -> dict[str, Any]:
+    """class_path and init_args of the model in a checkpoint of this package."""
+    return dict(checkpoint_content(path)["model_config"])
 
 
 def _first_line(error: Exception) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,8 +50,14 @@ class RunFiles(Callback):
 
     def __init__(self, curve: bool = True, battle_gif: bool = True) -> None:
         self.curve, self.battle_gif = curve, battle_gif
+        self.config_yaml: str | None = None
+        """All options of the run, for config.yaml."""
         self._stage = ""
-        self._started = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        """Now that data and checkpoint are good: a failed start leaves no trace."""
+        if trainer.is_global_zero and self.config_yaml is not None:
+            write_text(Path(trainer.default_root_dir) / "config.yaml", self.config_yaml)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, *_: Any) -> None:
         # A metric belongs to the steps that measured it; Lightning would log its last value for ever.
@@ -86,12 +91,12 @@ def run_facts(trainer: Trainer, pl_module: MultiTaskAlgorithm, env: str, seconds
 
 
 def write_run_results(
-    folder: Path, records: list[BattleRecord], seen: set[str], facts: dict[str, Any]
+    folder: Path, records: list[BattleRecord], seen: set[str], extra: set[str], facts: dict[str, Any]
 ) -> None:
     """results.json and the table on the terminal."""
     from hygen_lightning.report.results import task_results, write_results
     from hygen_lightning.report.tables import print_results
 
-    results = task_results(records, seen)
+    results = task_results(records, seen, extra)
     write_results(folder / "results.json", results, facts)
     print_results(results)
