@@ -3,72 +3,114 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from hygen_lightning.envs.base import BattleStep
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.combat import fire, strike
 from hygen_lightning.envs.simulator.movement import walk, wanted_velocity
+from hygen_lightning.envs.simulator.observation import battle_view, outcome, reward
 from hygen_lightning.envs.simulator.orders import Orders, orders_of
 from hygen_lightning.envs.simulator.randomness import uniform
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.targeting import choose_targets, first_look
 from hygen_lightning.envs.simulator.terrain import Terrain
-from hygen_lightning.specs import FIRST_TARGET
+from hygen_lightning.specs import FIRST_TARGET, NO_OP
 
-JITTER, NOTICE, SWITCH = 0, 1, 2
-"""Independent streams of a battle's randomness; 3 shuffles the enemies at the start."""
+STEP_STREAM, START_STREAM = 0, 1
+"""Independent streams of a battle's randomness: what happens in a step, who stands where at first."""
+
+
+@dataclass
+class Plan:
+    """What is known before the loops of a step: orders, looks [E, B] (see targeting), jitter [N, B]."""
+
+    orders: Orders
+    looks: tuple[Tensor, Tensor]
+    jitter: Tensor
 
 
 def played(roster: Roster, terrain: Terrain, before: BattleState, actions: Tensor) -> BattleState:
     """The battles one step later. actions [A, B] int64. `before` is left as it is."""
-    n = roster.n_allies
-    s = copy.copy(before)
-    orders = orders_of(roster, actions)
-    low, high = c.COOLDOWN_JITTER_LOOPS
-    jitter = low + (high - low) * uniform(s.seed, s.step, roster.n_units, JITTER)
-    looks = (
-        first_look(uniform(s.seed, s.step, roster.n_enemies, NOTICE), c.NOTICE_CHANCE_PER_LOOP),
-        first_look(uniform(s.seed, s.step, roster.n_enemies, SWITCH), c.SWITCH_CHANCE_PER_LOOP),
-    )
-    new_attack = (actions != s.last_action) & (actions >= FIRST_TARGET)
-    waiting = torch.where(new_attack, s.cooldown[:n].clamp(min=c.WIND_UP_LOOPS), s.cooldown[:n])
-    s.cooldown = torch.cat([waiting, s.cooldown[n:]])
+    s, plan = prepared(roster, before, actions)
     for loop in torch.arange(c.LOOPS_PER_STEP, device=s.x.device).unbind():
-        game_loop(roster, terrain, s, orders, looks, jitter, loop)
-    s.last_action = actions
-    s.step = before.step + 1
+        s = game_loop(roster, terrain, s, plan, loop)
     return s
 
 
-def game_loop(
-    roster: Roster,
-    terrain: Terrain,
-    s: BattleState,
-    orders: Orders,
-    looks: tuple[Tensor, Tensor],
-    jitter: Tensor,
-    loop: Tensor,
-) -> None:
-    """Targets, movement, shots, damage: `s` one game loop later, in place."""
-    choose_targets(roster, s, orders, looks, loop)
+def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[BattleState, Plan]:
+    """A copy of the battles, with the actions noted, and the plan of the step."""
+    n, e = roster.n_allies, roster.n_enemies
+    draws = uniform(before.seed, before.step, roster.n_units + 2 * e, STEP_STREAM)
+    jitter, notice, switch = draws.split([roster.n_units, e, e])
+    low, high = c.COOLDOWN_JITTER_LOOPS
+    plan = Plan(
+        orders=orders_of(roster, actions),
+        looks=(
+            first_look(notice, c.NOTICE_CHANCE_PER_LOOP),
+            first_look(switch, c.SWITCH_CHANCE_PER_LOOP),
+        ),
+        jitter=low + (high - low) * jitter,
+    )
+    s = copy.copy(before)
+    new_attack = (actions != s.last_action) & (actions >= FIRST_TARGET)
+    waiting = torch.where(new_attack, s.cooldown[:n].clamp(min=c.WIND_UP_LOOPS), s.cooldown[:n])
+    s.cooldown = torch.cat([waiting, s.cooldown[n:]])
+    s.last_action = actions
+    s.step = before.step + 1
+    return s, plan
+
+
+def game_loop(roster: Roster, terrain: Terrain, before: BattleState, plan: Plan, loop: Tensor) -> BattleState:
+    """The battles one game loop later: targets, movement, shots, damage. loop: number in the step."""
+    s = copy.copy(before)
+    choose_targets(roster, s, plan.orders, plan.looks, loop)
     has_target = s.target >= 0
     index = s.target.clamp(min=0)
     dx, dy = s.x.gather(0, index) - s.x, s.y.gather(0, index) - s.y
     in_range = has_target & (dx * dx + dy * dy <= roster.reach.gather(1, index).square())
     chasing = has_target & ~in_range
-    vx, vy = wanted_velocity(roster, terrain, s, orders, chasing, in_range)
+    vx, vy = wanted_velocity(roster, terrain, s, plan.orders, chasing, in_range)
     walk(roster, terrain, s, vx, vy)
-    fires = fire(roster, s, in_range, chasing, jitter)
+    fires = fire(roster, s, in_range, chasing, plan.jitter)
     strike(roster, s, fires, in_range)
+    return s
+
+
+def concluded(
+    roster: Roster, terrain: Terrain, before: BattleState, after: BattleState
+) -> tuple[BattleState, BattleStep]:
+    """The battles and what the step brought; battles that were over stand still."""
+    over = before.over
+    lost, won = outcome(roster, after)
+    nobody = ~after.alive.any(0)
+    ended = lost | won | nobody
+    timed_out = ~ended & (after.step >= roster.task.episode_limit_env_steps)
+    gained = reward(roster, before, after, won)
+    after = copy.copy(after)
+    after.over = ended | timed_out
+    battles = after.kept_where(over, before)
+    view = battle_view(roster, terrain, battles)
+    nothing = torch.arange(view.avail_actions.shape[2], device=over.device) == NO_OP
+    view.avail_actions = torch.where(over.view(-1, 1, 1), nothing, view.avail_actions)
+    return battles, BattleStep(
+        view=view,
+        reward=torch.where(over, 0.0, gained),
+        terminated=after.over & ~over,
+        truncated=timed_out & ~over,
+        won=won & ~over,
+    )
 
 
 def first_loop(roster: Roster, terrain: Terrain, s: BattleState) -> BattleState:
     """New battles after the game loop in which the enemies set out (measured: the first recorded
     positions of 3m lie one loop of walking from the spawn point)."""
     walks = torch.arange(roster.n_units, device=s.x.device).unsqueeze(1) >= roster.n_allies
+    s = copy.copy(s)
     idle = torch.zeros_like(s.x[: roster.n_allies])
     orders = Orders(target=s.last_action, east=idle, north=idle, menace=idle.unsqueeze(1))
     nothing = torch.zeros_like(s.x, dtype=torch.bool)

@@ -1,0 +1,108 @@
+"""How faithful the embedded simulator is to recorded StarCraft II battles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.specs import UserError
+
+TARGETS = {
+    "observation_max_error": "<= 1e-5",
+    "availability_mismatches": "0",
+    "reward_max_error": "<= 1e-5",
+    "ally_position_error.median": "<= 0.02",
+    "ally_position_error.p90": "<= 0.15",
+    "enemy_position_error.median": "<= 0.05",
+    "enemy_position_error.p90": "<= 0.3",
+    "ally_health_exact_share": ">= 0.85",
+    "enemy_health_exact_share": ">= 0.95",
+}
+"""What the project aims at."""
+
+
+def fidelity(
+    recordings: Path = Path("../shared/dataset"),
+    task: str = "3m",
+    episodes: int | None = None,
+    particles: int = 64,
+    seed: int = 1,
+    json: bool = False,
+) -> int:
+    """Compare every recorded transition with one simulated step from the same state, and more.
+
+    Prints the largest error of observations, available actions and rewards from recorded states; the
+    error of positions and the share of exact health after one simulated step; and length and outcome
+    of battles in which the recorded actions are replayed from the start.
+
+    Args:
+        recordings: a recorded file, or a folder of them
+        task: the recorded map; other maps below the folder are left out
+        episodes: how many episodes, evenly taken from all of them (all if not given)
+        particles: simulated copies per episode that estimate the enemies' hidden cooldowns and targets
+        seed: seed of everything that the simulator draws
+        json: one JSON object on stdout, instead of a table
+    """
+    from hygen_lightning.envs.simulator.fidelity import fidelity_report
+    from hygen_lightning.specs import Episodes
+    from hygen_lightning.tasks import load_task
+
+    if particles < 1:
+        raise UserError(f"--particles is {particles}; at least one copy per episode is needed")
+    if episodes is not None and episodes < 1:
+        raise UserError(f"--episodes is {episodes}; at least one is needed")
+    spec = load_task(task)
+    recorded = Episodes.cat(_recorded(recordings, task))
+    if episodes is not None and episodes < len(recorded):
+        recorded = recorded[slice(None, None, len(recorded) // episodes)][slice(episodes)]
+    report = {"task": task, **fidelity_report(spec, recorded, particles, seed)}
+    if json:
+        print_json(report)
+    else:
+        _print(report)
+    return 0
+
+
+COMMAND = fidelity
+
+
+def _recorded(path: Path, task: str) -> list[Any]:
+    """All recorded episodes of a task at or below a path; UserError if there are none."""
+    from hygen_lightning.data.description import task_and_quality
+    from hygen_lightning.data.odis import find_parts, read_part
+    from hygen_lightning.tasks import load_task
+
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give --recordings a file or a folder of recordings")
+    parts = find_parts(path) if path.is_dir() else [path]
+    named = [part for part in parts if _names_task(part, task_and_quality, task)]
+    if not named:
+        raise UserError(f"{path}: holds no recordings of {task}; give another folder, or --task NAME")
+    return [read_part(part, load_task(task)) for part in named]
+
+
+def _names_task(part: Path, name_of: Any, task: str) -> bool:
+    """Whether the path of a file names the task; one that names none is taken at its word."""
+    try:
+        return bool(name_of(part)[0] == task)
+    except UserError:
+        return True
+
+
+def _print(report: dict[str, Any]) -> None:
+    """Tables for people: measured beside wished, then the free-running battles."""
+    rows = []
+    for key, target in TARGETS.items():
+        value: Any = report
+        for part in key.split("."):
+            value = value[part]
+        rows.append([key, f"{value:.3g}" if isinstance(value, float) else value, target])
+    title = (
+        f"Fidelity on {report['task']}: {report['episodes']} episodes, {report['transitions']} transitions"
+    )
+    print_table(title, ["measure", "measured", "aim"], rows)
+    runs = report["free_running"]
+    columns = list(runs["recorded"])
+    table = [[name, *(f"{runs[name][column]:.3g}" for column in columns)] for name in runs]
+    print_table("Recorded actions replayed from the start", ["battles", *columns], table)
