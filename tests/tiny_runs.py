@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ def tiny_fit(tmp_path: Path, *extra: str) -> list[str]:
         "--run.record_episodes": "16",
         "--data.train_tasks": "[3m]",
         "--data.eval_tasks": "[3m]",
+        "--data.extra_tasks": "[]",
+        "--data.quality": "medium",
         "--data.batch_size": "2",
         "--data.eval_episodes": "2",
         "--data.test_episodes": "2",
@@ -82,22 +85,33 @@ def assert_same_run(run: Path, other: Path) -> None:
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def command(*words: str, **environment: str) -> subprocess.Popen[str]:
-    """`python -m hygen_lightning` in a process of its own, one thread."""
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS), **environment}
+def command(*words: str, largest_file_bytes: int | None = None) -> subprocess.Popen[str]:
+    """`python -m hygen_lightning` in a process of its own, one thread.
+
+    A write that makes a file larger than `largest_file_bytes` fails, as on a full disk.
+    """
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
     for name in ("LOCAL_RANK", "HYGEN_LIGHTNING_RUN_DIR"):
         variables.pop(name, None)
+
+    def limit() -> None:
+        if largest_file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, largest_file_bytes))
+
     return subprocess.Popen(
         [sys.executable, "-m", "hygen_lightning", *words],
         env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=limit,
     )
 
 
-def run_command(*words: str, timeout_s: float = 240, **environment: str) -> tuple[int, str, str]:
+def run_command(
+    *words: str, timeout_s: float = 240, largest_file_bytes: int | None = None
+) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command that is left alone."""
-    with command(*words, **environment) as process:
+    with command(*words, largest_file_bytes=largest_file_bytes) as process:
         out, err = process.communicate(timeout=timeout_s)
     return process.returncode, out, err

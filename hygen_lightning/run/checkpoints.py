@@ -207,6 +207,12 @@ class RunCheckpoint(Checkpoint):
                 f"the checkpoint is of a run on {about['world_size']} processes, this one has "
                 f"{trainer.world_size}; go on with as many"
             )
+        if about["trained_on"] != sorted(trainer.datamodule.seen):
+            tasks = ", ".join(sorted(trainer.datamodule.seen))
+            raise UserError(
+                f"the checkpoint is of training on {', '.join(about['trained_on'])}, this run is on {tasks}; "
+                "give the options that the run was started with"
+            )
         content = _read_rank_file(Path(str(trainer.ckpt_path)), about["step"], trainer.global_rank)
         trainer.datamodule.load_rank_state(content["data"])
         _rollouts(trainer).load_rank_state(content["rollouts"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import callback, the_run, tiny_fit
+from tiny_runs import assert_same_run, callback, run_command, the_run, tiny_fit
 from torch import Tensor
 
 from hygen_lightning.algorithms.base import load_policy
@@ -130,13 +130,29 @@ def test_without_its_replay_a_resumed_run_says_what_is_lost(
 def test_explicit_options_win_over_the_checkpoint_and_are_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(tiny_fit(tmp_path, "--checkpoint.every_n_steps=1", *callback("StopAt", step=3))) == 1
+    often = "--checkpoint.every_n_steps=1"
+    assert main(tiny_fit(tmp_path, often, *callback("StopAt", step=3))) == 1
     capsys.readouterr()
-    assert main(tiny_fit(tmp_path, "--resume", "auto", "--model.init_args.lr=0.25")) == 0
-    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--model")]
-    assert shown == ["--model.init_args.lr 0.25, the checkpoint's was 0.0005"]
+    assert (
+        main(tiny_fit(tmp_path, often, "--resume=auto", "--model.init_args.lr=0.25", "--data.quality=expert"))
+        == 0
+    )
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--")]
+    assert shown == [
+        "--data.quality expert, the run's was medium",
+        "--model.init_args.lr 0.25, the run's was 0.0005",
+    ]
     last = torch.load(the_run(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
     assert [group["lr"] for group in last["optimizer_states"][0]["param_groups"]] == [0.25]
+
+
+def test_a_run_does_not_go_on_with_other_training_tasks(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tiny_fit(
+        tmp_path, "--data.train_tasks=[4m]", "--ckpt_path", str(tiny_run / "checkpoints/last.ckpt")
+    )
+    assert "is of training on 3m, this run is on 4m" in fails_in_one_line(capsys, *words)
 
 
 @pytest.mark.parametrize("command", ["fit", "validate"])
@@ -191,3 +207,21 @@ def test_a_checkpoint_without_its_rank_file_is_one_line(
     else:
         rank_file.write_bytes(rank_file.read_bytes()[:3000])
     assert str(rank_file) in fails_in_one_line(capsys, *tiny_fit(tmp_path, "--resume", "auto"))
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_really_full_leaves_the_last_checkpoint_and_the_run_alive(
+    tiny_run: Path, tmp_path: Path
+) -> None:
+    assert main(tiny_fit(tmp_path, *callback("SignalAt", step=5))) == 143
+    words = ["--resume", "auto", "--checkpoint.every_n_steps=1"]
+    code, out, err = run_command(*tiny_fit(tmp_path, *words), largest_file_bytes=40_000)
+    assert code == 0, err
+    tried = [line for line in out.splitlines() if line.startswith("could not write")]
+    assert sum("-rank0.pt" in line for line in tried) == 4  # at steps 7, 8, 9 and at the end
+    assert all("the checkpoint before it is still good" in line for line in tried)
+    last = the_run(tmp_path) / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 6
+    (the_run(tmp_path) / "results.json").unlink()
+    assert main(tiny_fit(tmp_path, "--resume", "auto")) == 0
+    assert_same_run(the_run(tmp_path), tiny_run)

@@ -1,0 +1,146 @@
+"""Throughput of several processes with one core each, against one process with one core."""
+
+from __future__ import annotations
+
+import json as json_format
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.specs import UserError
+from hygen_lightning.tasks import load_task
+
+
+def ddp(
+    map: str = "3m",
+    batch: int = 32,
+    ranks: int = 2,
+    steps: int = 10,
+    warmup_steps: int = 2,
+    width: int = 64,
+    n_heads: int = 8,
+    repeats: int = 1,
+    json: bool = False,
+) -> int:
+    """Train one task with `fit` on one process and on several, and compare episodes per second.
+
+    Every process has one core and one thread, and takes `batch` episodes an update, so perfect
+    scaling is a ratio of `ranks`. Both stages are timed, rollouts included, set-up is not.
+
+    Args:
+        map: the task
+        batch: episodes per update and process (a global batch is ranks x this)
+        ranks: processes of the second run; the machine needs as many free cores
+        steps: timed optimiser steps of each stage
+        warmup_steps: optimiser steps of each stage before its timed ones
+        width: embedding width
+        n_heads: attention heads
+        repeats: runs of each kind, in turn; the fastest counts
+        json: one JSON object on stdout, instead of a table
+    """
+    load_task(map)
+    numbers = {
+        "batch": batch,
+        "ranks": ranks,
+        "steps": steps,
+        "warmup_steps": warmup_steps,
+        "repeats": repeats,
+    }
+    for name, value in numbers.items():
+        if value < 1:
+            raise UserError(f"--{name} is {value}; it must be at least 1")
+    options = {
+        "--data.train_tasks": f"[{map}]",
+        "--data.eval_tasks": f"[{map}]",
+        "--data.batch_size": str(batch),
+        "--model.init_args.width": str(width),
+        "--model.init_args.n_heads": str(n_heads),
+        "--model.init_args.pretrain_steps": str(warmup_steps + steps),
+        "--trainer.max_steps": str(2 * (warmup_steps + steps)),
+    }
+    seconds: dict[int, list[dict[str, float]]] = {1: [], ranks: []}
+    for _ in range(repeats):
+        for processes, measured in seconds.items():
+            measured.append(_seconds_per_update(processes, options, warmup_steps))
+    found = {"map": map, "batch_per_rank": batch, "ranks": ranks, "cores": os.cpu_count()}
+    found |= {stage: _compared(seconds, stage, batch, ranks) for stage in ("pretrain", "policy")}
+    if json:
+        print_json(found)
+    else:
+        _print(found, ranks)
+    return 0
+
+
+def _seconds_per_update(processes: int, options: dict[str, str], warmup_steps: int) -> dict[str, float]:
+    """Seconds per optimiser step of each stage, from a `fit` in processes of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        times = Path(folder) / "times.json"
+        fixed = {
+            "--run.root": folder,
+            "--run.record_episodes": "256",
+            "--trainer.accelerator": "cpu",
+            "--trainer.devices": str(processes),
+            "--trainer.strategy": "ddp" if processes > 1 else "auto",
+            "--trainer.val_check_interval": "1000000",
+            "--trainer.enable_progress_bar": "false",
+            "--data.test_episodes": str(processes),
+            "--files.curve": "false",
+            "--files.battle_gif": "false",
+            "--trainer.callbacks": json_format.dumps(
+                [
+                    {
+                        "class_path": "hygen_lightning.run.step_times.StepTimes",
+                        "init_args": {"path": str(times)},
+                    }
+                ]
+            ),
+        }
+        words = [word for option in {**options, **fixed}.items() for word in option]
+        done = subprocess.run(
+            [sys.executable, "-m", "hygen_lightning", "fit", *words],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0 or not times.exists():
+            why = (done.stderr.strip() or "no message").splitlines()[-1]
+            raise UserError(f"fit on {processes} processes ended with code {done.returncode}: {why}")
+        ends = json_format.loads(times.read_text())
+    half = len(ends) // 2
+    return {
+        "pretrain": _mean_gap(ends[warmup_steps - 1 : half]),
+        "policy": _mean_gap(ends[half + warmup_steps - 1 :]),
+    }
+
+
+def _mean_gap(moments: list[float]) -> float:
+    return (moments[-1] - moments[0]) / (len(moments) - 1)
+
+
+def _compared(
+    seconds: dict[int, list[dict[str, float]]], stage: str, batch: int, ranks: int
+) -> dict[str, float]:
+    """Seconds per update, episodes per second, and the ratio of the latter."""
+    one, many = (min(run[stage] for run in seconds[processes]) for processes in (1, ranks))
+    return {
+        "one_rank_s": one,
+        "all_ranks_s": many,
+        "one_rank_episodes_per_s": batch / one,
+        "all_ranks_episodes_per_s": ranks * batch / many,
+        "ratio": ranks * one / many,
+    }
+
+
+def _print(found: dict[str, Any], ranks: int) -> None:
+    rows = []
+    for stage in ("pretrain", "policy"):
+        f = found[stage]
+        speeds = (f["one_rank_episodes_per_s"], f["all_ranks_episodes_per_s"], f["ratio"])
+        rows.append((stage, *(f"{value:.2f}" for value in speeds)))
+    title = f"{found['map']}, batch {found['batch_per_rank']} per process: episodes learned from"
+    print_table(title, ("", "1 process, per s", f"{ranks} processes, per s", "ratio"), rows)
