@@ -45,7 +45,7 @@ def render(
 
     Args:
         task: the map to play, or that was recorded
-        player: a scripted player: random, nearest_attack, focus_fire, kiting (the default)
+        player: a scripted player, one of those that `players` lists (kiting if none is given)
         ckpt_path: a checkpoint whose policy plays instead, with the skills that it chooses
         recording: a recorded .h5 file, or a folder of them, to draw an episode from instead
         out: the picture; its suffix .gif, .mp4 or .png says the kind

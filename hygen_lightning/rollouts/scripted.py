@@ -6,6 +6,8 @@ focus_fire      ranged allies agree on an order of enemies, the weakest first, a
                 in an arc where these come by themselves
 kiting          focus fire, but ranged allies step back: from melee enemies while the weapon cools,
                 and from shooting ones while these shoot at them
+pull_back       stand until the enemies come, shoot the weakest in range, step back when hit and
+                hurt: all of it visible to the agent itself, so that a policy can learn it
 
 They see observations, states and available actions only, and decide for all battles at once.
 Every player but `random` scores all actions and takes the best available one, so an unavailable

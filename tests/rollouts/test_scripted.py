@@ -184,6 +184,31 @@ def test_kiting_leaves_the_range_of_shooters_while_hit_and_comes_back() -> None:
     assert chosen[4] == [True, True, True]
 
 
+def test_pull_back_stands_until_the_enemies_come_then_shoots_the_weakest_in_range() -> None:
+    task = load_task("3m")
+    far = placed(task, [(5, 16), (5, 17), (5, 18)], [(20, 16), (20, 17), (20, 18)])
+    assert actions_of("pull_back", task, far) == [STOP, STOP, STOP]
+    near = placed(
+        task, [(10, 16), (10, 17), (2, 16)], [(15, 16), (15, 17), (19, 16)], enemy_health=[1, 0.5, 0.1]
+    )
+    assert actions_of("pull_back", task, near) == [FIRST_TARGET + 1, FIRST_TARGET + 1, EAST]
+
+
+def test_pull_back_leaves_the_enemies_only_when_hit_lately_and_hurt() -> None:
+    task = load_task("3m")
+    place = ([(10, 16), (10, 17), (10, 18)], [(15, 16), (15, 17), (15, 18)])
+    policy = scripted_player("pull_back")
+    memory = policy.initial_memory(task, 1)
+    chosen = []
+    for health in ([1, 1, 1], *[[0.5, 0.7, 1]] * 4):
+        view = placed(task, *place, ally_health=health)  # type: ignore[arg-type]
+        decision = policy.act(task, view, torch.full((1, 3), -1), memory)
+        memory = decision.memory
+        chosen.append(decision.actions[0].tolist())
+    assert [actions[0] for actions in chosen[1:4]] == [WEST] * 3
+    assert all(action >= FIRST_TARGET for action in (*chosen[0], *chosen[4], chosen[1][1], chosen[1][2]))
+
+
 @pytest.mark.parametrize("player", DETERMINISTIC)
 def test_a_medivac_heals_the_most_hurt_ally_in_reach(player: str) -> None:
     task = load_task("MMM")
