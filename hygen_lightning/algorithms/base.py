@@ -79,7 +79,7 @@ class MultiTaskAlgorithm(LightningModule):
     def validation_step(self, request: BattleRequest, batch_idx: int) -> None:
         """Battles are played by the `BattleEvaluation` callback, which sees each request first."""
 
-    test_step = validation_step
+    test_step = predict_step = validation_step
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=self.lr)

@@ -28,7 +28,7 @@ class OnlineRollouts(Callback):
     each task at once: the authors' data ratio, in fewer and larger rollouts.
 
     Args:
-        episodes_per_step: battles per task, rank and optimiser step
+        episodes_per_step: battles per task, rank and optimiser step; 0 plays none (offline only)
         every_n_steps: optimiser steps between two rollouts
         epsilon_begin: share (0..1) of random actions at the start of stage two
         epsilon_end: share of random actions after epsilon_steps
@@ -45,9 +45,12 @@ class OnlineRollouts(Callback):
         epsilon_steps: int = 20000,
         env: str = "simulator",
     ) -> None:
-        for option, value in {"episodes_per_step": episodes_per_step, "every_n_steps": every_n_steps}.items():
-            if value < 1:
-                raise UserError(f"--rollouts.{option} is {value}; give at least 1")
+        if episodes_per_step < 0:
+            raise UserError(
+                f"--rollouts.episodes_per_step is {episodes_per_step}; give 0 (offline only) or more"
+            )
+        if every_n_steps < 1:
+            raise UserError(f"--rollouts.every_n_steps is {every_n_steps}; give at least 1")
         if not 0 <= epsilon_end <= epsilon_begin <= 1:
             raise UserError(
                 f"--rollouts.epsilon_begin {epsilon_begin} and epsilon_end {epsilon_end} are shares of "
@@ -80,7 +83,7 @@ class OnlineRollouts(Callback):
     def _play_if_due(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         step = trainer.global_step
         stage_two_step = step - pl_module.n_offline_only_steps
-        due = stage_two_step >= 0 and stage_two_step % self.every_n_steps == 0
+        due = self.episodes_per_step > 0 and stage_two_step >= 0 and stage_two_step % self.every_n_steps == 0
         if due and step != self._last_rollout_step and step < trainer.max_steps:
             self._last_rollout_step = step
             self._play(trainer, pl_module, self.epsilon(stage_two_step))

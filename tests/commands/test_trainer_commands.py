@@ -1,0 +1,319 @@
+"""fit, validate, test and predict as users type them: what they print, leave and refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+from factories import make_episodes
+from tiny_runs import table, the_run, tiny_fit
+
+from hygen_lightning.cli import TRAINER_COMMANDS, main, own_commands
+from hygen_lightning.data.odis import write_run
+from hygen_lightning.tasks import load_task
+
+CONF = Path(__file__).parent.parent.parent / "conf"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished tiny run with its pictures, one unseen and one extra task."""
+    folder = tmp_path_factory.mktemp("finished")
+    more = ["--data.eval_tasks", "[3m,4m]", "--data.extra_tasks", "[5m_vs_6m]"]
+    pictures = ["--files.curve", "true", "--files.battle_gif", "true"]
+    assert main([*tiny_fit(folder), *more, *pictures]) == 0
+    return the_run(folder)
+
+
+def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr of a command that ends with exit code 2."""
+    capsys.readouterr()
+    assert main(argv) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+# What a run leaves
+
+
+def test_a_run_leaves_config_metrics_checkpoints_results_and_pictures(run: Path) -> None:
+    expected = {"config.yaml", "metrics.csv", "evaluations.csv", "results.json", "checkpoints"}
+    assert expected | {"learning_curves.png", "battle.gif"} <= {path.name for path in run.iterdir()}
+    assert {"last.ckpt", "best.ckpt"} <= {path.name for path in (run / "checkpoints").iterdir()}
+    assert (run / "battle.gif").read_bytes()[:4] == b"GIF8"
+    assert (run / "learning_curves.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_results_tell_seen_unseen_and_extra_tasks_apart(run: Path) -> None:
+    results = json.loads((run / "results.json").read_text())
+    tasks = results["tasks"]
+    assert {name: task["seen"] for name, task in tasks.items()} == {
+        "3m": True,
+        "4m": False,
+        "5m_vs_6m": False,
+    }
+    for task in tasks.values():
+        assert {"win_rate", "episodes", "return", "length", "ci95"} <= set(task)
+        assert task["ci95"][0] <= task["win_rate"] <= task["ci95"][1]
+    assert results["mean_unseen_win_rate"] == tasks["4m"]["win_rate"], "extra tasks are in no mean"
+    assert results["mean_seen_win_rate"] == tasks["3m"]["win_rate"]
+    assert results["seed"] == 1
+    assert results["environment"]["name"] == "simulator"
+
+
+def test_metrics_hold_both_stages_rollouts_and_the_realised_share(run: Path) -> None:
+    rows = table(run / "metrics.csv")
+    names = {name for row in rows for name in row}
+    assert {"train/3m/cross_entropy", "train/3m/td_loss", "rollout/3m/epsilon"} <= names
+    assert {"val/4m/win_rate", "val/mean/unseen_win_rate", "val/mean/seen_score"} <= names
+    shares = [float(row["train/3m/offline_share"]) for row in rows if "train/3m/offline_share" in row]
+    assert shares[0] == 1.0, "stage one learns from recordings only"
+    assert shares[-1] == 0.5, "batch 2 at fixed share 0.5 holds one recorded episode"
+
+
+def test_the_saved_config_runs_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["init_args"]["width"] == 8
+    assert main(["fit", "--config", str(run / "config.yaml"), "--print_config"]) == 0
+    assert "pretrain_steps: 5" in capsys.readouterr().out
+
+
+def test_the_terminal_shows_the_stages_and_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(tiny_fit(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert "step 0: stage one: skills" in out
+    assert "step 5: stage two: policy" in out
+    assert "win rate seen" in out
+    assert "Win rates of the final policy" in out
+
+
+# Checkpoints play other task sets
+
+
+def test_a_checkpoint_plays_a_set_of_other_sizes(run: Path, tmp_path: Path) -> None:
+    argv = ["validate", "--ckpt_path", str(run / "checkpoints/best.ckpt"), "--run.root", str(tmp_path)]
+    assert main([*argv, "--data.eval_tasks", "[3m,5m_vs_6m,13m_vs_15m]", "--data.eval_episodes", "2"]) == 0
+    (results,) = tmp_path.rglob("results.json")
+    tasks = json.loads(results.read_text())["tasks"]
+    assert {name: task["seen"] for name, task in tasks.items()} == {
+        "3m": True,
+        "5m_vs_6m": False,
+        "13m_vs_15m": False,
+    }
+
+
+def test_what_a_checkpoint_saw_is_remembered_without_its_config(run: Path, tmp_path: Path) -> None:
+    argv = ["test", "--ckpt_path", str(run / "checkpoints/last.ckpt"), "--run.root", str(tmp_path)]
+    assert main([*argv, "--data.eval_tasks", "[3m]", "--data.test_episodes", "3"]) == 0
+    (results,) = tmp_path.rglob("results.json")
+    assert json.loads(results.read_text())["tasks"]["3m"]["seen"] is True
+
+
+def test_predictions_are_recordings_that_pass_inspection(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["predict", "--ckpt_path", str(run / "checkpoints/best.ckpt"), "--run.root", str(tmp_path)]
+    assert main([*argv, "--data.eval_tasks", "[3m,4m]", "--data.eval_episodes", "3"]) == 0
+    (folder,) = tmp_path.rglob("recordings")
+    capsys.readouterr()
+    assert main(["inspect", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"]
+    assert set(found["tasks"]) == {"3m", "4m"}
+
+
+def test_more_units_than_the_agent_numbers_allow_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--model.id_bits", "4", "--data.eval_tasks", "[3m,25m]", "--data.eval_episodes", "1"]
+    line = refused([*tiny_fit(tmp_path), *options], capsys)
+    assert "25 agents do not fit" in line
+    assert "id_bits" in line
+
+
+# Configs
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_is_accepted_and_says_its_command(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "--config", str(path), "--print_config"]) == 0, capsys.readouterr().err
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert (
+        path.stem == "base"
+        or f"conf/{path.relative_to(CONF)}" in path.read_text()
+        or (path.stem == "quickstart")
+    )
+
+
+@pytest.mark.parametrize("command", sorted(TRAINER_COMMANDS))
+def test_two_configs_and_an_option_are_layers_and_the_last_one_wins(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = {"data": {"batch_size": 5, "eval_episodes": 7}, "model": {"init_args": {"lr": 0.1}}}
+    second = {"data": {"batch_size": 6, "test_episodes": "${data.eval_episodes}"}}
+    for name, content in (("a.yaml", first), ("b.yaml", second)):
+        (tmp_path / name).write_text(yaml.safe_dump(content))
+    argv = [command, "--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")]
+    assert main([*argv, "--model.init_args.lr", "0.2", "--print_config"]) == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert config["data"]["batch_size"] == 6
+    assert config["data"]["eval_episodes"] == 7
+    assert config["model"]["init_args"]["lr"] == 0.2
+
+
+def test_without_a_config_fit_is_the_quickstart_and_with_one_it_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["fit", "--print_config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["run"]["name"] == "quickstart"
+    assert main(["fit", "--config", "conf/tasks/toy.yaml", "--print_config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["run"]["name"] == "toy"
+
+
+def test_packaged_configs_are_found_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", "conf/tasks/marine-hard.yaml", "--print_config"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["data"]["task_set"] == "marine-hard"
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--data.train_tasks", "[3mm]"], "unknown task '3mm'; did you mean 3m"),
+        (["--data.eval_tasks", "[3m,2s3z]"], "describe units by different features"),
+        (["--data.batchsize", "3"], "unknown option --data.batchsize; did you mean --data.batch_size?"),
+        (["--model.nn_skills", "3"], "did you mean --model.n_skills?"),
+        (["--data.batch_size", "many"], "data.batch_size"),
+        (["--data.batch_size", "0"], "--data.batch_size is 0"),
+        (["--data.share_schedule", "linear", "--data.share_end", "-0.1"], "give a number between 0 and 1"),
+        (["--data.share_schedule", "fixed", "--data.share_fixed", "1.5"], "give a number between 0 and 1"),
+        (["--rollouts.epsilon_begin", "2"], "0 <= end <= begin <= 1"),
+        (["--rollouts.env", "warcraft"], "unknown environment 'warcraft'; known: simulator"),
+        (["--model.lr", "0"], "a learning rate is above 0"),
+        (["--data.dataset_dir", "nowhere"], "the folder nowhere does not exist"),
+        (["--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["--data.train_tasks", "[25m]", "--model.id_bits", "4"], "25 agents do not fit"),
+        (["--rollouts.episodes_per_step", "-1"], "give 0 (offline only) or more"),
+    ],
+)
+def test_bad_options_get_one_line_that_says_what_to_do(
+    options: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected in refused([*tiny_fit(tmp_path), *options], capsys)
+
+
+def test_an_unknown_command_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "did you mean fit?" in refused(["fitt"], capsys)
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def _foreign(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["weather"] = np.zeros(3)
+
+
+def _change(key: str, value: float) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            file[key][2, 0] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (_truncate, "part_0.h5"),
+        (_foreign, "no 'obs'"),
+        (_change("obs", np.nan), "obs"),
+        (_change("avail_actions", 0), "not available"),
+    ],
+    ids=["truncated", "foreign", "NaN in observations", "unavailable action"],
+)
+def test_damaged_recordings_stop_a_run_with_file_key_and_episode(
+    damage: Callable[[Path], None], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = load_task("3m")
+    (path,) = write_run(tmp_path / "data/3m/medium/run", make_episodes(task, 6), task)
+    damage(path)
+    options = ["--data.dataset_dir", str(tmp_path / "data"), "--data.quality", "medium"]
+    line = refused([*tiny_fit(tmp_path), *options], capsys)
+    assert "part_0.h5" in line
+    assert expected in line
+
+
+def test_recordings_of_another_map_are_refused_with_the_map_they_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = load_task("4m")
+    (path,) = write_run(tmp_path / "elsewhere", make_episodes(task, 4), task)
+    home = tmp_path / "data/3m/medium/run/part_0.h5"
+    home.parent.mkdir(parents=True)
+    path.rename(home)
+    options = ["--data.dataset_dir", str(tmp_path / "data"), "--data.quality", "medium"]
+    assert "4m" in refused([*tiny_fit(tmp_path), *options], capsys)
+
+
+def test_a_missing_data_set_is_refused_with_what_there_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = load_task("3m")
+    write_run(tmp_path / "data/3m/expert/run", make_episodes(task, 4), task)
+    options = ["--data.dataset_dir", str(tmp_path / "data"), "--data.quality", "medium"]
+    assert "3m/expert" in refused([*tiny_fit(tmp_path), *options], capsys)
+
+
+def test_an_empty_ring_with_share_zero_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--data.share_fixed", "0", "--rollouts.episodes_per_step", "0"]
+    assert "replay ring is empty" in refused([*tiny_fit(tmp_path), *options], capsys)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["validate", "--ckpt_path", str(run / "checkpoints/best.ckpt"), "--run.root", str(tmp_path)]
+    line = refused([*argv, "--model.init_args.width", "16", "--data.eval_tasks", "[3m]"], capsys)
+    assert "architecture" in line
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken.ckpt"
+    broken.write_bytes(b"no checkpoint")
+    assert "cannot be read as a checkpoint" in refused(["validate", "--ckpt_path", str(broken)], capsys)
+    torch.save({"weights": 1}, broken)
+    assert "is missing" in refused(["validate", "--ckpt_path", str(broken)], capsys)
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", [*sorted(TRAINER_COMMANDS), *own_commands()])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_the_list_of_commands_names_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name} " in out for name in [*TRAINER_COMMANDS, *own_commands()])
