@@ -19,7 +19,9 @@ from hygen_lightning.models.folded import FoldedBlock, raw_units
 from hygen_lightning.models.tokens import EntityFeatures, ObservationTokens
 
 TOKENS_PER_CHUNK = 2048
-"""Query tokens worked on at once after the recurrence."""
+"""Query tokens worked on at once after the recurrence, at most."""
+LEAST_TOKENS_PER_CHUNK = 256
+"""Below this a piece costs about as much as a larger one, so small pieces are joined."""
 
 
 @dataclass
@@ -59,18 +61,12 @@ class AgentRows:
     def step(self, hidden: Tensor, enemy_vector: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
         """One time step of every row: hidden [R, D] -> (own output [R, D], enemies' outputs times
         the vector [R, E] or None, next hidden [R, D])."""
-        vectors = torch.stack([self.own, hidden], dim=1)
-        queries = torch.cat(
-            [self.own_features @ self.folded.own_query, hidden @ self.folded.vector_query], dim=1
+        own, scores = (
+            (self.read_own(hidden), None)
+            if enemy_vector is None
+            else self.read_enemies_too(hidden, enemy_vector)
         )
-        attended = self.folded.attend_vectors(vectors, queries, vectors, self.units)
-        if enemy_vector is not None:
-            enemies = self.folded.attend_units(self.units[:, : self.n_enemies], vectors, self.units)
-            attended = torch.cat([attended, enemies], dim=1)
-        finished = self.folded.finish(attended)
-        own, after = self.out(finished[:, :2]).unbind(dim=1)
-        scores = None if enemy_vector is None else self._scores(finished[:, 2:], enemy_vector)
-        return own, scores, after
+        return own, scores, self._next(self.own, hidden, self.units)
 
     def histories(self, counts: list[int]) -> Tensor:
         """Hidden states before each step [R, D], from zeros at the first.
@@ -83,12 +79,16 @@ class AgentRows:
         steps = zip(self.own.split(counts), self.units.split(counts), counts[1:])
         for own, units, n_next in steps:
             hidden = hidden[:n_next]
-            vectors = torch.stack([own[:n_next], hidden], dim=1)
-            queries = hidden @ self.folded.vector_query
-            attended = self.folded.attend_vectors(hidden.unsqueeze(1), queries, vectors, units[:n_next])
-            hidden = self.out(self.folded.finish(attended)[:, 0])
+            hidden = self._next(own[:n_next], hidden, units[:n_next])
             before.append(hidden)
         return torch.cat(before)
+
+    def _next(self, own: Tensor, hidden: Tensor, units: Tensor) -> Tensor:
+        """Output at the history token: own, hidden [R, D], units [R, N, F] -> next hidden [R, D]."""
+        vectors = torch.stack([own, hidden], dim=1)
+        queries = hidden @ self.folded.vector_query
+        attended = self.folded.attend_vectors(hidden.unsqueeze(1), queries, vectors, units)
+        return self.out(self.folded.finish(attended)[:, 0])
 
     def read_own(self, before: Tensor) -> Tensor:
         """Hidden states before the step [R, D] -> outputs at the own tokens [R, D]."""
@@ -105,7 +105,7 @@ class AgentRows:
         """before [R, D] -> (outputs at own tokens [R, D], outputs at enemies times enemy_vector
         [D], [R, E])."""
         distinct = DistinctEnemies.of(self.units[:, : self.n_enemies], self.enemy_width)
-        chunks = distinct.chunks(TOKENS_PER_CHUNK)
+        chunks = distinct.chunks(TOKENS_PER_CHUNK, LEAST_TOKENS_PER_CHUNK)
         rows = [x.index_select(0, distinct.order) for x in (self.own, self.own_features, self.units, before)]
         sizes = [n_rows for _, n_rows in chunks]
         parts = zip(chunks, distinct.queries.split(sizes), *(x.split(sizes) for x in rows))

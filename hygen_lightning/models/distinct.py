@@ -37,11 +37,16 @@ class DistinctEnemies:
         groups = [(n, rows) for n, rows in enumerate(counts) if rows]
         return cls(order, groups, queries.index_select(0, order), place)
 
-    def chunks(self, n_tokens: int) -> list[tuple[int, int]]:
-        """(n, rows) pairs as `groups`, split so that rows * (n + 1) stays within n_tokens."""
-        chunks = []
+    def chunks(self, most_tokens: int, least_tokens: int) -> list[tuple[int, int]]:
+        """(n, rows) pairs: so many consecutive rows of the order, with up to n distinct enemies.
+
+        rows * (n + 1) stays within most_tokens; a chunk of fewer than least_tokens joins the next.
+        """
+        chunks: list[tuple[int, int]] = []
         for n, rows in self.groups:
-            size = max(1, n_tokens // (n + 1))
+            if chunks and (chunks[-1][0] + 1) * chunks[-1][1] < least_tokens:
+                rows += chunks.pop()[1]
+            size = max(1, most_tokens // (n + 1))
             chunks += [(n, min(size, rows - start)) for start in range(0, rows, size)]
         return chunks
 

@@ -33,5 +33,13 @@ def test_chunks_cover_every_row_and_keep_within_their_size() -> None:
     enemies = torch.zeros(7, 2, 2)
     enemies[:3, 0, 0] = 1
     distinct = DistinctEnemies.of(enemies, 1)
-    assert distinct.chunks(6) == [(1, 3), (1, 1), (2, 2), (2, 1)]
-    assert distinct.chunks(1) == [(1, 1)] * 4 + [(2, 1)] * 3
+    assert distinct.chunks(6, 0) == [(1, 3), (1, 1), (2, 2), (2, 1)]
+    assert distinct.chunks(1, 0) == [(1, 1)] * 4 + [(2, 1)] * 3
+
+
+def test_small_chunks_join_the_next() -> None:
+    enemies = torch.zeros(7, 2, 2)
+    enemies[:3, 0, 0] = 1
+    distinct = DistinctEnemies.of(enemies, 1)
+    assert distinct.chunks(100, 100) == [(2, 7)]
+    assert distinct.chunks(6, 3) == [(1, 3), (2, 2), (2, 2)]

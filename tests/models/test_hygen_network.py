@@ -50,6 +50,45 @@ def test_every_size_equals_the_plain_oracle(family: str, depth: int, sizes: dict
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("depth", [1, 2])
+def test_mixed_lengths_equal_the_plain_oracle_and_its_gradients(family: str, depth: int) -> None:
+    layout = make_layout(family, 3, 5)
+    network = make_network(layout, depth=depth).double()
+    batch = make_episodes(layout, 4, 7, lengths=[4, 7, 2, 5]).map(
+        lambda x: x.double() if x.is_floating_point() else x
+    )
+    skill = torch.randn(4, 7, 3, network.n_skills, dtype=torch.float64).softmax(dim=-1)
+    inputs = (layout, batch.obs, batch.last_actions)
+    states = (layout, batch.state, batch.actions, batch.filled)
+    results: list[list[torch.Tensor]] = []
+    for fast in (True, False):
+        network.zero_grad()
+        outputs = [
+            *(network.observe(*inputs, batch.filled) if fast else plain.observe(network, *inputs)),
+            network.decode(*inputs, skill, batch.filled) if fast else plain.decode(network, *inputs, skill),
+            network.skill_logits(*states) if fast else plain.skill_logits(network, *states),
+        ]
+        outputs = [x[batch.filled] for x in outputs]
+        torch.stack([x.square().sum() for x in outputs]).sum().backward()
+        gradients = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+        results.append([x.detach() for x in outputs] + gradients)
+    torch.testing.assert_close(results[0], results[1], rtol=1e-8, atol=1e-9)
+
+
+def test_bf16_mixed_precision_stays_near_full_precision() -> None:
+    layout = make_layout("marines", 3, 4)
+    network = make_network(layout)
+    batch = make_episodes(layout, 4, 7, lengths=[4, 7, 2, 5])
+    full = stage_losses(network, layout, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = stage_losses(network, layout, batch)
+    mixed.backward()
+    assert mixed.item() == pytest.approx(full.item(), rel=0.05)
+    assert mixed.item() != full.item()
+    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_acting_step_by_step_equals_the_unrolled_networks(family: str) -> None:
     layout = make_layout(family, 3, 4)
     network = make_network(layout)
