@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import math
 from abc import abstractmethod
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from hygen_lightning.specs import BattleRequest, EntityWidths, Episodes, HybridBatch, TaskSpec, UserError
 from hygen_lightning.tasks import load_task
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from hygen_lightning.policy import Decision
 
 
+LRSchedule = Literal["constant", "cosine"]
+
+
+def lr_factor(schedule: LRSchedule, share: float) -> float:
+    """Factor of the learning rate when `share` (0..1) of a stage has passed: 1, or half a cosine to 0.02."""
+    if schedule == "constant":
+        return 1.0
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
+
+
 class MultiTaskAlgorithm(LightningModule):
     """Sums the losses of all tasks, clips, takes one optimiser step (HyGen, section 3 of its code).
 
@@ -27,13 +38,15 @@ class MultiTaskAlgorithm(LightningModule):
     and fills in `loss`, `initial_memory` and `act`.
     """
 
-    def __init__(self, widths: EntityWidths | dict[str, Any], lr: float, compile: bool) -> None:
+    def __init__(
+        self, widths: EntityWidths | dict[str, Any], lr: float, lr_schedule: LRSchedule, compile: bool
+    ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["widths"], logger=False)
         self.widths = widths if isinstance(widths, EntityWidths) else EntityWidths(**widths)
         if lr <= 0:
             raise UserError(f"--model.lr is {lr}; a learning rate is above 0, for example 5e-4")
-        self.lr = lr
+        self.lr, self.lr_schedule = lr, lr_schedule
         self.compile_network = compile
 
     # What an algorithm fills in
@@ -57,11 +70,32 @@ class MultiTaskAlgorithm(LightningModule):
     def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Any) -> Decision:
         """See `hygen_lightning.policy.Policy`."""
 
+    def compiled_parts(self) -> list[nn.Module]:
+        """Networks that `compile` runs through torch.compile, those whose forward an update calls."""
+        return []
+
+    def on_fit_start(self) -> None:
+        if self.compile_network:
+            for part in self.compiled_parts():
+                part.compile(dynamic=True)
+
+    def stage_share(self) -> float:
+        """How much of the present stage has passed (0..1); the learning rate may follow it."""
+        return self.global_step / max(self.trainer.max_steps, 1)
+
     def stage_name(self) -> str:
         """What the optimiser is doing now, as users read it."""
         return "training"
 
     # The update
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set the learning rate of this step; it depends on the step alone."""
+        rate = self.lr * lr_factor(self.lr_schedule, self.stage_share())
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
 
     def training_step(self, batch: HybridBatch, batch_idx: int) -> Tensor:
         losses = []

@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hygen_lightning.algorithms.base import MultiTaskAlgorithm, action_accuracy
+from hygen_lightning.algorithms.base import LRSchedule, MultiTaskAlgorithm, action_accuracy
 from hygen_lightning.losses import action_cross_entropy, masked_mean
 from hygen_lightning.models.action_decoder import ActionDecoder
 from hygen_lightning.policy import Decision
@@ -28,6 +28,7 @@ class BC(MultiTaskAlgorithm):
         depth: transformer blocks
         id_bits: bits of the binary agent number; 4 bits number 15 agents, 0 leaves numbers out
         lr: learning rate of Adam
+        lr_schedule: constant, or a cosine that falls to 2 % of it over the run
         compile: run the network through torch.compile
     """
 
@@ -39,14 +40,18 @@ class BC(MultiTaskAlgorithm):
         depth: int = 1,
         id_bits: int = 4,
         lr: float = 5e-4,
+        lr_schedule: LRSchedule = "constant",
         compile: bool = False,
     ) -> None:
-        super().__init__(widths, lr, compile)
+        super().__init__(widths, lr, lr_schedule, compile)
         self.network = ActionDecoder(self.widths, 0, width, n_heads, depth, id_bits)
 
     @property
     def n_offline_only_steps(self) -> int:
         return sys.maxsize
+
+    def compiled_parts(self) -> list[nn.Module]:
+        return [self.network]
 
     def stage_name(self) -> str:
         return "behaviour cloning"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hygen_lightning.algorithms.base import MultiTaskAlgorithm, action_accuracy
+from hygen_lightning.algorithms.base import LRSchedule, MultiTaskAlgorithm, action_accuracy
 from hygen_lightning.losses import (
     LossSteps,
     PolicyTargets,
@@ -44,6 +44,7 @@ class HyGen(MultiTaskAlgorithm):
         trajectory_encoder: how the trajectory encoder sees time; step is the authors' code
         pretrain_steps: optimiser steps of stage one
         lr: learning rate of Adam in both stages
+        lr_schedule: constant, or a cosine that falls to 2 % of it over each stage
         beta: weight of the skill prior (KL to uniform) in stage one
         gamma: discount per environment step
         conservative: weight c of the conservative term: off, constant, or the offline share
@@ -67,6 +68,7 @@ class HyGen(MultiTaskAlgorithm):
         trajectory_encoder: TemporalKind = "step",
         pretrain_steps: int = 5000,
         lr: float = 5e-4,
+        lr_schedule: LRSchedule = "constant",
         beta: float = 1e-3,
         gamma: float = 0.99,
         conservative: Literal["off", "constant", "share"] = "share",
@@ -78,7 +80,7 @@ class HyGen(MultiTaskAlgorithm):
         skills_from: str | None = None,
         compile: bool = False,
     ) -> None:
-        super().__init__(widths, lr, compile)
+        super().__init__(widths, lr, lr_schedule, compile)
         if pretrain_steps < 0:
             raise UserError(f"--model.pretrain_steps is {pretrain_steps}; give 0 or more optimiser steps")
         if target_copy_steps < 1:
@@ -120,10 +122,21 @@ class HyGen(MultiTaskAlgorithm):
     def in_stage_two(self) -> bool:
         return self.global_step >= self.pretrain_steps
 
+    def compiled_parts(self) -> list[nn.Module]:
+        net = self.network
+        return [net.trajectory_encoder, net.observation_encoder, net.action_decoder, net.mixer]
+
+    def stage_share(self) -> float:
+        if self.in_stage_two:
+            steps = self.trainer.max_steps - self.pretrain_steps
+            return (self.global_step - self.pretrain_steps) / max(steps, 1)
+        return self.global_step / self.pretrain_steps
+
     def stage_name(self) -> str:
         return POLICY if self.in_stage_two else SKILLS
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_start(batch, batch_idx)
         if self.global_step == self.pretrain_steps:
             self._switch_to_stage_two()
         if self.in_stage_two and (self.global_step - self.pretrain_steps) % self.target_copy_steps == 0:

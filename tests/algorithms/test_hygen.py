@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,6 +33,7 @@ class Steps:
         self.optimizer = module.configure_optimizers()
         monkeypatch.setattr(HyGen, "global_step", property(lambda _: self.step))
         monkeypatch.setattr(module, "optimizers", lambda use_pl_optimizer=True: self.optimizer)
+        monkeypatch.setattr(HyGen, "trainer", SimpleNamespace(max_steps=10))
         monkeypatch.setattr(module, "log", lambda *_, **__: None)
         monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
 
@@ -103,6 +106,36 @@ def test_slow_copies_follow_at_the_switch_and_every_n_steps_after_it(monkeypatch
         equal.append(torch.equal(fast, module.target["q_head"].weight))
         steps.take(batch_of("3m"))
     assert equal == [True, False, True, False, True]
+
+
+def test_a_cosine_falls_over_each_stage_and_starts_anew_at_the_switch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = small(pretrain_steps=4, lr=1.0, lr_schedule="cosine")
+    steps = Steps(module, monkeypatch)
+    rates = []
+    for steps.step in range(10):
+        module.on_train_batch_start(None, steps.step)
+        rates.append(steps.optimizer.param_groups[0]["lr"])
+    assert rates[0] == rates[4] == 1.0
+    assert rates[2] == pytest.approx(0.51), "half way down a cosine from 1 to 0.02"
+    assert all(a > b for a, b in itertools.pairwise(rates[:4]))
+    assert all(a > b for a, b in itertools.pairwise(rates[4:]))
+    module = small(lr=0.3)
+    module.on_train_batch_start(None, Steps(module, monkeypatch).step)
+
+
+@pytest.mark.parametrize("kind", MultiTaskAlgorithm.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_compile_compiles_the_networks_of_an_update(
+    kind: type[MultiTaskAlgorithm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compiled.append(self))
+    for wanted in (False, True):
+        module = kind(WIDTHS, width=8, n_heads=1, compile=wanted)  # type: ignore[call-arg]
+        module.on_fit_start()
+        assert compiled == (module.compiled_parts() if wanted else [])
+    assert compiled
 
 
 def test_the_loss_of_a_step_is_the_sum_over_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
