@@ -21,12 +21,12 @@ PRETRAIN_STEPS, VAL_EVERY, MAX_STEPS = 5, 4, 10
 def tiny_fit(tmp_path: Path, *extra: str) -> list[str]:
     """`fit` of 3m with both stages and rollouts in seconds; `extra` options win."""
     options = {
+        "--config": "conf/base.yaml",
         "--run.root": str(tmp_path / "runs"),
         "--run.name": "tiny",
         "--run.record_episodes": "16",
         "--data.train_tasks": "[3m]",
         "--data.eval_tasks": "[3m]",
-        "--data.extra_tasks": "[]",
         "--data.quality": "medium",
         "--data.batch_size": "2",
         "--data.eval_episodes": "2",
@@ -113,5 +113,9 @@ def run_command(
 ) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command that is left alone."""
     with command(*words, largest_file_bytes=largest_file_bytes) as process:
-        out, err = process.communicate(timeout=timeout_s)
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
     return process.returncode, out, err

@@ -144,13 +144,6 @@ class MultiTaskAlgorithm(LightningModule):
                 "give the last.ckpt beside it, or start anew from it with --model.init_args.skills_from"
             )
 
-    def on_train_start(self) -> None:
-        """The learning rate that was asked for, also where a checkpoint brought another one."""
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        for group in optimizer.param_groups:
-            group["lr"] = self.lr
-
 
 def _other_architecture(model: MultiTaskAlgorithm, checkpoint: dict[str, Any]) -> str | None:
     """One line saying why a checkpoint's weights do not fit a model; None if they do."""

@@ -41,7 +41,9 @@ def layered_arguments(command: str, argv: list[str]) -> list[str]:
 
 def _split_option(word: str) -> list[str]:
     """--name=value as two words; everything else as it is."""
-    match = re.fullmatch(r"(--config|--ckpt_path|--resume|-c)=(.*)", word)
+    match = re.fullmatch(
+        r"(--config|--ckpt_path|--resume|--seed_everything|--run\.name|--run\.root|-c)=(.*)", word
+    )
     return [match[1], match[2]] if match else [word]
 
 
@@ -63,8 +65,11 @@ def _with_checkpoint(command: str, words: list[str]) -> list[str]:
     asks_last = _value(words, "--ckpt_path") == "last"
     if command != "fit" or not (asks_last or _value(words, "--resume") == "auto"):
         return words
-    root, name = _value(words, "--run.root") or "runs", _value(words, "--run.name") or _configured_name(words)
-    seed = int(_value(words, "--seed_everything") or 1)
+    root, name = (
+        str(_value(words, f"--run.{key}") or _configured(words, default, "run", key))
+        for key, default in (("root", "runs"), ("name", "hygen"))
+    )
+    seed = int(_value(words, "--seed_everything") or _configured(words, 1, "seed_everything"))
     found = last_checkpoint(root, name, seed)
     if asks_last:
         if found is None:
@@ -74,17 +79,19 @@ def _with_checkpoint(command: str, words: list[str]) -> list[str]:
     return words if found is None else [*words, "--ckpt_path", str(found)]
 
 
-def _configured_name(words: list[str]) -> str:
-    """run.name as the configs give it; the last one wins."""
+def _configured(words: list[str], default: Any, *keys: str) -> Any:
+    """An option as the configs give it; the last one wins."""
     import yaml
 
     configs = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("--config", "-c")]
     configs = [_packaged("conf/base.yaml"), *(configs or [_packaged("conf/quickstart.yaml")])]
-    name = "hygen"
+    found = default
     for path in configs:
-        content = yaml.safe_load(Path(path).read_text()) if Path(path).is_file() else {}
-        name = ((content or {}).get("run") or {}).get("name", name)
-    return name
+        value = yaml.safe_load(Path(path).read_text()) if Path(path).is_file() else None
+        for key in keys:
+            value = (value or {}).get(key)
+        found = found if value is None else value
+    return found
 
 
 def checkpoint_content(path: Path) -> dict[str, Any]:

@@ -134,13 +134,17 @@ def test_explicit_options_win_over_the_checkpoint_and_are_shown(
     assert main(tiny_fit(tmp_path, often, *callback("StopAt", step=3))) == 1
     capsys.readouterr()
     assert (
-        main(tiny_fit(tmp_path, often, "--resume=auto", "--model.init_args.lr=0.25", "--data.quality=expert"))
+        main(
+            tiny_fit(
+                tmp_path, often, "--resume=auto", "--model.init_args.lr=0.25", "--rollouts.epsilon_end=0.1"
+            )
+        )
         == 0
     )
     shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--")]
     assert shown == [
-        "--data.quality expert, the run's was medium",
         "--model.init_args.lr 0.25, the run's was 0.0005",
+        "--rollouts.epsilon_end 0.1, the run's was 0.05",
     ]
     last = torch.load(the_run(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
     assert [group["lr"] for group in last["optimizer_states"][0]["param_groups"]] == [0.25]

@@ -48,7 +48,13 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
+IN_CI_ONLY = ("validation in stage one", "stage two")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [pytest.param(p, marks=pytest.mark.slow if p in IN_CI_ONLY else ()) for p in PLACES],
+)
 def test_a_resumed_run_is_the_uninterrupted_one(place: str, tiny_run: Path, tmp_path: Path) -> None:
     run = stopped_at(tmp_path, *PLACES[place])
     assert main(tiny_fit(tmp_path, "--ckpt_path", str(run / "checkpoints" / "last.ckpt"))) == 0
@@ -60,6 +66,28 @@ def test_a_stopped_run_is_found_by_its_name(words: list[str], tiny_run: Path, tm
     stopped_at(tmp_path, 7, 2)
     assert main(tiny_fit(tmp_path, *words)) == 0
     assert_same_run(the_run(tmp_path), tiny_run)
+
+
+def test_a_stopped_run_is_found_by_name_root_and_seed_of_its_config(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"seed_everything: 3\nrun: {{name: other, root: {tmp_path / 'elsewhere'}}}\n")
+    drop = ("--run.root", "--run.name")
+    words = tiny_fit(tmp_path, "--config", str(config), "--trainer.max_steps=4")
+    words = [w for i, w in enumerate(words) if w not in drop and words[i - 1] not in drop]
+    assert main([*words, "--checkpoint.every_n_steps=1", *callback("StopAt", step=2)]) == 1
+    (run,) = (tmp_path / "elsewhere" / "other").iterdir()
+    assert run.name.endswith("-s3")
+    assert main([*words, "--resume=auto"]) == 0
+    assert (run / "results.json").exists()
+
+
+def test_resume_takes_the_run_of_the_asked_seed(tmp_path: Path) -> None:
+    short = ("--trainer.max_steps=4", "--checkpoint.every_n_steps=1")
+    assert main(tiny_fit(tmp_path, *short, "--seed_everything=2", *callback("StopAt", step=2))) == 1
+    assert main(tiny_fit(tmp_path, *short, "--seed_everything=1", *callback("StopAt", step=2))) == 1
+    assert main(tiny_fit(tmp_path, *short, "--seed_everything=2", "--resume=auto")) == 0
+    finished = [path.parent.name[-2:] for path in tmp_path.rglob("results.json")]
+    assert finished == ["s2"]
 
 
 def test_a_run_that_was_stopped_twice_is_the_uninterrupted_one(tiny_run: Path, tmp_path: Path) -> None:

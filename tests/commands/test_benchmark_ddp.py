@@ -1,0 +1,40 @@
+"""The benchmark of several processes runs the real `fit`, and computes ratios as it says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hygen_lightning.cli import main
+from hygen_lightning.commands.benchmark_ddp import _compared, _mean_gap
+
+TINY = ("--batch=2", "--steps=2", "--warmup_steps=1", "--width=8", "--n_heads=1")
+
+
+@pytest.mark.slow
+def test_the_throughput_of_two_processes_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", "ddp", *TINY, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["map"], found["ranks"], found["batch_per_rank"]) == ("3m", 2, 2)
+    for stage in ("pretrain", "policy"):
+        times = found[stage]
+        assert times["one_rank_episodes_per_s"] == pytest.approx(2 / times["one_rank_s"])
+        assert times["ratio"] == pytest.approx(2 * times["one_rank_s"] / times["all_ranks_s"])
+
+
+def test_the_fastest_run_of_each_kind_counts() -> None:
+    seconds = {1: [{"policy": 0.5}, {"policy": 0.4}], 2: [{"policy": 0.9}, {"policy": 0.5}]}
+    compared = _compared(seconds, "policy", batch=32, ranks=2)
+    assert compared["ratio"] == pytest.approx(1.6)
+    assert compared["all_ranks_episodes_per_s"] == pytest.approx(128.0)
+
+
+def test_seconds_per_update_are_the_mean_gap_between_ends() -> None:
+    assert _mean_gap([10.0, 11.0, 14.0]) == 2.0
+
+
+def test_a_run_that_fails_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", "ddp", "--map", "3n"]) == 2
+    assert main(["benchmark", "ddp", "--ranks", "0"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
