@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,19 @@ FACTS: dict[str, Any] = {
 
 
 def finished_run(
-    root: Path, group: str, seed: int, wins: dict[str, int], episodes: int = 10, **facts: Any
+    root: Path,
+    group: str,
+    seed: int,
+    wins: dict[str, int],
+    episodes: int = 10,
+    extra: Collection[str] = (),
+    **facts: Any,
 ) -> Path:
     """A run folder with results.json: wins of `episodes` battles by task, of which 3m alone is seen."""
     folder = root / group / f"20260101-000000-s{seed}"
-    results = [TaskResult(task, task == "3m", episodes, n, 20.0, 30.0) for task, n in wins.items()]
+    results = [
+        TaskResult(task, task == "3m", episodes, n, 20.0, 30.0, task in extra) for task, n in wins.items()
+    ]
     write_results(folder / "results.json", results, {"seed": seed, **FACTS, **facts})
     return folder
 

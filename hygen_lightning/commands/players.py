@@ -89,7 +89,7 @@ def _plain(found: dict[str, dict[str, TaskResult]]) -> dict[str, dict[str, dict[
     """task -> player -> win_rate, episodes, return, length, ci95."""
     return {
         task: {
-            name: {key: value for key, value in result.to_json().items() if key != "seen"}
+            name: {key: value for key, value in result.to_json().items() if key not in ("seen", "extra")}
             for name, result in results.items()
         }
         for task, results in found.items()

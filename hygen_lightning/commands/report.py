@@ -68,7 +68,7 @@ def _print_tasks(summary: GroupSummary) -> None:
     rows = [
         (
             task.task,
-            "seen" if task.seen else "unseen",
+            task.kind,
             percent(task.win_rate),
             interval(task.ci95_over_seeds if several else task.ci95_over_episodes),
             task.runs,

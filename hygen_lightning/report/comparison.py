@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hygen_lightning.report.runs import Run, group_names
+from hygen_lightning.report.runs import TASK_KINDS, Run, TaskKind, group_names
 from hygen_lightning.report.statistics import (
     Estimate,
     Scores,
@@ -39,7 +39,7 @@ class TaskSummary:
     """One task in one group: mean win rate over runs, and its interval of the one kind or the other."""
 
     task: str
-    seen: bool
+    kind: TaskKind
     win_rate: float
     runs: int
     episodes_per_run: int
@@ -127,7 +127,7 @@ def _summary(runs: list[Run]) -> GroupSummary:
     return GroupSummary(
         group=runs[0].group,
         seeds=[run.seed for run in runs],
-        tasks=sorted(tasks, key=lambda task: not task.seen),
+        tasks=sorted(tasks, key=lambda task: TASK_KINDS.index(task.kind)),
         seen=_aggregate(runs, seen=True),
         unseen=_aggregate(runs, seen=False),
     )
@@ -137,7 +137,7 @@ def _task_summary(task: str, runs: list[Run]) -> TaskSummary:
     estimate = mean_over_seeds([run.win_rate(task) for run in runs])
     return TaskSummary(
         task=task,
-        seen=bool(runs[0].tasks[task]["seen"]),
+        kind=runs[0].kind(task),
         win_rate=estimate.value,
         runs=len(runs),
         episodes_per_run=min(int(run.tasks[task]["episodes"]) for run in runs),
@@ -161,11 +161,10 @@ def _aggregate(runs: list[Run], seen: bool) -> Aggregate | None:
 
 
 def _common_tasks(runs: Sequence[Run], seen: bool) -> list[str]:
-    """Tasks that all runs have played and that are seen (or unseen) for all of them."""
+    """Tasks that all runs have played and that are seen (or unseen) for all of them; no extra ones."""
+    kind = "seen" if seen else "unseen"
     return [
-        task
-        for task in runs[0].tasks
-        if all(task in run.tasks and bool(run.tasks[task]["seen"]) == seen for run in runs)
+        task for task in runs[0].tasks if all(task in run.tasks and run.kind(task) == kind for run in runs)
     ]
 
 

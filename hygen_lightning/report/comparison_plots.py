@@ -10,7 +10,7 @@ import numpy as np
 
 from hygen_lightning.report.comparison import PROFILE_THRESHOLDS, Comparison, GroupSummary
 from hygen_lightning.report.learning_curves import MEANS, Curve, read_metrics
-from hygen_lightning.report.runs import Run, group_names
+from hygen_lightning.report.runs import TASK_KINDS, Run, group_names
 from hygen_lightning.report.statistics import Estimate, mean_over_seeds
 from hygen_lightning.report.style import INK, SERIES_COLOURS, new_figure, save_figure, share_axis, tidy_axes
 
@@ -34,18 +34,17 @@ def write_plots(runs: Sequence[Run], comparison: Comparison, folder: Path) -> li
 
 def draw_win_rates(groups: Sequence[GroupSummary], path: Path) -> None:
     """A bar per group for every task, seen tasks first; whiskers over seeds (one run: over episodes)."""
-    seen = {task.task: task.seen for group in groups for task in group.tasks}
-    tasks = sorted(seen, key=lambda name: not seen[name])
+    kinds = {task.task: task.kind for group in reversed(groups) for task in group.tasks}
+    tasks = sorted(kinds, key=lambda name: TASK_KINDS.index(kinds[name]))
     figure = new_figure(width=max(7.0, 1.5 + 0.75 * len(tasks)), height=4.0)
     axes = figure.add_subplot()
     tidy_axes(axes, "Win rate per task", "")
     width = 0.8 / len(groups)
     for index, group in enumerate(groups):
-        summaries = [task for task in group.tasks if task.task in tasks]
-        places = [tasks.index(task.task) + (index - (len(groups) - 1) / 2) * width for task in summaries]
-        rates = [task.win_rate for task in summaries]
+        places = [tasks.index(task.task) + (index - (len(groups) - 1) / 2) * width for task in group.tasks]
+        rates = [task.win_rate for task in group.tasks]
         kind = f"{len(group.seeds)} seeds" if len(group.seeds) > 1 else "one run, whiskers over its episodes"
-        intervals = [task.ci95_over_seeds or task.ci95_over_episodes for task in summaries]
+        intervals = [task.ci95_over_seeds or task.ci95_over_episodes for task in group.tasks]
         axes.bar(
             places,
             rates,
@@ -61,11 +60,10 @@ def draw_win_rates(groups: Sequence[GroupSummary], path: Path) -> None:
         rotation=35 if len(tasks) > 6 else 0,
         ha="right" if len(tasks) > 6 else "center",
     )
-    n_seen = sum(seen.values())
-    if 0 < n_seen < len(tasks):
-        axes.axvline(n_seen - 0.5, color=INK, lw=0.8, ls=":")
-        axes.text(n_seen - 0.55, 1.04, "seen", ha="right", color=INK, fontsize=8.5)
-        axes.text(n_seen - 0.45, 1.04, "unseen", ha="left", color=INK, fontsize=8.5)
+    for place, name in enumerate(tasks):
+        if place == 0 or kinds[name] != kinds[tasks[place - 1]]:
+            axes.axvline(place - 0.5, color=INK, lw=0.8, ls=":")
+            axes.text(place - 0.45, 1.05, kinds[name], ha="left", color=INK, fontsize=8.5)
     share_axis(axes, top=1.12)
     axes.legend(
         frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, labelcolor=INK, fontsize=9

@@ -6,12 +6,15 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hygen_lightning.report.results import read_results
 from hygen_lightning.report.statistics import wilson_interval
 from hygen_lightning.specs import UserError
 
+TaskKind = Literal["seen", "unseen", "extra"]
+TASK_KINDS: tuple[TaskKind, ...] = ("seen", "unseen", "extra")
+"""In the order of tables; means and aggregates leave extra tasks out."""
 RESULTS_FILE = "results.json"
 COMPARED_FACTS = ("environment", "versions", "data")
 """Facts of a run that must be equal for its numbers to mean the same."""
@@ -31,6 +34,11 @@ class Run:
     def name(self) -> str:
         """The run as people tell it from others."""
         return f"{self.group}/{self.folder.name}"
+
+    def kind(self, task: str) -> TaskKind:
+        """Whether a task was trained on (seen), kept for the test (unseen), or is part of no mean."""
+        entry = self.tasks[task]
+        return "extra" if entry.get("extra") else "seen" if entry["seen"] else "unseen"
 
     def win_rate(self, task: str) -> float:
         """Share of the battles of a task won, 0..1."""

@@ -72,7 +72,7 @@ def test_several_seeds_give_intervals_over_seeds_and_one_run_over_episodes(tmp_p
     finished_run(tmp_path, "bc", 1, {"3m": 4, "4m": 2})
     bc, hygen = compare(find_runs([tmp_path])).groups
     three, four = hygen.tasks
-    assert (three.task, three.seen, four.task, four.seen) == ("3m", True, "4m", False)
+    assert (three.task, three.kind, four.task, four.kind) == ("3m", "seen", "4m", "unseen")
     half_width = 4.302653 * 0.1 / math.sqrt(3)
     assert four.win_rate == pytest.approx(0.8)
     assert four.ci95_over_seeds == pytest.approx((0.8 - half_width, 1.0), abs=1e-6)
@@ -98,6 +98,19 @@ def test_aggregates_and_improvement_use_the_tasks_that_all_runs_share(tmp_path: 
     assert unseen.tasks == ["4m", "5m"]
     assert unseen.probability.value == pytest.approx((0.5 + 1.0) / 2)
     assert seen.probability.value == 0.5
+
+
+def test_extra_tasks_stand_last_and_are_part_of_no_aggregate(tmp_path: Path) -> None:
+    finished_run(tmp_path, "a", 1, {"8m": 0, "4m": 8, "3m": 10}, extra={"8m"})
+    comparison = compare(find_runs([tmp_path]))
+    (group,) = comparison.groups
+    assert [(task.task, task.kind) for task in group.tasks] == [
+        ("3m", "seen"),
+        ("4m", "unseen"),
+        ("8m", "extra"),
+    ]
+    assert group.unseen is not None
+    assert group.unseen.tasks == ["4m"]
 
 
 def test_groups_without_a_common_task_are_not_compared(tmp_path: Path) -> None:

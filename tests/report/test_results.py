@@ -45,13 +45,25 @@ def test_means_count_each_task_once_and_are_none_without_tasks() -> None:
     assert mean_win_rate(RESULTS[:1], seen=False) is None
 
 
+def test_extra_tasks_are_reported_but_part_of_no_mean(tmp_path: Path) -> None:
+    records = [record("3m", True, 20, 10), record("4m", True, 20, 10), record("8m", False, 1, 10)]
+    results = task_results(records, seen={"3m"}, extra={"8m"})
+    written = write_results(tmp_path / "results.json", results, {})
+    assert written["mean_unseen_win_rate"] == 1.0
+    assert written["tasks"]["8m"]["extra"] is True
+    console = Console(width=110, record=True, file=io.StringIO())
+    console.print(results_table(results))
+    lines = [line.split() for line in console.export_text().splitlines()]
+    assert [line[:2] for line in lines if line[:1] in (["4m"], ["8m"])] == [["4m", "unseen"], ["8m", "extra"]]
+
+
 def test_results_json_holds_results_and_facts(tmp_path: Path) -> None:
     path = tmp_path / "run" / "results.json"
     written = write_results(path, RESULTS, {"seed": 3, "versions": {"torch": "2.13"}})
     assert json.loads(path.read_text()) == written == read_results(path)
     assert list(path.parent.iterdir()) == [path]
     four = written["tasks"]["4m"]
-    assert set(four) == {"seen", "win_rate", "episodes", "return", "length", "ci95"}
+    assert set(four) == {"seen", "extra", "win_rate", "episodes", "return", "length", "ci95"}
     assert (four["seen"], four["win_rate"], four["return"], four["length"]) == (False, 0.5, 14.25, 30.0)
     assert four["ci95"] == pytest.approx([0.3364, 0.6636], abs=1e-4)
     assert (written["mean_seen_win_rate"], written["mean_unseen_win_rate"], written["seed"]) == (1, 0.75, 3)
