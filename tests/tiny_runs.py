@@ -90,7 +90,7 @@ def command(*words: str, largest_file_bytes: int | None = None) -> subprocess.Po
 
     A write that makes a file larger than `largest_file_bytes` fails, as on a full disk.
     """
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS)}
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
     for name in ("LOCAL_RANK", "HYGEN_LIGHTNING_RUN_DIR"):
         variables.pop(name, None)
 
