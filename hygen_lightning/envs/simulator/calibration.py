@@ -11,6 +11,9 @@ from __future__ import annotations
 LOOPS_PER_STEP = 8
 """Game loops per environment step (SMAC `step_mul`; measured: a Marine walks 1.125 a step)."""
 
+POSITION_GRID = 4096.0
+"""StarCraft II shows positions in multiples of 1 / 4096 map units (measured)."""
+
 COOLDOWN_JITTER_LOOPS = (-1.0, 2.0)
 """Added to a weapon's period, uniform (published: -0.0625 to 0.125 s; measured: the periods of 8 000
 shots lie between 12.77 and 15.77 loops, evenly spread)."""

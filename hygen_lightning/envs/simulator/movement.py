@@ -29,7 +29,7 @@ def wanted_velocity(
     index = s.target.clamp(min=0)
     aim_x = torch.where(chasing, s.x.gather(0, index), torch.cat([s.x[:n] + orders.east, s.goal_x]))
     aim_y = torch.where(chasing, s.y.gather(0, index), torch.cat([s.y[:n] + orders.north, s.goal_y]))
-    aim_x, aim_y = terrain.waypoint(s.x, s.y, aim_x, aim_y)
+    aim_x, aim_y = terrain.waypoint(roster, s.x, s.y, aim_x, aim_y)
     dx, dy = aim_x - s.x, aim_y - s.y
     distance = torch.sqrt(dx * dx + dy * dy)
     pace = torch.minimum(roster.speed, distance) / distance.clamp(min=TINY)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,8 @@ FAR = 1e6
 SAMPLES = 96
 """Points tested along a line of sight: closer together than half a cell on every map."""
 
-_levels: dict[str, Tensor] = {}
+_tables: dict[str, Tensor | None] = {}
+"""Tables found so far, by terrain."""
 
 
 def way_table(name: str, level: Tensor) -> Tensor | None:
@@ -21,14 +20,12 @@ def way_table(name: str, level: Tensor) -> Tensor | None:
     at all) b. None where every line between open cells is free. level [H, W]: cliff levels, negative
     for void; a line is free where the level never jumps by more than one half.
     """
-    key = f"{name}:{level.sum().item()}"
-    _levels[key] = level
-    return _way_table(key)
+    if name not in _tables:
+        _tables[name] = _way_table(level)
+    return _tables[name]
 
 
-@cache
-def _way_table(key: str) -> Tensor | None:
-    level = _levels[key]
+def _way_table(level: Tensor) -> Tensor | None:
     height, width = level.shape
     cells = (level.flatten() > 0).nonzero().flatten()  # [C]
     sight = _line_of_sight(level, cells)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hygen_lightning.envs.simulator.calibration import POSITION_GRID
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.terrain import CENTRE, EXTENT
 
-POSITION_GRID = 4096.0
-"""StarCraft II reports positions in multiples of 1 / 4096 map units."""
 HEALTH_GRID = 256.0
 """StarCraft II keeps health in multiples of 1 / 256."""
 

@@ -92,6 +92,7 @@ def concluded(
     timed_out = ~ended & (after.step >= roster.task.episode_limit_env_steps)
     gained = reward(roster, before, after, won)
     after = copy.copy(after)
+    after.x, after.y = on_grid(after.x), on_grid(after.y)
     after.over = ended | timed_out
     battles = after.kept_where(over, before)
     view = battle_view(roster, terrain, battles)
@@ -115,5 +116,10 @@ def first_loop(roster: Roster, terrain: Terrain, s: BattleState) -> BattleState:
     orders = Orders(target=s.last_action, east=idle, north=idle, menace=idle.unsqueeze(1))
     nothing = torch.zeros_like(s.x, dtype=torch.bool)
     vx, vy = wanted_velocity(roster, terrain, s, orders, nothing, ~walks.expand_as(s.x))
-    s.x, s.y = s.x + vx, s.y + vy
+    s.x, s.y = on_grid(s.x + vx), on_grid(s.y + vy)
     return s
+
+
+def on_grid(position: Tensor) -> Tensor:
+    """Positions as StarCraft II shows them: multiples of 1 / 4096 map units."""
+    return (position * c.POSITION_GRID).round() / c.POSITION_GRID

@@ -31,9 +31,10 @@ class Terrain:
     """Walkable cells of one terrain.
 
     open [H, W] bool, row y, column x. level [H, W] float: cliff level, ramps half way, -9 for void.
-    box: x0, x1, y0, y1 of the open cells if they form a rectangle, else None.
+    box: x0, x1, y0, y1 of the open cells if they form a rectangle of one level, else None.
     ways [C, C] int16 or None: from cell to cell, the cell to walk to next (see paths.py); None where
-    every straight line between open cells is free. ways_cliff: the same for cliff walkers.
+    every straight line between open cells is free. Cliff walkers need none: on the map where they
+    fight, every straight line is free for them.
     """
 
     name: str
@@ -41,7 +42,6 @@ class Terrain:
     level: Tensor
     box: tuple[float, float, float, float] | None
     ways: Tensor | None
-    ways_cliff: Tensor | None
 
     @classmethod
     def of(cls, name: str, device: torch.device) -> Terrain:
@@ -57,13 +57,14 @@ class Terrain:
         middle = sum(float(h) for h in heights) / len(heights)
         level = torch.tensor([[middle if v == RAMP else float(v) for v in row] for row in levels])
         level = torch.where(grid, level, -9.0)
+        box = _box(grid) if len(heights) == 1 else None
+        ways = None if box else way_table(name, level)
         return cls(
             name=name,
             open=grid.to(device),
             level=level.to(device),
-            box=_box(grid),
-            ways=_on(way_table(name, level), device),
-            ways_cliff=_on(way_table(name, torch.where(grid, 1.0, -9.0)), device),
+            box=box,
+            ways=None if ways is None else ways.to(device),
         )
 
     def walkable(self, x: Tensor, y: Tensor) -> Tensor:
@@ -74,7 +75,9 @@ class Terrain:
         cell, inside = self._cell(x, y)
         return self.open.flatten()[cell] & inside
 
-    def waypoint(self, x: Tensor, y: Tensor, to_x: Tensor, to_y: Tensor) -> tuple[Tensor, Tensor]:
+    def waypoint(
+        self, roster: Roster, x: Tensor, y: Tensor, to_x: Tensor, to_y: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Where to walk next, on the way from x, y to to_x, to_y."""
         if self.ways is None:
             return to_x, to_y
@@ -82,7 +85,7 @@ class Terrain:
         here, _ = self._cell(x, y)
         there, _ = self._cell(to_x, to_y)
         via = self.ways[here, there].long()
-        direct = via == there
+        direct = (via == there) | roster.flying | roster.cliff_walking
         return (
             torch.where(direct, to_x, via % width + 0.5),
             torch.where(direct, to_y, torch.div(via, width, rounding_mode="floor") + 0.5),
@@ -125,7 +128,3 @@ def _box(grid: Tensor) -> tuple[float, float, float, float] | None:
     y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     filled = bool(grid[y0:y1, x0:x1].all())
     return (float(x0), float(x1), float(y0), float(y1)) if filled else None
-
-
-def _on(table: Tensor | None, device: torch.device) -> Tensor | None:
-    return None if table is None else table.to(device)

@@ -1,0 +1,138 @@
+"""Environment steps per second of the embedded simulator, beside JaxMARL's SMAX if wished."""
+
+from __future__ import annotations
+
+import json as json_format
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.specs import UserError
+
+DEFAULT_MAPS = ["3m", "5m_vs_6m", "10m_vs_11m"]
+UNITS_PER_BATCH = 12_000
+"""Units in a batch that suit the caches of a CPU core; sets the batch where none is given."""
+SMAX_BATCHES = ["64", "256", "1024"]
+SMAX_TIMEOUT_S = 900
+RESTART_EVERY_STEPS = 8
+WARM_UP_STEPS = 3
+
+
+def simulator(
+    map: list[str] | None = None,
+    batch: int | None = None,
+    seconds: float = 5.0,
+    compiled: bool = True,
+    device: str = "cpu",
+    threads: int | None = None,
+    against: Literal["smax"] | None = None,
+    smax_python: Path = Path(sys.executable),
+    json: bool = False,
+) -> int:
+    """Time battles with random available actions; battles that are over start anew.
+
+    Only steps of battles that are not over count. With --against smax, SMAX plays the same maps on
+    the same machine right after, with its best of three batch sizes.
+
+    Args:
+        map: maps to play (if not given, 3m, 5m_vs_6m and 10m_vs_11m)
+        batch: battles at once (if not given, fewer the more units a map has)
+        seconds: measured time per map, without compiling
+        compiled: whether torch.compile fuses the operations
+        device: device of the battles
+        threads: CPU threads of torch (as many as it takes, if not given)
+        against: smax also measures JaxMARL's SMAX
+        smax_python: interpreter that has jaxmarl (its own environment)
+        json: one JSON object on stdout, instead of a table
+    """
+    import torch
+
+    from hygen_lightning.tasks import load_task
+
+    if seconds <= 0:
+        raise UserError(f"--seconds is {seconds}; it must be above 0")
+    if batch is not None and batch < 1:
+        raise UserError(f"--batch is {batch}; at least one battle is needed")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    tasks = [load_task(name) for name in map or DEFAULT_MAPS]
+    found: dict[str, Any] = {}
+    for task in tasks:
+        size = batch or max(UNITS_PER_BATCH // (task.n_allies + task.n_enemies), 32)
+        speed = _measure(task, size, seconds, compiled, device)
+        found[task.name] = {"env_steps_per_s": speed, "batch": size}
+        if against == "smax":
+            smax = _smax(task.name, seconds, smax_python)
+            found[task.name] |= {
+                "smax_env_steps_per_s": smax["env_steps_per_s"],
+                "smax_batch": smax["batch"],
+                "ratio": speed / smax["env_steps_per_s"],
+            }
+    if json:
+        settings = {"compiled": compiled, "device": device, "threads": torch.get_num_threads()}
+        print_json({**settings, "maps": found})
+    else:
+        _print(found)
+    return 0
+
+
+def _measure(task: Any, batch: int, seconds: float, compiled: bool, device: str) -> float:
+    """Steps of living battles per second."""
+    import torch
+
+    from hygen_lightning.envs.simulator.env import SimulatorEnv
+
+    torch.compiler.reset()
+    env = SimulatorEnv(task, batch, device=device, compiled=compiled)
+    generator = torch.Generator(device=device).manual_seed(0)
+    view = env.reset(torch.arange(batch, device=device))
+    counted, steps, start = torch.zeros((), device=device), 0, 0.0
+    while steps < WARM_UP_STEPS or time.perf_counter() - start < seconds:
+        if steps == WARM_UP_STEPS:
+            counted.zero_()
+            start = time.perf_counter()
+        draws = torch.rand(view.avail_actions.shape, generator=generator, device=device)
+        counted += (~env.battles.over).sum()
+        view = env.step((draws * view.avail_actions).argmax(2)).view
+        steps += 1
+        if steps % RESTART_EVERY_STEPS == 0:
+            view = env.restart_finished(torch.arange(batch, device=device) + steps * batch)
+        if steps == WARM_UP_STEPS:
+            _wait(device)
+    played = float(counted)  # waits for the device
+    return played / (time.perf_counter() - start)
+
+
+def _wait(device: str) -> None:
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _smax(name: str, seconds: float, python: Path) -> dict[str, Any]:
+    """SMAX's speed on a map, measured by another interpreter; UserError if that fails."""
+    script = Path(__file__).with_name("smax_speed.py")
+    command = [str(python), "-I", str(script), name, str(seconds), *SMAX_BATCHES]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SMAX_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+        raise UserError(
+            f"SMAX did not run on {name} with {python} ({lines[-1] if lines else 'no message'}); "
+            "install jaxmarl in an environment of its own and give its interpreter: --smax_python PATH"
+        ) from error
+    return dict(json_format.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def _print(found: dict[str, Any]) -> None:
+    columns = ["env_steps_per_s", "batch", "smax_env_steps_per_s", "ratio"]
+    shown = [c for c in columns if any(c in row for row in found.values())]
+    rows = [
+        [name, *(f"{row[c]:,.2f}" if c == "ratio" else f"{row[c]:,.0f}" for c in shown)]
+        for name, row in found.items()
+    ]
+    print_table("Environment steps per second, random available actions", ["map", *shown], rows)

@@ -1,0 +1,44 @@
+"""The command `benchmark simulator`: what it reports, not how fast it is."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from hygen_lightning.commands.benchmark_simulator import simulator
+from hygen_lightning.specs import UserError
+
+
+def test_a_speed_per_map_is_reported_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert simulator(map=["3m", "2s3z"], batch=8, seconds=0.05, compiled=False, json=True) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report["maps"]) == {"3m", "2s3z"}
+    assert all(row["env_steps_per_s"] > 0 and row["batch"] == 8 for row in report["maps"].values())
+
+
+def test_smax_stands_beside_it_with_the_ratio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fake = tmp_path / "python"
+    fake.write_text('#!/bin/sh\necho \'{"env_steps_per_s": 50.0, "batch": 4}\'\n', encoding="utf-8")
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    arguments = {"map": ["3m"], "batch": 4, "seconds": 0.05, "compiled": False}
+    assert simulator(**arguments, against="smax", smax_python=fake, json=True) == 0  # type: ignore[arg-type]
+    row = json.loads(capsys.readouterr().out)["maps"]["3m"]
+    assert row["smax_env_steps_per_s"] == 50
+    assert row["ratio"] == pytest.approx(row["env_steps_per_s"] / 50)
+
+
+def test_an_interpreter_without_smax_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--smax_python"):
+        simulator(
+            map=["3m"], batch=2, seconds=0.01, compiled=False, against="smax", smax_python=tmp_path / "none"
+        )
+
+
+def test_wrong_options_are_refused() -> None:
+    with pytest.raises(UserError, match="--seconds"):
+        simulator(seconds=0)
+    with pytest.raises(UserError, match="--batch"):
+        simulator(batch=0)

@@ -1,0 +1,89 @@
+"""The command `fidelity`, on battles that the simulator itself recorded, and on the real ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hygen_lightning.commands.fidelity import fidelity
+from hygen_lightning.data.odis import write_part
+from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.specs import FIRST_TARGET, Episodes, UserError
+from hygen_lightning.tasks import load_task
+
+
+def simulated(n_battles: int) -> Episodes:
+    """Battles of 3m in which everybody walks east and attacks whom it can."""
+    task = load_task("3m")
+    env = SimulatorEnv(task, n_battles)
+    view = env.reset(torch.arange(n_battles))
+    n_steps = task.episode_limit_env_steps + 1
+    shapes = {"obs": view.obs, "state": view.state, "avail_actions": view.avail_actions}
+    stored = {k: v.new_zeros((n_battles, n_steps, *v.shape[1:])) for k, v in shapes.items()}
+    actions = torch.zeros(n_battles, n_steps, task.n_allies, dtype=torch.int64)
+    reward = torch.zeros(n_battles, n_steps)
+    flags = {
+        k: torch.zeros(n_battles, n_steps, dtype=torch.bool) for k in ("terminated", "truncated", "filled")
+    }
+    live = torch.ones(n_battles, dtype=torch.bool)
+    wishes = torch.arange(task.layout.n_actions)
+    wishes = torch.where(wishes >= FIRST_TARGET, wishes + 10, (wishes == 4) * 5)
+    for t in range(n_steps):
+        flags["filled"][:, t] = live
+        for k, v in (("obs", view.obs), ("state", view.state), ("avail_actions", view.avail_actions)):
+            stored[k][live, t] = v[live]
+        chosen = ((wishes + 1) * view.avail_actions).argmax(-1)
+        actions[live, t] = chosen[live]
+        over = env.battles.over
+        if bool(over.all()):
+            break
+        step = env.step(chosen)
+        reward[:, t], flags["terminated"][:, t] = step.reward, step.terminated
+        flags["truncated"][:, t] = step.truncated
+        view, live = step.view, live & ~over
+    return Episodes(task="3m", actions=actions, reward=reward, **stored, **flags)
+
+
+def test_battles_of_the_simulator_itself_are_reproduced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = load_task("3m")
+    file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
+    file.parent.mkdir(parents=True)
+    write_part(file, simulated(6), task)
+    assert fidelity(recordings=tmp_path, particles=16, json=True) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["episodes"] == 6
+    assert report["observation_max_error"] <= 1e-5
+    assert report["availability_mismatches"] == 0
+    assert report["reward_max_error"] <= 1e-5
+    assert report["ally_position_error"]["p99"] < 0.2
+    assert report["enemy_health_exact_share"] > 0.8
+    assert set(report["free_running"]) == {"recorded", "simulated"}
+
+
+def test_recorded_starcraft_battles_are_followed_closely(
+    recordings_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fidelity(recordings=recordings_dir, episodes=25, particles=16, json=True) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ally_position_error"]["median"] <= 0.02
+    assert report["ally_position_error"]["p90"] <= 0.15
+    assert report["enemy_position_error"]["median"] <= 0.05
+    assert report["enemy_position_error"]["p90"] <= 0.3
+    assert report["enemy_health_exact_share"] >= 0.95
+    assert report["ally_health_exact_share"] >= 0.65
+
+
+def test_wrong_options_and_empty_folders_are_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        fidelity(recordings=tmp_path / "nowhere")
+    with pytest.raises(UserError, match="holds no recordings of 3m"):
+        fidelity(recordings=tmp_path)
+    with pytest.raises(UserError, match="--particles"):
+        fidelity(recordings=tmp_path, particles=0)
+    with pytest.raises(UserError, match="--episodes"):
+        fidelity(recordings=tmp_path, episodes=0)

@@ -1,0 +1,173 @@
+"""What holds in every battle, whatever the map, the seeds and the actions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hygen_lightning.envs.simulator import calibration as c
+from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.envs.simulator.formation import formation
+from hygen_lightning.envs.simulator.paths import way_table
+from hygen_lightning.envs.simulator.terrain import Terrain
+from hygen_lightning.specs import EAST, FIRST_TARGET, NORTH, SOUTH, WEST
+from hygen_lightning.tasks import all_task_names, load_task
+
+CPU = torch.device("cpu")
+QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+KINDS = ["3m", "2s3z", "3s_vs_5z", "MMM2", "1c3s5z", "bane_vs_bane", "so_many_baneling", "2c_vs_64zg",
+         "corridor", "6h_vs_8z", "2s_vs_1sc", "2m_vs_1z"]  # fmt: skip
+
+
+def chosen(available: Tensor, generator: torch.Generator, attacks: bool) -> Tensor:
+    """Random available actions [B, A]; `attacks`: any target before anything else."""
+    draw = torch.rand(available.shape, generator=generator)
+    if attacks:
+        draw[..., FIRST_TARGET:] += 1
+    return (draw * available).argmax(-1)
+
+
+def check(env: SimulatorEnv, before: dict[str, Tensor], map_name: str) -> None:
+    """The invariants of one step."""
+    s, r = env.battles, env.roster
+    assert (s.health >= 0).all()
+    assert (s.health <= r.health + 1e-4).all()
+    assert (s.shield >= 0).all()
+    assert (s.shield <= r.shield + 1e-4).all()
+    assert (s.energy >= 0).all()
+    dead = before["health"] <= 0
+    assert (s.health[dead] == 0).all()
+    assert torch.equal(s.x[dead], before["x"][dead])
+    assert torch.equal(s.y[dead], before["y"][dead])
+    alive = s.alive
+    ground = alive & ~r.flying
+    assert env.terrain.walkable(s.x, s.y)[ground].all(), map_name
+    assert ((s.x >= 2) & (s.x < 30) & (s.y >= 2) & (s.y < 30))[alive].all()
+    walked = torch.hypot(s.x - before["x"], s.y - before["y"])
+    assert (walked <= r.speed * c.LOOPS_PER_STEP * 2 + 0.8)[alive].all()
+
+
+@QUICK
+@given(name=st.sampled_from(KINDS), seed=st.integers(0, 2**62), attacks=st.booleans())
+def test_health_positions_and_the_dead_stay_within_bounds(name: str, seed: int, attacks: bool) -> None:
+    env = SimulatorEnv(load_task(name), 4)
+    generator = torch.Generator().manual_seed(seed)
+    view = env.reset(torch.arange(4) + seed)
+    for _ in range(12):
+        before = env.state_dict()
+        view = env.step(chosen(view.avail_actions, generator, attacks)).view
+        check(env, before, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attacks", [False, True])
+@pytest.mark.parametrize("name", all_task_names())
+def test_two_hundred_battles_of_every_map_break_nothing(name: str, attacks: bool) -> None:
+    task = load_task(name)
+    env = SimulatorEnv(task, 200)
+    generator = torch.Generator().manual_seed(1)
+    view = env.reset(torch.arange(200))
+    total = torch.zeros(200)
+    for _ in range(task.episode_limit_env_steps):
+        before = env.state_dict()
+        step = env.step(chosen(view.avail_actions, generator, attacks))
+        view = step.view
+        check(env, before, name)
+        assert torch.isfinite(view.obs).all()
+        assert torch.isfinite(view.state).all()
+        total += step.reward
+        if bool(env.battles.over.all()):
+            break
+    assert env.battles.over.all()
+    if task.enemy_race == "T" and task.map_type == "marines":
+        assert (total <= 20 + 1e-3).all()
+
+
+@QUICK
+@given(seed=st.integers(0, 10_000))
+def test_a_battle_mirrored_north_to_south_has_the_mirrored_future(seed: int) -> None:
+    """Units are set apart, so that no two meet head on (they would pass on their right)."""
+    middle = 16.0
+    env, mirror = SimulatorEnv(load_task("3m"), 1), SimulatorEnv(load_task("3m"), 1)
+    generator = torch.Generator().manual_seed(seed)
+    swap = {int(NORTH): int(SOUTH), int(SOUTH): int(NORTH), int(EAST): int(EAST), int(WEST): int(WEST)}
+    for e in (env, mirror):
+        e.reset(torch.tensor([seed]))
+    start = env.battles
+    start.x, start.y = start.x.clone(), start.y.clone()
+    start.y[:, 0] = middle + torch.tensor([-4.0, 0.3, 4.0, -3.9, 0.1, 4.1])
+    view = env.placed(start)
+    other = mirror.battles
+    other.x, other.y = env.battles.x.clone(), 2 * middle - env.battles.y
+    mirrored = mirror.placed(other)
+    goal = load_task("3m").enemy_attack_move_to
+    assert goal is not None
+    assert goal[1] == middle
+    for _ in range(8):
+        actions = chosen(view.avail_actions, generator, attacks=True)
+        opposite = torch.tensor([[swap.get(int(a), int(a)) for a in actions[0]]])
+        if not bool(mirrored.avail_actions.gather(2, opposite.unsqueeze(2)).all()):
+            return
+        view, mirrored = env.step(actions).view, mirror.step(opposite).view
+        assert torch.allclose(env.battles.x, mirror.battles.x, atol=2e-3)
+        assert torch.allclose(env.battles.y, 2 * middle - mirror.battles.y, atol=2e-3)
+        assert torch.equal(env.battles.health, mirror.battles.health)
+
+
+@pytest.mark.parametrize("name", all_task_names())
+def test_units_start_apart_on_open_ground_near_their_spawn(name: str) -> None:
+    task = load_task(name)
+    terrain = Terrain.of(task.terrain, CPU)
+    x, y = formation(task, terrain)
+    assert terrain.walkable(x, y).all()
+    env = SimulatorEnv(task, 5)
+    env.reset(torch.arange(5))
+    names = (*task.ally_units, *task.enemy_units)
+    for kind in set(names[task.n_allies :]):  # shuffled among units of a kind, nothing lost or doubled
+        rows = [i for i, unit in enumerate(names) if unit == kind and i >= task.n_allies]
+        places = env.battles.x[rows].sort(0).values
+        assert (places.max(1).values - places.min(1).values).max() < 1e-4
+    gaps = torch.hypot(x.unsqueeze(0) - x.unsqueeze(1), y.unsqueeze(0) - y.unsqueeze(1))
+    assert (gaps - env.roster.apart[..., 0])[env.roster.apart[..., 0] > 0].min() > -1e-3
+
+
+def test_the_way_around_a_wall_leads_over_a_free_corner() -> None:
+    level = torch.tensor([[1.0, 1, 1, 1, 1], [1, -9, -9, -9, 1], [1, 1, -9, 1, 1]])
+    table = way_table("test: a wall", level)
+    assert table is not None
+    here, there = 2 * 5 + 1, 2 * 5 + 3  # on both sides of the wall
+    seen, cell = [], here
+    while cell != there and len(seen) < 10:
+        cell = int(table[cell, there])
+        assert level.flatten()[cell] > 0
+        seen.append(cell)
+    assert seen[-1] == there
+    assert len(seen) > 1
+
+
+def test_ground_units_climb_ramps_only_and_colossi_climb_cliffs() -> None:
+    env = SimulatorEnv(load_task("2c_vs_64zg"), 1)
+    low, high = (
+        (torch.tensor([[16.5]]), torch.tensor([[12.9]])),
+        (torch.tensor([[16.5]]), torch.tensor([[13.1]])),
+    )
+    n = env.roster.n_units
+    at = [t.expand(n, 1) for t in (*low, *high)]
+    _, y = env.terrain.kept_inside(env.roster, *at)
+    assert float(y[0, 0]) > 13
+    assert float(y[5, 0]) < 13
+
+
+def test_random_numbers_are_even_and_differ_by_seed_step_and_unit() -> None:
+    from hygen_lightning.envs.simulator.randomness import uniform
+
+    draws = uniform(torch.arange(20_000), torch.zeros(20_000, dtype=torch.int64), 3, 0)
+    assert ((draws >= 0) & (draws < 1)).all()
+    assert abs(float(draws.mean()) - 0.5) < 0.01
+    assert abs(float(draws.var()) - 1 / 12) < 0.005
+    assert abs(float(torch.corrcoef(draws)[0, 1])) < 0.03
+    later = uniform(torch.arange(20_000), torch.ones(20_000, dtype=torch.int64), 3, 0)
+    assert abs(float(torch.corrcoef(torch.stack([draws[0], later[0]]))[0, 1])) < 0.03
