@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class StepTimes(Callback):
-    """Writes the moments, in seconds, at which rank 0 ended its optimiser steps.
+    """Writes when rank 0 ended its optimiser steps: wall clock and own CPU time, both in seconds.
 
     Each process keeps to a core of its own.
 
     Args:
-        path: JSON file with a list of numbers
+        path: JSON file with a list of [wall clock, CPU time]
     """
 
     def __init__(self, path: str) -> None:
-        self.path, self.moments = Path(path), list[float]()
+        self.path, self.moments = Path(path), list[tuple[float, float]]()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if hasattr(os, "sched_setaffinity"):
@@ -32,7 +32,7 @@ class StepTimes(Callback):
             os.sched_setaffinity(0, {cores[trainer.local_rank % len(cores)]})
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        self.moments.append(time.perf_counter())
+        self.moments.append((time.perf_counter(), time.process_time()))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:

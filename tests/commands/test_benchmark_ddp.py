@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hygen_lightning.cli import main
-from hygen_lightning.commands.benchmark_ddp import _compared, _mean_gap
+from hygen_lightning.commands.benchmark_ddp import compared, mean_gap
 
 TINY = ("--batch=2", "--steps=2", "--warmup_steps=1", "--width=8", "--n_heads=1")
 
@@ -24,14 +24,19 @@ def test_the_throughput_of_two_processes_is_measured(capsys: pytest.CaptureFixtu
 
 
 def test_the_fastest_run_of_each_kind_counts() -> None:
-    seconds = {1: [{"policy": 0.5}, {"policy": 0.4}], 2: [{"policy": 0.9}, {"policy": 0.5}]}
-    compared = _compared(seconds, "policy", batch=32, ranks=2)
-    assert compared["ratio"] == pytest.approx(1.6)
-    assert compared["all_ranks_episodes_per_s"] == pytest.approx(128.0)
+    walls, cpus = {1: (0.5, 0.4), 2: (0.9, 0.5)}, {1: (0.4, 0.4), 2: (0.45, 0.42)}
+    seconds = {
+        ranks: [{"policy": wall, "policy_cpu": cpu} for wall, cpu in zip(walls[ranks], cpus[ranks])]
+        for ranks in walls
+    }
+    found = compared(seconds, "policy", batch=32, ranks=2)
+    assert found["ratio"] == pytest.approx(1.6)
+    assert found["ratio_by_cpu_time"] == pytest.approx(0.8 / 0.42)
+    assert found["all_ranks_episodes_per_s"] == pytest.approx(128.0)
 
 
-def test_seconds_per_update_are_the_mean_gap_between_ends() -> None:
-    assert _mean_gap([10.0, 11.0, 14.0]) == 2.0
+def test_seconds_per_update_are_themean_gap_between_ends() -> None:
+    assert mean_gap([10.0, 11.0, 14.0]) == 2.0
 
 
 def test_a_run_that_fails_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
