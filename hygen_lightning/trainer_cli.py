@@ -201,6 +201,7 @@ class HyGenCLI(LightningCLI):
             self.model,
             datamodule=self.datamodule,
             ckpt_path=str(best) if best.exists() else None,
+            weights_only=True,
             verbose=False,
         )
         if self.trainer.is_global_zero:
