@@ -58,11 +58,7 @@ def update(
     """
     import torch
 
-    for name, value in {"batch": batch, "timesteps": timesteps, "repeats": repeats}.items():
-        if value < 1:
-            raise UserError(f"--{name} is {value}; it must be at least 1")
-    if timesteps < 2:
-        raise UserError("--timesteps is 1; an episode has at least 2 time steps, one with a reward")
+    _check_counts(batch, timesteps, repeats)
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -85,6 +81,14 @@ def update(
     else:
         _print(found)
     return 0
+
+
+def _check_counts(batch: int, timesteps: int, repeats: int) -> None:
+    for name, value in {"batch": batch, "timesteps": timesteps, "repeats": repeats}.items():
+        if value < 1:
+            raise UserError(f"--{name} is {value}; it must be at least 1")
+    if timesteps < 2:
+        raise UserError("--timesteps is 1; an episode has at least 2 time steps, one with a reward")
 
 
 def draw_episodes(
