@@ -80,6 +80,7 @@ def test_json_holds_both_stages_and_their_ratios(capsys: pytest.CaptureFixture[s
         assert times["ratio"] == pytest.approx(times["plain_s"] / times["fast_s"])
 
 
+@pytest.mark.slow
 def test_the_memory_of_an_update_is_measured_in_its_own_process() -> None:
     task = load_task("5m_vs_6m")
     episodes = made_up_episodes(task, torch.full((64,), 40), seed=1)
