@@ -190,8 +190,8 @@ class RunCheckpoint(Checkpoint):
             "trained_on": sorted(trainer.datamodule.seen),
         }
         # The batch at hand is not part of the checkpoint, though Lightning has counted it as ready.
-        batches = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_loop.batch_progress", {})
-        for count in batches and (batches["total"], batches["current"]):
+        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for count in (batches["total"], batches["current"]):
             count["ready"] = count["started"]
 
     # What is read
@@ -218,6 +218,8 @@ class RunCheckpoint(Checkpoint):
         _rollouts(trainer).load_rank_state(content["rollouts"])
         self._load_rings(trainer, content["rings"])
         self._restored = content
+        if about["step"] < trainer.max_steps:
+            _reopen(checkpoint["loops"]["fit_loop"])
         self.best_score, self.best_step = about["best_score"], about["best_step"]
         if trainer.is_global_zero:
             forget_rows_after(Path(trainer.default_root_dir), about["step"])
@@ -234,6 +236,13 @@ class RunCheckpoint(Checkpoint):
                 f"of {played} battles are lost, and the run will differ from an uninterrupted one",
                 flush=True,
             )
+
+
+def _reopen(fit_loop: dict[str, Any]) -> None:
+    """Let Lightning's counters say that the run's one epoch is not over, though its last step is."""
+    fit_loop["epoch_loop.batch_progress"]["is_last_batch"] = False
+    for count in (fit_loop["epoch_progress"]["total"], fit_loop["epoch_progress"]["current"]):
+        count.update(ready=1, started=1, processed=0, completed=0)
 
 
 def _compact(ring: dict[str, Any]) -> dict[str, Any]:

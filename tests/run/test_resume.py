@@ -110,10 +110,20 @@ def test_resume_auto_without_a_stopped_run_begins_one(tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs" / "tiny").iterdir())) == 2
 
 
-def test_a_finished_run_goes_on_with_more_steps(tiny_run: Path, tmp_path: Path) -> None:
-    assert main(tiny_fit(tmp_path, "--trainer.max_steps=7")) == 0
+@pytest.mark.parametrize("steps", [7, 2 * VAL_EVERY])
+def test_a_finished_run_goes_on_with_more_steps(steps: int, tiny_run: Path, tmp_path: Path) -> None:
+    assert main(tiny_fit(tmp_path, f"--trainer.max_steps={steps}")) == 0
     run = the_run(tmp_path)
     last = str(run / "checkpoints" / "last.ckpt")
     assert main(tiny_fit(tmp_path, "--ckpt_path", last, f"--trainer.max_steps={MAX_STEPS}")) == 0
     mine, theirs = weights(run), weights(tiny_run)
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_learning_rate_that_follows_the_steps_goes_on_exactly(tmp_path: Path) -> None:
+    cosine = "--model.init_args.lr_schedule=cosine"
+    assert main(tiny_fit(tmp_path / "whole", cosine)) == 0
+    stop = ["--checkpoint.every_n_steps=3", *callback("StopAt", step=7)]
+    assert main(tiny_fit(tmp_path / "parts", cosine, *stop)) == 1
+    assert main(tiny_fit(tmp_path / "parts", cosine, "--resume=auto")) == 0
+    assert_same_run(the_run(tmp_path / "parts"), the_run(tmp_path / "whole"))
