@@ -30,18 +30,21 @@ class ScriptedTeam:
 
     Each battle draws one of `players`, one of `epsilons` (share of random actions, 0..1) and opens
     with 0..max_opening_env_steps steps of random actions: many ways into a battle, as the
-    exploring teachers of the published data sets have.
+    exploring teachers of the published data sets have. An expert's recordings hold the battles
+    that it won (`won_only`), as far as it wins any.
     """
 
     players: tuple[str, ...]
     epsilons: tuple[float, ...]
     max_opening_env_steps: int
+    won_only: bool = False
 
     @property
     def label(self) -> str:
         """Says in the recordings who played them."""
         shares = "-".join(f"{share:g}" for share in self.epsilons)
-        return f"{'-'.join(self.players)}-{shares}-{self.max_opening_env_steps}"
+        kept = "won" if self.won_only else "all"
+        return f"{'-'.join(self.players)}-{shares}-{self.max_opening_env_steps}-{kept}"
 
 
 def scripted_team(task: TaskSpec, quality: str) -> ScriptedTeam:
@@ -49,11 +52,13 @@ def scripted_team(task: TaskSpec, quality: str) -> ScriptedTeam:
     shoots_only = not any(unit in MELEE_UNITS for unit in task.ally_units)
     best = "pull_back" if shoots_only else "kiting"
     if quality == "expert":
-        return ScriptedTeam((best,), (0.0, 0.03, 0.1), 4)
+        return ScriptedTeam((best,), (0.0, 0.03, 0.06), 4, won_only=True)
     return ScriptedTeam((best, "nearest_attack"), (0.0, 0.1, 0.2), 4)
 
 
 _BATTLES_AT_ONCE = 256
+_MAX_ROUNDS = 4
+"""How often a team that keeps won battles only plays as many battles as were asked for."""
 
 
 def cache_dir() -> Path:
@@ -83,17 +88,27 @@ def _record(folder: Path, task: TaskSpec, team: ScriptedTeam, episodes: int) -> 
     """Write one run of scripted battles; the folder appears when it is whole."""
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     per_player = -(-episodes // len(team.players))
-    draw = stream_generator(0, "scripted team", task.name)
-    epsilons = torch.tensor(team.epsilons)
-    parts = []
-    for index, name in enumerate(team.players):
-        chosen = epsilons[torch.randint(len(epsilons), (per_player,), generator=draw)]
-        opening = torch.randint(team.max_opening_env_steps + 1, (per_player,), generator=draw)
-        parts.append(record(task, scripted_player(name), chosen, opening, "simulator", index).episodes)
+    parts = [_battles_of(task, team, player, per_player) for player in team.players]
     both = Episodes.cat(parts)[:episodes]
     write_run(unfinished / "scripted", both, task, about={"players": team.label, "environment": "simulator"})
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.replace(folder)
+
+
+def _battles_of(task: TaskSpec, team: ScriptedTeam, player: str, episodes: int) -> Episodes:
+    """`episodes` battles of one player; of a team that keeps won ones, as many as a few rounds bring."""
+    draw = stream_generator(0, "scripted team", task.name, player)
+    epsilons = torch.tensor(team.epsilons)
+    kept: list[Episodes] = []
+    for number in range(_MAX_ROUNDS):
+        chosen = epsilons[torch.randint(len(epsilons), (episodes,), generator=draw)]
+        opening = torch.randint(team.max_opening_env_steps + 1, (episodes,), generator=draw)
+        played = record(task, scripted_player(player), chosen, opening, "simulator", number)
+        rows = played.won.nonzero()[:, 0] if team.won_only and bool(played.won.any()) else slice(None)
+        kept.append(played.episodes[rows])
+        if sum(map(len, kept)) >= episodes:
+            break
+    return Episodes.cat(kept)[:episodes]
 
 
 def record(task: TaskSpec, policy: Policy, epsilon: Tensor, opening: Tensor, env: str, seed: int) -> Played:

@@ -223,7 +223,7 @@ SCRIPTED_PLAYERS: dict[str, Callable[[int], Policy]] = {
 """Scripted players by name; each is made from a seed."""
 
 
-SCRIPTED_VERSION = 5
+SCRIPTED_VERSION = 6
 """Rises when a scripted player changes how it plays: recordings of older ones are made anew."""
 
 
