@@ -70,6 +70,11 @@ class MultiTaskAlgorithm(LightningModule):
     def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Any) -> Decision:
         """See `hygen_lightning.policy.Policy`."""
 
+    @property
+    def policy_has_learned(self) -> bool:
+        """Whether the parts that act have been trained; before, no checkpoint can be the best."""
+        return True
+
     def compiled_parts(self) -> list[nn.Module]:
         """Networks that `compile` runs through torch.compile, those whose forward an update calls."""
         return []

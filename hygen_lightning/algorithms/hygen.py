@@ -122,6 +122,11 @@ class HyGen(MultiTaskAlgorithm):
     def in_stage_two(self) -> bool:
         return self.global_step >= self.pretrain_steps
 
+    @property
+    def policy_has_learned(self) -> bool:
+        """Stage one leaves the choice of skills untrained."""
+        return self.global_step > self.pretrain_steps
+
     def compiled_parts(self) -> list[nn.Module]:
         net = self.network
         return [net.trajectory_encoder, net.observation_encoder, net.action_decoder, net.mixer]

@@ -121,7 +121,7 @@ class RunCheckpoint(Checkpoint):
         score = trainer.callback_metrics.get(self.monitor)
         if trainer.state.fn != "fit" or trainer.sanity_checking or score is None:
             return
-        if float(score) > self.best_score:
+        if float(score) > self.best_score and pl_module.policy_has_learned:
             before = self.best_score, self.best_step
             self.best_score, self.best_step = float(score), trainer.global_step
             if not self._save(trainer, self.best_path, weights_only=True):
