@@ -108,6 +108,15 @@ def test_slow_copies_follow_at_the_switch_and_every_n_steps_after_it(monkeypatch
     assert equal == [True, False, True, False, True]
 
 
+def test_no_checkpoint_of_stage_one_can_be_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = small(pretrain_steps=2)
+    learned = []
+    for step in range(5):
+        monkeypatch.setattr(HyGen, "global_step", step)
+        learned.append(module.policy_has_learned)
+    assert learned == [False, False, False, True, True]
+
+
 def test_a_cosine_falls_over_each_stage_and_starts_anew_at_the_switch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
