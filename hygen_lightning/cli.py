@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hygen_lightning import __version__
-from hygen_lightning.specs import RunFailure, UserError
+from hygen_lightning.specs import RunError, UserError
 
 TRAINER_COMMANDS = {
     "fit": "learn from recordings and live battles, then report seen and unseen tasks",
@@ -37,7 +37,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"hygen_lightning {argv[0]}: {_one_line(error)}", file=sys.stderr)
         return 2
-    except RunFailure as error:
+    except RunError as error:
         print(f"hygen_lightning {argv[0]}: {_one_line(error)}", file=sys.stderr)
         return 1
     except SystemExit as stop:  # --help and --print_config leave this way

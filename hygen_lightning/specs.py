@@ -36,7 +36,7 @@ class UserError(Exception):
     """Bad input from a user: one line that says what, where and what to do. Exit code 2."""
 
 
-class RunFailure(Exception):
+class RunError(Exception):
     """A run that cannot go on: one line that says why, where and what to do. Exit code 1."""
 
 

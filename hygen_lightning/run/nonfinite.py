@@ -12,7 +12,7 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from hygen_lightning.run.checkpoints import save_atomically
-from hygen_lightning.specs import HybridBatch, RunFailure
+from hygen_lightning.specs import HybridBatch, RunError
 from hygen_lightning.tasks import load_task
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class NonFiniteGuard(Callback):
         what, path = found[0] if found else ("the gradient is not finite", str(dump))
         if not trainer.is_global_zero:  # Lightning kills rank 0 when another rank complains
             raise SystemExit(0)
-        raise RunFailure(
+        raise RunError(
             f"step {trainer.global_step}: {what}; see {path} (batch, weights, random state). Lower the "
             "learning rate, mend the data, or go on without such batches: --resume auto --nonfinite.skip true"
         )
