@@ -12,8 +12,8 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from hygen_lightning import __version__
-from hygen_lightning.data.files import replacing
 from hygen_lightning.envs import environment_class
+from hygen_lightning.report.results import write_atomically
 from hygen_lightning.run.metrics_table import METRICS_FILE, MetricsTable
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class RunFiles(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         """Now that data and checkpoint are good: a failed start leaves no trace."""
         if trainer.is_global_zero and self.config_yaml is not None:
-            write_text(Path(trainer.default_root_dir) / "config.yaml", self.config_yaml)
+            write_atomically(Path(trainer.default_root_dir) / "config.yaml", self.config_yaml)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, *_: Any) -> None:
         # A metric belongs to the steps that measured it; Lightning would log its last value for ever.
@@ -66,12 +66,6 @@ class RunFiles(Callback):
             self._stage = pl_module.stage_name()
             if trainer.is_global_zero:
                 print(f"step {trainer.global_step}: {self._stage}", flush=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def run_facts(trainer: Trainer, pl_module: MultiTaskAlgorithm, env: str, seconds: float) -> dict[str, Any]:
