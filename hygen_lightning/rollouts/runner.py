@@ -23,7 +23,7 @@ _OF_A_STEP = ("reward", "terminated", "truncated")
 class Played:
     """B battles that were played to their end.
 
-    won [B] bool, returns [B] float (sum of rewards), skills [B, T, A] int64 where the policy
+    won [B] bool, returns [B] float64 (sum of rewards, whatever the padding), skills [B, T, A] int64 where the policy
     chooses skills (-1 after the end), else None.
     """
 
@@ -123,7 +123,7 @@ def _collect(task_name: str, steps: list[dict[str, Tensor]], won: Tensor) -> Pla
     kept = {name: was_open if name in _OF_A_STEP else filled for name in stacked}
     cleared = {name: _cleared(x, kept[name]) for name, x in stacked.items()}
     episodes = Episodes(task=task_name, filled=filled, **cleared)
-    return Played(episodes.trimmed(), won.cpu(), episodes.reward.sum(1), skills)
+    return Played(episodes.trimmed(), won.cpu(), episodes.reward.double().sum(1), skills)
 
 
 def _cleared(x: Tensor, keep: Tensor) -> Tensor:
