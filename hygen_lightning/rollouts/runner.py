@@ -23,8 +23,8 @@ _OF_A_STEP = ("reward", "terminated", "truncated")
 class Played:
     """B battles that were played to their end.
 
-    won [B] bool, returns [B] float64 (sum of rewards, whatever the padding), skills [B, T, A] int64 where the policy
-    chooses skills (-1 after the end), else None.
+    won [B] bool, returns [B] float64 (sum of rewards, the same whatever the padding), skills
+    [B, T, A] int64 where the policy chooses skills (-1 after the end), else None.
     """
 
     episodes: Episodes
