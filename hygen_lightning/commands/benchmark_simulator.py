@@ -22,7 +22,7 @@ WARM_UP_STEPS = 3
 
 
 def simulator(
-    map: list[str] | None = None,
+    map: list[str] | str | None = None,
     batch: int | None = None,
     seconds: float = 5.0,
     compiled: bool = True,
@@ -58,7 +58,8 @@ def simulator(
         raise UserError(f"--batch is {batch}; at least one battle is needed")
     if threads is not None:
         torch.set_num_threads(threads)
-    tasks = [load_task(name) for name in map or DEFAULT_MAPS]
+    names = [map] if isinstance(map, str) else map or DEFAULT_MAPS
+    tasks = [load_task(name) for name in names]
     found: dict[str, Any] = {}
     for task in tasks:
         size = batch or max(UNITS_PER_BATCH // (task.n_allies + task.n_enemies), 32)
