@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 
 def collect(
@@ -40,7 +41,6 @@ def collect(
     from hygen_lightning.commands.output import print_json, print_table
     from hygen_lightning.data.odis import write_run
     from hygen_lightning.rollouts.recording import record
-    from hygen_lightning.rollouts.scripted import scripted_player
     from hygen_lightning.seeding import stream_generator
     from hygen_lightning.specs import UserError
     from hygen_lightning.tasks import load_task
@@ -50,12 +50,7 @@ def collect(
     spec, folder = load_task(task), Path(dataset_dir) / task / quality / run
     if folder.exists():
         raise UserError(f"{folder} exists already; give another --run name")
-    if ckpt_path is None:
-        policy = scripted_player(player, seed)
-    else:
-        from hygen_lightning.algorithms.base import load_policy
-
-        policy = load_policy(ckpt_path)
+    policy = _player(player, seed) if ckpt_path is None else _learned(ckpt_path)
     draw = stream_generator(seed, "openings", task)
     opening = torch.randint(max_opening_env_steps + 1, (episodes,), generator=draw)
     played = record(spec, policy, torch.full((episodes,), epsilon), opening, env, seed)
@@ -79,6 +74,20 @@ def collect(
     else:
         print_table(f"recorded in {folder}", list(figures)[:-1], [list(figures.values())[:-1]])
     return 0
+
+
+def _player(name: str, seed: int) -> Any:
+    """The scripted player of this name."""
+    from hygen_lightning.rollouts.scripted import scripted_player
+
+    return scripted_player(name, seed)
+
+
+def _learned(ckpt_path: str) -> Any:
+    """The policy of a checkpoint."""
+    from hygen_lightning.algorithms.base import load_policy
+
+    return load_policy(ckpt_path)
 
 
 COMMAND = collect
