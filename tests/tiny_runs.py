@@ -36,6 +36,7 @@ def tiny_fit(tmp_path: Path, *extra: str) -> list[str]:
         "--model.init_args.width": "8",
         "--model.init_args.n_heads": "1",
         "--model.init_args.lr_schedule": "constant",
+        "--model.init_args.average_decay": "0.9",
         "--model.init_args.pretrain_steps": str(PRETRAIN_STEPS),
         "--model.init_args.target_copy_steps": "2",
         "--rollouts.episodes_per_step": "1",

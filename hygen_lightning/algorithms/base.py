@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import math
 from abc import abstractmethod
@@ -34,20 +35,54 @@ def lr_factor(schedule: LRSchedule, share: float) -> float:
 class MultiTaskAlgorithm(LightningModule):
     """Sums the losses of all tasks, clips, takes one optimiser step (HyGen, section 3 of its code).
 
-    A new algorithm is one file: it derives from this class, builds its networks from `widths`
-    and fills in `loss`, `initial_memory` and `act`.
+    A new algorithm is one file: it derives from this class, builds its networks from `widths`,
+    gives the one that acts to `keep_average`, and fills in `loss`, `initial_memory` and `act`.
     """
 
+    network: nn.Module
+    average: nn.Module
+
     def __init__(
-        self, widths: EntityWidths | dict[str, Any], lr: float, lr_schedule: LRSchedule, compile: bool
+        self,
+        widths: EntityWidths | dict[str, Any],
+        lr: float,
+        lr_schedule: LRSchedule,
+        average_decay: float,
+        compile: bool,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(ignore=["widths"], logger=False)
         self.widths = widths if isinstance(widths, EntityWidths) else EntityWidths(**widths)
         if lr <= 0:
             raise UserError(f"--model.lr is {lr}; a learning rate is above 0, for example 5e-4")
-        self.lr, self.lr_schedule = lr, lr_schedule
+        if not 0 <= average_decay < 1:
+            raise UserError(f"--model.average_decay is {average_decay}; give 0 (no average) up to below 1")
+        self.lr, self.lr_schedule, self.average_decay = lr, lr_schedule, average_decay
         self.compile_network = compile
+
+    # The average that acts
+
+    def keep_average(self) -> None:
+        """From here on, `average` follows `network`; without a decay there is none."""
+        if self.average_decay:
+            self.average = copy.deepcopy(self.network).requires_grad_(False)
+
+    @property
+    def acting(self) -> Any:
+        """The network that plays: the average of the weights, where one is kept."""
+        return self.average if self.average_decay else self.network
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """One step of the exponential mean, over few steps while there are few (Tarvainen 2017)."""
+        decay = min(self.average_decay, (1 + self.global_step) / (10 + self.global_step))
+        for mean, weight in zip(self.average.parameters(), self.network.parameters()):
+            mean.lerp_(weight, 1 - decay)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        if self.average_decay:
+            self._update_average()
 
     # What an algorithm fills in
 

@@ -29,8 +29,11 @@ class BC(MultiTaskAlgorithm):
         id_bits: bits of the binary agent number; 4 bits number 15 agents, 0 leaves numbers out
         lr: learning rate of Adam
         lr_schedule: constant, or a cosine that falls to 2 % of it over the run
+        average_decay: decay per optimiser step of the mean of the weights, which plays; 0: none
         compile: run the network through torch.compile
     """
+
+    network: ActionDecoder
 
     def __init__(
         self,
@@ -41,10 +44,12 @@ class BC(MultiTaskAlgorithm):
         id_bits: int = 4,
         lr: float = 5e-4,
         lr_schedule: LRSchedule = "constant",
+        average_decay: float = 0.0,
         compile: bool = False,
     ) -> None:
-        super().__init__(widths, lr, lr_schedule, compile)
+        super().__init__(widths, lr, lr_schedule, average_decay, compile)
         self.network = ActionDecoder(self.widths, 0, width, n_heads, depth, id_bits)
+        self.keep_average()
 
     @property
     def n_offline_only_steps(self) -> int:
@@ -68,9 +73,9 @@ class BC(MultiTaskAlgorithm):
         return loss, {"action_accuracy": action_accuracy(logits, acted, mask)}
 
     def initial_memory(self, task: TaskSpec, n_battles: int) -> Tensor:
-        return torch.zeros(n_battles, task.n_allies, self.network.entities.width, device=self.device)
+        return torch.zeros(n_battles, task.n_allies, self.acting.entities.width, device=self.device)
 
     def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Tensor) -> Decision:
         """The most likely available action."""
-        logits, hidden = self.network.act(task.layout, view.obs, last_actions, memory)
+        logits, hidden = self.acting.act(task.layout, view.obs, last_actions, memory)
         return Decision(logits.masked_fill(~view.avail_actions, -torch.inf).argmax(dim=-1), hidden)

@@ -45,6 +45,8 @@ class HyGen(MultiTaskAlgorithm):
         pretrain_steps: optimiser steps of stage one
         lr: learning rate of Adam in both stages
         lr_schedule: constant, or a cosine that falls to 2 % of it over each stage
+        average_decay: decay per optimiser step of the mean of the weights, which plays and, at the
+            switch, starts stage two; 0: the weights themselves do, as the authors'
         beta: weight of the skill prior (KL to uniform) in stage one
         gamma: discount per environment step
         conservative: weight c of the conservative term: off, constant, or the offline share
@@ -56,6 +58,8 @@ class HyGen(MultiTaskAlgorithm):
         skills_from: checkpoint whose networks stage two starts from (use pretrain_steps 0)
         compile: run the networks through torch.compile
     """
+
+    network: HyGenNetwork
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class HyGen(MultiTaskAlgorithm):
         pretrain_steps: int = 5000,
         lr: float = 5e-4,
         lr_schedule: LRSchedule = "constant",
+        average_decay: float = 0.0,
         beta: float = 1e-3,
         gamma: float = 0.99,
         conservative: Literal["off", "constant", "share"] = "share",
@@ -80,7 +85,7 @@ class HyGen(MultiTaskAlgorithm):
         skills_from: str | None = None,
         compile: bool = False,
     ) -> None:
-        super().__init__(widths, lr, lr_schedule, compile)
+        super().__init__(widths, lr, lr_schedule, average_decay, compile)
         if pretrain_steps < 0:
             raise UserError(f"--model.pretrain_steps is {pretrain_steps}; give 0 or more optimiser steps")
         if target_copy_steps < 1:
@@ -92,6 +97,7 @@ class HyGen(MultiTaskAlgorithm):
         self.loss_steps: LossSteps = loss_steps
         if skills_from is not None:
             self._load_skills(skills_from)
+        self.keep_average()
         self.target = copy.deepcopy(nn.ModuleDict(self._value_networks())).requires_grad_(False)
 
     def _value_networks(self) -> dict[str, nn.Module]:
@@ -100,11 +106,11 @@ class HyGen(MultiTaskAlgorithm):
         return {"encoder": net.observation_encoder, "q_head": net.q_head, "mixer": net.mixer}
 
     def _load_skills(self, path: str) -> None:
-        prefix = "network."
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
         except Exception as error:  # a damaged pickle may raise anything
             raise UserError(f"--model.skills_from {path}: no checkpoint of this package ({error})") from error
+        prefix = "average." if any(name.startswith("average.") for name in state) else "network."
         own = {name[len(prefix) :]: x for name, x in state.items() if name.startswith(prefix)}
         try:
             self.network.load_state_dict(own)
@@ -149,7 +155,8 @@ class HyGen(MultiTaskAlgorithm):
                 self.target[name].load_state_dict(module.state_dict())
 
     def _switch_to_stage_two(self) -> None:
-        """A fresh Adam for stage two: no moments of stage one survive."""
+        """The networks as they play, and a fresh Adam: no moments of stage one survive."""
+        self.network.load_state_dict(self.acting.state_dict())
         optimizer = self.optimizers(use_pl_optimizer=False)
         assert isinstance(optimizer, torch.optim.Optimizer)
         optimizer.state.clear()
@@ -235,11 +242,11 @@ class HyGen(MultiTaskAlgorithm):
     # Acting
 
     def initial_memory(self, task: TaskSpec, n_battles: int) -> Memory:
-        return self.network.initial_memory(task.layout, n_battles)
+        return self.acting.initial_memory(task.layout, n_battles)
 
     def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Memory) -> Decision:
         """Greedy skill, then the decoder's best available action (section 6)."""
-        step = self.network.act_step(task.layout, view.obs, last_actions, memory)
+        step = self.acting.act_step(task.layout, view.obs, last_actions, memory)
         logits = step.action_logits.masked_fill(~view.avail_actions, -torch.inf)
         return Decision(logits.argmax(dim=-1), step.memory, step.skill)
 

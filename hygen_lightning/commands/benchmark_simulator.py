@@ -13,10 +13,10 @@ from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.specs import UserError
 
 DEFAULT_MAPS = ["3m", "5m_vs_6m", "10m_vs_11m"]
-UNITS_PER_BATCH = 12_000
-"""Units in a batch that suit the caches of a CPU core; sets the batch where none is given."""
-SMAX_BATCHES = ["64", "256", "1024"]
-SMAX_TIMEOUT_S = 900
+UNITS_PER_BATCH = 48_000
+"""Units in a batch that keep two CPU cores busy; sets the batch where none is given."""
+SMAX_BATCHES = ["1024", "4096", "16384"]
+SMAX_TIMEOUT_S = 1800
 RESTART_EVERY_STEPS = 8
 WARM_UP_STEPS = 3
 
@@ -90,8 +90,8 @@ def _measure(task: Any, batch: int, seconds: float, compiled: bool, device: str)
     env = SimulatorEnv(task, batch, device=device, compiled=compiled)
     generator = torch.Generator(device=device).manual_seed(0)
     view = env.reset(torch.arange(batch, device=device))
-    counted, steps, start = torch.zeros((), device=device), 0, 0.0
-    while steps < WARM_UP_STEPS or time.perf_counter() - start < seconds:
+    counted, steps, start = torch.zeros((), device=device), 0, time.perf_counter()
+    while steps <= WARM_UP_STEPS or time.perf_counter() - start < seconds:
         if steps == WARM_UP_STEPS:
             counted.zero_()
             start = time.perf_counter()

@@ -13,6 +13,7 @@ from factories import make_episodes
 from hygen_lightning.algorithms import BC, HyGen
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm, action_accuracy
 from hygen_lightning.algorithms.hygen import skill_use
+from hygen_lightning.envs.base import BattleView
 from hygen_lightning.specs import Episodes, HybridBatch, UserError
 from hygen_lightning.tasks import load_task
 
@@ -44,7 +45,7 @@ class Steps:
         self.optimizer.zero_grad()
         loss.backward()
         self.module.on_after_backward()
-        self.optimizer.step()
+        self.module.optimizer_step(0, self.step, self.optimizer)
         self.step += 1
         return loss
 
@@ -106,6 +107,53 @@ def test_slow_copies_follow_at_the_switch_and_every_n_steps_after_it(monkeypatch
         equal.append(torch.equal(fast, module.target["q_head"].weight))
         steps.take(batch_of("3m"))
     assert equal == [True, False, True, False, True]
+
+
+def test_the_average_is_the_exponential_mean_of_the_weights_and_plays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = small(average_decay=0.3, pretrain_steps=3)
+    steps = Steps(module, monkeypatch)
+    weight = module.network.skill_head.weight
+    expected = weight.detach().clone()
+    for decay in (1 / 10, 2 / 11, 3 / 12):
+        steps.take(batch_of("3m"))
+        expected = decay * expected + (1 - decay) * weight.detach()
+    torch.testing.assert_close(module.average.skill_head.weight, expected)
+    assert not torch.equal(weight, expected)
+    assert module.acting is module.average
+    module.on_train_batch_start(None, steps.step)
+    assert torch.equal(weight, module.average.skill_head.weight), "stage two starts from the average"
+    for steps.step in (10, 1000):
+        before = module.average.q_head.weight.clone()
+        module._update_average()
+        moved = before.lerp(module.network.q_head.weight, 0.7)
+        torch.testing.assert_close(module.average.q_head.weight, moved, msg="never slower than the decay")
+
+
+def test_without_a_decay_the_weights_themselves_play() -> None:
+    module = small()
+    assert module.acting is module.network
+    assert not any(name.startswith("average") for name in module.state_dict())
+
+
+@pytest.mark.parametrize("kind", MultiTaskAlgorithm.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_acting_follows_the_average(kind: type[MultiTaskAlgorithm]) -> None:
+    torch.manual_seed(0)
+    module = kind(WIDTHS, width=8, n_heads=1, average_decay=0.5)  # type: ignore[call-arg]
+    task, episodes = load_task("3m"), make_episodes("3m", 8)
+    view = BattleView(episodes.obs[:, 0], episodes.state[:, 0], episodes.avail_actions[:, 0] | True)
+    none_yet = torch.full((8, 3), -1)
+
+    def actions() -> torch.Tensor:
+        return module.act(task, view, none_yet, module.initial_memory(task, 8)).actions
+
+    before = actions()
+    for noisy in (module.network, module.average):
+        with torch.no_grad():
+            for parameter in noisy.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        assert torch.equal(before, actions()) == (noisy is module.network)
 
 
 def test_no_checkpoint_of_stage_one_can_be_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,13 +220,21 @@ def test_networks_of_stage_one_can_start_stage_two_alone(tmp_path: Path) -> None
     second = HyGen(WIDTHS, width=8, n_heads=2, pretrain_steps=0, skills_from=str(path))
     for a, b in zip(first.network.parameters(), second.network.parameters()):
         assert torch.equal(a, b)
+    averaged = small(average_decay=0.5)
+    with torch.no_grad():
+        averaged.average.skill_head.weight.add_(1.0)
+    torch.save({"state_dict": averaged.state_dict()}, path)
+    third = HyGen(WIDTHS, width=8, n_heads=2, pretrain_steps=0, skills_from=str(path))
+    assert torch.equal(third.network.skill_head.weight, averaged.average.skill_head.weight)
     with pytest.raises(UserError, match="another architecture"):
         HyGen(WIDTHS, width=16, n_heads=2, skills_from=str(path))
     with pytest.raises(UserError, match="no checkpoint"):
         HyGen(WIDTHS, skills_from=str(tmp_path / "missing.ckpt"))
 
 
-@pytest.mark.parametrize("option", [{"lr": 0.0}, {"pretrain_steps": -1}, {"target_copy_steps": 0}])
+@pytest.mark.parametrize(
+    "option", [{"lr": 0.0}, {"pretrain_steps": -1}, {"target_copy_steps": 0}, {"average_decay": 1.0}]
+)
 def test_impossible_options_are_refused(option: dict[str, float]) -> None:
     with pytest.raises(UserError):
         small(**option)

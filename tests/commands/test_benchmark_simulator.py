@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from hygen_lightning.commands import benchmark_simulator
 from hygen_lightning.commands.benchmark_simulator import simulator
 from hygen_lightning.specs import UserError
+from hygen_lightning.tasks import load_task
 
 
 def test_a_speed_per_map_is_reported_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -17,6 +19,15 @@ def test_a_speed_per_map_is_reported_as_json(capsys: pytest.CaptureFixture[str])
     report = json.loads(capsys.readouterr().out)
     assert set(report["maps"]) == {"3m", "2s3z"}
     assert all(row["env_steps_per_s"] > 0 and row["batch"] == 8 for row in report["maps"].values())
+
+
+def test_every_step_of_a_living_battle_within_the_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter(range(100))
+    monkeypatch.setattr(benchmark_simulator.time, "perf_counter", lambda: float(next(seconds)))
+    # The clock reads 0 first and once before each step: warm-up ends at 1, and 3 + 1 steps of 4
+    # battles, none over yet, are taken until it reads 5; the last reading is 6.
+    speed = benchmark_simulator._measure(load_task("3m"), 4, 4.0, compiled=False, device="cpu")
+    assert speed == pytest.approx(4 * 4 / 5)
 
 
 def test_smax_stands_beside_it_with_the_ratio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
