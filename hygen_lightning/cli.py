@@ -80,10 +80,11 @@ def _run_own(name: str, argv: list[str]) -> int:
 
     arguments = [piece for word in argv for piece in (["--json", "true"] if word == "--json" else [word])]
     command: Any = load_command(name)
+    arguments = _configs_as_list(command, _words_as_list(command, arguments))
     try:
         result = auto_cli(
             command,
-            args=_words_as_list(load_command(name), arguments),
+            args=arguments,
             prog=f"python -m hygen_lightning {name}",
             exit_on_error=False,
             as_positional=True,
@@ -100,6 +101,23 @@ def _words_as_list(command: Callable[..., int] | dict[str, Callable[..., int]], 
         return argv
     words = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
     return [json.dumps(words), *argv[len(words) :]] if words else argv
+
+
+def _configs_as_list(
+    command: Callable[..., int] | dict[str, Callable[..., int]], argv: list[str]
+) -> list[str]:
+    """Every `--config FILE` in one list, `--configs`, where the command takes layers as `fit` does.
+
+    The parser keeps --config for itself.
+    """
+    chosen = command if callable(command) else command.get(argv[0] if argv else "")
+    if chosen is None or "configs" not in inspect.signature(chosen).parameters:
+        return argv
+    words = [piece for word in argv for piece in (word.split("=", 1) if "--config=" in word else [word])]
+    flags = [i for i, word in enumerate(words[:-1]) if word == "--config"]
+    files = [words[i + 1] for i in flags]
+    rest = [word for i, word in enumerate(words) if i not in flags and i - 1 not in flags]
+    return [*rest, "--configs", json.dumps(files)] if files else rest
 
 
 def _usage() -> str:

@@ -63,7 +63,7 @@ def simulator(
     found: dict[str, Any] = {}
     for task in tasks:
         size = batch or max(UNITS_PER_BATCH // (task.n_allies + task.n_enemies), 32)
-        speed = _measure(task, size, seconds, compiled, device)
+        speed = measure(task, size, seconds, compiled, device)
         found[task.name] = {"env_steps_per_s": speed, "batch": size}
         if against == "smax":
             smax = _smax(task.name, seconds, smax_python)
@@ -80,7 +80,7 @@ def simulator(
     return 0
 
 
-def _measure(task: Any, batch: int, seconds: float, compiled: bool, device: str) -> float:
+def measure(task: Any, batch: int, seconds: float, compiled: bool, device: str) -> float:
     """Steps of living battles per second."""
     import torch
 

@@ -26,7 +26,7 @@ def test_every_step_of_a_living_battle_within_the_time_counts(monkeypatch: pytes
     monkeypatch.setattr(benchmark_simulator.time, "perf_counter", lambda: float(next(seconds)))
     # The clock reads 0 first and once before each step: warm-up ends at 1, and 3 + 1 steps of 4
     # battles, none over yet, are taken until it reads 5; the last reading is 6.
-    speed = benchmark_simulator._measure(load_task("3m"), 4, 4.0, compiled=False, device="cpu")
+    speed = benchmark_simulator.measure(load_task("3m"), 4, 4.0, compiled=False, device="cpu")
     assert speed == pytest.approx(4 * 4 / 5)
 
 

@@ -1,0 +1,131 @@
+"""How seconds and memory grow with agents, batch and episode length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.specs import UserError
+
+MAPS = ("3m", "5m", "8m", "13m_vs_15m", "25m", "27m_vs_30m")
+"""Tasks with growing numbers of agents."""
+BASE = {"map": "5m", "batch": 16, "timesteps": 30}
+"""What stays while another size grows."""
+BATCHES = (8, 16, 32, 64)
+TIMESTEPS = (15, 30, 60, 120)
+ENV_BATCH = 256
+
+
+def scaling(
+    maps: list[str] | None = None,
+    batches: list[int] | None = None,
+    timesteps: list[int] | None = None,
+    repeats: int = 3,
+    seconds: float = 2.0,
+    memory: bool = True,
+    threads: int | None = None,
+    plot: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Time updates of both stages and environment steps while one size grows, the others stay.
+
+    Episodes are made up, of full length, with every enemy in sight: the worst case. `growth` is
+    the slope between the first and the last row on logarithmic axes: 1 is linear, 2 quadratic.
+
+    Args:
+        maps: tasks with growing numbers of agents (if not given, 3m to 27m_vs_30m)
+        batches: episodes per update (if not given, 8 to 64)
+        timesteps: stored time steps per episode (if not given, 15 to 120)
+        repeats: timed updates; their median counts
+        seconds: measured time per map of the environment, not compiled
+        memory: also measure the peak memory of an update
+        threads: CPU threads (if not given, as many as torch takes)
+        plot: PNG file to draw the table to
+        json: one JSON object on stdout, instead of a table
+    """
+    import torch
+
+    from hygen_lightning.tasks import load_task
+
+    if repeats < 1 or seconds <= 0:
+        raise UserError(f"--repeats {repeats} and --seconds {seconds} must be above 0")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    names = maps or MAPS
+    sizes: dict[str, list[dict[str, Any]]] = {
+        "agents": [{**BASE, "map": name} for name in sorted(names, key=lambda n: load_task(n).n_allies)],
+        "batch": [{**BASE, "batch": n} for n in sorted(batches or BATCHES)],
+        "timesteps": [{**BASE, "timesteps": n} for n in sorted(timesteps or TIMESTEPS)],
+    }
+    found: dict[str, Any] = {}
+    for size, settings in sizes.items():
+        rows = [_measured(setting, repeats, memory) for setting in settings]
+        if size == "agents":
+            for row in rows:
+                row["env_step_s"] = 1 / _env_steps_per_s(row["map"], seconds)
+        found[size] = {"rows": rows, "growth": growth(size, rows)}
+    if plot is not None:
+        from hygen_lightning.report.scaling_plot import draw_scaling
+
+        draw_scaling(found, plot)
+    if json:
+        print_json({"threads": torch.get_num_threads(), **found})
+    else:
+        _print(found)
+    return 0
+
+
+def _measured(setting: dict[str, Any], repeats: int, memory: bool) -> dict[str, Any]:
+    """Seconds and peak 10^6 bytes of an update of each stage at one size."""
+    from hygen_lightning.commands.benchmark_update import draw_episodes, peak_mb, time_stage
+    from hygen_lightning.tasks import load_task
+
+    task = load_task(setting["map"])
+    episodes = draw_episodes(task, setting["batch"], setting["timesteps"], None, "medium", seed=1)
+    row = {"agents": task.n_allies, **setting}
+    for stage in ("pretrain", "policy"):
+        row[f"{stage}_s"] = time_stage(task, episodes, stage, ["fast"], repeats)["fast_s"]
+        if memory:
+            row[f"{stage}_peak_mb"] = peak_mb(task, episodes, stage, "fast")
+    return row
+
+
+def _env_steps_per_s(name: str, seconds: float) -> float:
+    from hygen_lightning.commands.benchmark_simulator import measure
+    from hygen_lightning.tasks import load_task
+
+    return measure(load_task(name), ENV_BATCH, seconds, compiled=False, device="cpu")
+
+
+def growth(size: str, rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Slope on logarithmic axes between the first and the last row, for each measured quantity."""
+    first, last = rows[0], rows[-1]
+    if first[size] == last[size]:
+        return {}
+    span = math.log(last[size] / first[size])
+    measured = [name for name in first if name.endswith(("_s", "_mb"))]
+    return {
+        name: math.log(last[name] / first[name]) / span
+        for name in measured
+        if first[name] > 0 and last[name] > 0
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    for size, table in found.items():
+        columns = [name for name in table["rows"][0] if name.endswith(("_s", "_mb"))]
+        rows = [
+            (
+                row["map"] if size == "agents" else row[size],
+                *([row["agents"]] if size == "agents" else []),
+                *(f"{row[column]:.3g}" for column in columns),
+            )
+            for row in table["rows"]
+        ]
+        slopes = [f"{table['growth'].get(column, math.nan):.2f}" for column in columns]
+        rows.append(("growth", *([""] if size == "agents" else []), *slopes))
+        heads = ("map", "agents") if size == "agents" else (size,)
+        print_table(f"Growth with {size}", (*heads, *columns), rows)

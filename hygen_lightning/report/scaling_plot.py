@@ -1,0 +1,40 @@
+"""A picture of how seconds and memory grow with agents, batch and episode length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hygen_lightning.report.style import AXIS_INK, SERIES_COLOURS, new_figure, save_figure, tidy_axes
+
+QUANTITIES = {"_s": "seconds", "_mb": "peak memory, MB"}
+"""Ending of a measured quantity's name -> what its axis says."""
+NAMES = {"pretrain": "pretraining update", "policy": "policy update", "env_step": "environment step"}
+
+
+def draw_scaling(tables: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """One column of plots per size that grows, seconds above memory, logarithmic axes.
+
+    tables: size -> {"rows": [{size: n, "<name>_s" or "<name>_peak_mb": x, ...}, ...], ...}.
+    """
+    measured = {name for table in tables.values() for name in table["rows"][0]}
+    endings = [ending for ending in QUANTITIES if any(name.endswith(ending) for name in measured)]
+    figure = new_figure(width=4.2 * len(tables), height=3.4 * len(endings))
+    plots = figure.subplots(len(endings), len(tables), squeeze=False)
+    for column, (size, table) in enumerate(tables.items()):
+        for axes, ending in zip(plots[:, column], endings):
+            tidy_axes(axes, f"{QUANTITIES[ending]} by {size}", size)
+            names = [name for name in table["rows"][0] if name.endswith(ending)]
+            for name in names:
+                stem = name.removesuffix(ending).removesuffix("_peak")
+                colour = SERIES_COLOURS[list(NAMES).index(stem)]
+                sizes, values = [row[size] for row in table["rows"]], [row[name] for row in table["rows"]]
+                slope = table["growth"].get(name)
+                label = NAMES[stem] + ("" if slope is None else f", slope {slope:.2f}")
+                axes.plot(sizes, values, marker="o", ms=4, lw=1.6, color=colour, label=label)
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+            axes.set_xticks(sizes, [str(n) for n in sizes])
+            axes.legend(frameon=False, fontsize=8, labelcolor=AXIS_INK)
+    save_figure(figure, path)

@@ -1,0 +1,42 @@
+"""How long the parts of a run take: what `benchmark run` reckons with."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.profilers import SimpleProfiler
+
+
+class PartTimes(SimpleProfiler):
+    """Lightning's profiler, writing every duration to a file instead of a table to the terminal.
+
+    Args:
+        path: JSON file, {"seconds": {action: [duration in seconds, one per call]}, "peak_bytes"}
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = Path(path)
+
+    def describe(self) -> None:
+        """Lightning calls it after fit, and again after the final test."""
+        self.path.write_text(json.dumps({"seconds": self.recorded_durations, "peak_bytes": peak_bytes()}))
+
+    def teardown(self, stage: str | None) -> None:
+        """Nothing to close."""
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held at any time so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def calls(seconds: dict[str, list[float]], *ends: str) -> list[float]:
+    """Durations of the actions whose name ends so, call by call; [] if there is none."""
+    found: list[Any] = [times for action, times in seconds.items() if action.endswith(ends)]
+    return [sum(times) for times in zip(*found, strict=False)] if found else []
