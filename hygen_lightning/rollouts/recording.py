@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 class ScriptedTeam:
     """Who plays the recordings of one quality.
 
-    Each battle draws one of `players`, one of `epsilons` (share of random actions, 0..1) and opens
-    with 0..max_opening_env_steps steps of random actions: many ways into a battle, as the
-    exploring teachers of the published data sets have. An expert's recordings hold the battles
-    that it won (`won_only`), as far as it wins any.
+    Each battle draws one of `players` and one of `epsilons` (share of random actions, 0..1). Half of
+    the battles open with 0..max_opening_env_steps steps of random actions, which are not recorded:
+    many ways into a battle, as the exploring teachers of the published data sets have. An expert's
+    recordings hold the battles that it won (`won_only`), as far as it wins any.
     """
 
     players: tuple[str, ...]
@@ -52,8 +52,8 @@ def scripted_team(task: TaskSpec, quality: str) -> ScriptedTeam:
     shoots_only = not any(unit in MELEE_UNITS for unit in task.ally_units)
     best = "pull_back" if shoots_only else "kiting"
     if quality == "expert":
-        return ScriptedTeam((best,), (0.0, 0.03, 0.06), 4, won_only=True)
-    return ScriptedTeam((best, "nearest_attack"), (0.0, 0.1, 0.2), 4)
+        return ScriptedTeam((best,), (0.0, 0.05, 0.1), 8, won_only=True)
+    return ScriptedTeam((best, "nearest_attack"), (0.0, 0.1, 0.2), 8)
 
 
 _BATTLES_AT_ONCE = 256
@@ -103,6 +103,7 @@ def _battles_of(task: TaskSpec, team: ScriptedTeam, player: str, episodes: int) 
     for number in range(_MAX_ROUNDS):
         chosen = epsilons[torch.randint(len(epsilons), (episodes,), generator=draw)]
         opening = torch.randint(team.max_opening_env_steps + 1, (episodes,), generator=draw)
+        opening = opening * (torch.rand(episodes, generator=draw) < 0.5)
         played = record(task, scripted_player(player), chosen, opening, "simulator", number)
         rows = played.won.nonzero()[:, 0] if team.won_only and bool(played.won.any()) else slice(None)
         kept.append(played.episodes[rows])
@@ -112,16 +113,43 @@ def _battles_of(task: TaskSpec, team: ScriptedTeam, player: str, episodes: int) 
 
 
 def record(task: TaskSpec, policy: Policy, epsilon: Tensor, opening: Tensor, env: str, seed: int) -> Played:
-    """Play one battle per entry of epsilon [N] (share of random actions) and opening [N] (steps)."""
+    """Play one battle per entry of epsilon [N] (share of random actions) and opening [N] (steps).
+
+    The episodes begin after the opening: nobody should learn to repeat it.
+    """
     generator = stream_generator(seed, "recording", task.name)
     seeds = battle_seeds(len(epsilon), seed, "recording", task.name)
     batches = []
     for rows in torch.arange(len(seeds)).split(_BATTLES_AT_ONCE):
         battles = make_env(env, task, len(rows))
-        batches.append(play(battles, policy, seeds[rows], epsilon[rows], opening[rows], generator))
+        played = play(battles, policy, seeds[rows], epsilon[rows], opening[rows], generator)
+        batches.append(replace(played, episodes=without_opening(task, played.episodes, opening[rows])))
         battles.close()
     return Played(
         Episodes.cat([b.episodes for b in batches]),
         torch.cat([b.won for b in batches]),
         torch.cat([b.returns for b in batches]),
     )
+
+
+def without_opening(task: TaskSpec, episodes: Episodes, opening: Tensor) -> Episodes:
+    """The episodes from step opening [B] on, as if nobody had acted before.
+
+    At least one step with a reward stays, and battles that only the time limit ended stay whole:
+    their length says so.
+    """
+    cut = torch.where(episodes.truncated.any(dim=1), 0, opening).minimum(episodes.length - 2)
+    step = torch.arange(episodes.n_steps) + cut[:, None]
+    inside = step < episodes.n_steps
+    step = step.clamp(max=episodes.n_steps - 1)
+    row = torch.arange(len(episodes))[:, None]
+
+    def moved(x: Tensor) -> Tensor:
+        kept = inside.view(*inside.shape, *[1] * (x.dim() - 2))
+        return torch.where(kept, x[row, step], torch.zeros_like(x))
+
+    later = episodes.map(moved)
+    done_before = task.layout.split_state(later.state[:, 0])[2]
+    if done_before is not None:
+        done_before.zero_()
+    return later.trimmed()

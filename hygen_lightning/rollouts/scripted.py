@@ -6,8 +6,8 @@ focus_fire      ranged allies agree on an order of enemies, the weakest first, a
                 in an arc where these come by themselves
 kiting          focus fire, but ranged allies step back: from melee enemies while the weapon cools,
                 and from shooting ones while these shoot at them
-pull_back       stand until the enemies come, shoot the weakest in range, step back when hit and
-                hurt: all of it visible to the agent itself, so that a policy can learn it
+pull_back       meet the nearest enemy, shoot the weakest in range, step back when hit and hurt: an
+                agent sees by itself what this takes, so that a policy can learn it
 
 They see observations, states and available actions only, and decide for all battles at once.
 Every player but `random` scores all actions and takes the best available one, so an unavailable
@@ -183,17 +183,19 @@ class Kiting(FocusFire):
 
 
 class PullBack(ScoringPlayer):
-    """Stands until the enemies are there, shoots the weakest in range, and pulls back when hurt.
+    """Meets the nearest enemy, shoots the weakest in range, and pulls back when hurt.
 
-    It acts on what an agent can see by itself, so that a policy can learn it from observations:
-    the teacher of the scripted recordings. An ally pulls back that was hit within `hit_lately_steps`
-    and has less than `strong_share` of the strongest ally's health and shield.
+    It needs nothing that an agent could not see by itself, whatever the size of its team, so that
+    a policy can learn it from observations: the teacher of the scripted recordings. An ally pulls
+    back that was hit within `hit_lately_steps` and has less than `strong_share` of the strongest
+    ally's health and shield. (Players that stand until enemies come win or lose nearly all battles
+    of a map, as the last step before the fight falls.)
     """
 
     danger_range = 6.5
     """Distance in map units, centre to centre, within which a hurt ally leaves the enemies."""
-    hit_lately_steps = 3
-    strong_share = 0.6
+    hit_lately_steps = 4
+    strong_share = 0.5
 
     def score(
         self, task: TaskSpec, view: BattleView, allies: Side, enemies: Side, memory: dict[str, Tensor]
@@ -201,9 +203,6 @@ class PullBack(ScoringPlayer):
         distance = distances(allies, enemies)
         attacks = ATTACK - 10.0 * (enemies.health + enemies.shield)[:, None] - 0.1 * distance
         heading = towards_nearest(allies, enemies, distance)
-        if task.enemy_attack_move_to is not None:
-            engaged = view.avail_actions[..., FIRST_TARGET:].flatten(1).any(dim=1)
-            heading = heading * engaged[:, None, None]
         near = (distance < self.danger_range) & enemies.alive[:, None]
         hurt = memory["strength"] < self.strong_share * memory["strength"].amax(dim=1, keepdim=True)
         leaves = hurt & (memory["steps_since_hit"] < self.hit_lately_steps) & near.any(dim=-1)
@@ -223,7 +222,7 @@ SCRIPTED_PLAYERS: dict[str, Callable[[int], Policy]] = {
 """Scripted players by name; each is made from a seed."""
 
 
-SCRIPTED_VERSION = 6
+SCRIPTED_VERSION = 8
 """Rises when a scripted player changes how it plays: recordings of older ones are made anew."""
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.specs import EAST, FIRST_TARGET, NO_OP, NORTH, STOP
+from hygen_lightning.specs import EAST, FIRST_TARGET, NO_OP, NORTH, STOP, WEST
 from hygen_lightning.tasks import load_task
 
 CPU = torch.device("cpu")
@@ -115,6 +115,14 @@ def test_two_units_that_meet_head_on_pass_each_other_without_touching() -> None:
         gap = torch.hypot(env.battles.x[0] - env.battles.x[1], env.battles.y[0] - env.battles.y[1])
         assert float(gap) > 0.6
     assert float(env.battles.x[0, 0]) > float(env.battles.x[1, 0])
+
+
+def test_a_marine_that_walks_ahead_keeps_its_line_when_others_run_into_its_side() -> None:
+    env = arena("3m", [(9, 15.312), (9, 16), (9.688, 16)], [(25, 16)])  # the recordings' first step
+    act(env, EAST, EAST, WEST)
+    assert abs(float(env.battles.x[0, 0]) - 10.125) < 0.01
+    assert abs(float(env.battles.y[0, 0]) - 15.312) < 0.01
+    assert float(env.battles.y[2, 0]) > 16 > float(env.battles.y[1, 0]), "these two pass on their right"
 
 
 def test_shields_absorb_first_and_grow_again_after_ten_seconds() -> None:

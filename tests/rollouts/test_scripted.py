@@ -13,7 +13,7 @@ from hygen_lightning.envs.base import BattleView
 from hygen_lightning.rollouts.headings import towards_arc
 from hygen_lightning.rollouts.reading import STATE_CENTRE, STATE_EXTENT, read_state
 from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS, scripted_player
-from hygen_lightning.specs import EAST, FIRST_TARGET, NO_OP, NORTH, STOP, WEST, TaskSpec, UserError
+from hygen_lightning.specs import EAST, FIRST_TARGET, NO_OP, NORTH, SOUTH, STOP, WEST, TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 
 DETERMINISTIC = [name for name in SCRIPTED_PLAYERS if name != "random"]
@@ -184,14 +184,14 @@ def test_kiting_leaves_the_range_of_shooters_while_hit_and_comes_back() -> None:
     assert chosen[4] == [True, True, True]
 
 
-def test_pull_back_stands_until_the_enemies_come_then_shoots_the_weakest_in_range() -> None:
+def test_pull_back_meets_the_nearest_enemy_and_shoots_the_weakest_in_range() -> None:
     task = load_task("3m")
     far = placed(task, [(5, 16), (5, 17), (5, 18)], [(20, 16), (20, 17), (20, 18)])
-    assert actions_of("pull_back", task, far) == [STOP, STOP, STOP]
+    assert actions_of("pull_back", task, far) == [EAST, EAST, EAST]
     near = placed(
-        task, [(10, 16), (10, 17), (2, 16)], [(15, 16), (15, 17), (19, 16)], enemy_health=[1, 0.5, 0.1]
+        task, [(10, 16), (7, 16), (15, 25)], [(15, 16), (15, 17), (19, 16)], enemy_health=[1, 0.5, 0.1]
     )
-    assert actions_of("pull_back", task, near) == [FIRST_TARGET + 1, FIRST_TARGET + 1, EAST]
+    assert actions_of("pull_back", task, near) == [FIRST_TARGET + 1, EAST, SOUTH], "whatever others do"
 
 
 def test_pull_back_leaves_the_enemies_only_when_hit_lately_and_hurt() -> None:
@@ -200,13 +200,13 @@ def test_pull_back_leaves_the_enemies_only_when_hit_lately_and_hurt() -> None:
     policy = scripted_player("pull_back")
     memory = policy.initial_memory(task, 1)
     chosen = []
-    for health in ([1, 1, 1], *[[0.5, 0.7, 1]] * 4):
+    for health in ([1, 1, 1], *[[0.45, 0.55, 1]] * 5):
         view = placed(task, *place, ally_health=health)  # type: ignore[arg-type]
         decision = policy.act(task, view, torch.full((1, 3), -1), memory)
         memory = decision.memory
         chosen.append(decision.actions[0].tolist())
-    assert [actions[0] for actions in chosen[1:4]] == [WEST] * 3
-    assert all(action >= FIRST_TARGET for action in (*chosen[0], *chosen[4], chosen[1][1], chosen[1][2]))
+    assert [actions[0] for actions in chosen[1:5]] == [WEST] * 4
+    assert all(action >= FIRST_TARGET for action in (*chosen[0], *chosen[5], chosen[1][1], chosen[1][2]))
 
 
 @pytest.mark.parametrize("player", DETERMINISTIC)

@@ -29,7 +29,7 @@ class SimulatorEnv(BattleEnv):
     """
 
     name = "simulator"
-    version = "1"
+    version = "2"
 
     def __init__(
         self,
