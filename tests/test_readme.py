@@ -21,6 +21,12 @@ SMALLER = {
     "players": ["--episodes", "2"],
     "benchmark simulator": ["--seconds", "0.2"],
     "benchmark update": ["--repeats", "1"],
+    "benchmark run": ["--steps", "1", "--record_episodes", "16"],
+    "benchmark scaling": [
+        *("--maps", "[3m]", "--batches", "[2]", "--timesteps", "[4]"),
+        *("--repeats", "1", "--seconds", "0.1", "--memory", "false"),
+    ],
+    "benchmark ddp": ["--batch", "2", "--steps", "2", "--width", "8", "--n_heads", "1"],
 }
 """What a test adds to a command so that it ends soon."""
 
@@ -37,7 +43,7 @@ def shortened(words: list[str], folder: Path) -> list[str]:
     if words[0] == "fit":
         tiny = tiny_fit(folder)[1:]
         drop = {"--data.train_tasks", "--data.eval_tasks", "--run.name"}
-        if any("bc.yaml" in word for word in words):
+        if any(word.endswith(("bc.yaml", "transfer.yaml")) for word in words):
             drop |= {option for option in tiny if option.startswith("--model.init_args.pre")}
             drop |= {option for option in tiny if option.startswith("--model.init_args.target")}
         pairs = [(tiny[i], tiny[i + 1]) for i in range(0, len(tiny), 2) if tiny[i] not in drop]

@@ -40,6 +40,8 @@ class HybridDataModule(LightningDataModule):
         dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null records scripted players
             in the embedded simulator on first use and keeps them in the cache folder
         quality: which recordings of a task to learn from
+        max_in_memory_gb: 10^9 bytes of recordings per task held in memory (packed); of larger sets
+            each batch is read from the files
         batch_size: episodes of each task in one update, per rank (global = ranks x this)
         share_schedule: how the offline share of a batch develops in stage two
         share_begin: offline share (0..1) at the start of stage two (linear, dynamic)
@@ -63,6 +65,7 @@ class HybridDataModule(LightningDataModule):
         extra_tasks: list[str] | None = None,
         dataset_dir: str | None = None,
         quality: Quality = "medium",
+        max_in_memory_gb: float = 8.0,
         batch_size: int = 32,
         share_schedule: Literal["linear", "fixed", "dynamic"] = "linear",
         share_begin: float = 1.0,
@@ -86,6 +89,7 @@ class HybridDataModule(LightningDataModule):
         self.seen = set(names)
         self.widths = _common_widths([*self.train_tasks, *self.eval_tasks, *self.extra_tasks])
         self.dataset_dir, self.quality = dataset_dir, quality
+        self.max_in_memory_gb = max_in_memory_gb
         for option, value in {
             "batch_size": batch_size,
             "ring_episodes": ring_episodes,
@@ -119,7 +123,7 @@ class HybridDataModule(LightningDataModule):
         self._offline_generator = stream_generator(self.seed, rank, "offline episodes")
         self._ring_generator = stream_generator(self.seed, rank, "replayed episodes")
         for task in self.train_tasks:
-            recordings = load_offline(self.dataset_dir, task, self.quality)
+            recordings = load_offline(self.dataset_dir, task, self.quality, self.max_in_memory_gb)
             self.shares[task.name] = self._make_share(recordings.win_rate)
             self.offline[task.name] = recordings.shard(rank, ranks)
             self.rings[task.name] = ReplayRing(task, self.ring_episodes)
