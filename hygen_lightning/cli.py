@@ -113,7 +113,8 @@ def _configs_as_list(
     chosen = command if callable(command) else command.get(argv[0] if argv else "")
     if chosen is None or "configs" not in inspect.signature(chosen).parameters:
         return argv
-    words = [piece for word in argv for piece in (word.split("=", 1) if "--config=" in word else [word])]
+    split = (word.split("=", 1) if word.startswith("--config=") else [word] for word in argv)
+    words = [piece for pieces in split for piece in pieces]
     flags = [i for i, word in enumerate(words[:-1]) if word == "--config"]
     files = [words[i + 1] for i in flags]
     rest = [word for i, word in enumerate(words) if i not in flags and i - 1 not in flags]

@@ -36,7 +36,8 @@ class MultiTaskAlgorithm(LightningModule):
     """Sums the losses of all tasks, clips, takes one optimiser step (HyGen, section 3 of its code).
 
     A new algorithm is one file: it derives from this class, builds its networks from `widths`,
-    gives the one that acts to `keep_average`, and fills in `loss`, `initial_memory` and `act`.
+    calls `keep_average` once its `network` stands, and fills in `n_offline_only_steps`, `loss`,
+    `initial_memory` and `act`.
     """
 
     network: nn.Module

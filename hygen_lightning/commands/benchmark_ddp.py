@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json as json_format
 import os
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
+from hygen_lightning.commands.measured_fit import measured_fit
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
@@ -79,40 +75,16 @@ def ddp(
 
 def _seconds_per_update(processes: int, options: dict[str, str], warmup_steps: int) -> dict[str, float]:
     """Seconds per optimiser step of each stage, wall clock and CPU, from a `fit` of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        times = Path(folder) / "times.json"
-        fixed = {
-            "--run.root": folder,
-            "--run.record_episodes": "256",
-            "--trainer.accelerator": "cpu",
-            "--trainer.devices": str(processes),
-            "--trainer.strategy": "ddp" if processes > 1 else "auto",
-            "--trainer.val_check_interval": "1000000",
-            "--trainer.enable_progress_bar": "false",
-            "--data.test_episodes": str(processes),
-            "--files.curve": "false",
-            "--files.battle_gif": "false",
-            "--trainer.callbacks": json_format.dumps(
-                [
-                    {
-                        "class_path": "hygen_lightning.run.step_times.StepTimes",
-                        "init_args": {"path": str(times)},
-                    }
-                ]
-            ),
-        }
-        words = [word for option in {**options, **fixed}.items() for word in option]
-        done = subprocess.run(
-            [sys.executable, "-m", "hygen_lightning", "fit", *words],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0 or not times.exists():
-            why = (done.stderr.strip() or "no message").splitlines()[-1]
-            raise UserError(f"fit on {processes} processes ended with code {done.returncode}: {why}")
-        ends = json_format.loads(times.read_text())
+    fixed = {
+        "--run.record_episodes": "256",
+        "--trainer.accelerator": "cpu",
+        "--trainer.devices": str(processes),
+        "--trainer.strategy": "ddp" if processes > 1 else "auto",
+        "--trainer.val_check_interval": "1000000",
+        "--data.test_episodes": str(processes),
+    }
+    measuring = ("--trainer.callbacks", "hygen_lightning.run.step_times.StepTimes")
+    ends = measured_fit((), {**options, **fixed}, measuring, threads=1)
     half = len(ends) // 2
     stages = {"pretrain": ends[warmup_steps - 1 : half], "policy": ends[half + warmup_steps - 1 :]}
     wall = {stage: mean_gap([moment for moment, _ in moments]) for stage, moments in stages.items()}

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json as json_format
+import math
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hygen_lightning.commands.measured_fit import measured_fit
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.specs import UserError
 
@@ -30,8 +28,8 @@ class Schedule:
     policy_steps: int
     rollout_every_n_steps: int
     evaluations: int
-    final_evaluations: float
-    """The final evaluation, in evaluations of its size during training."""
+    final_rounds: int
+    """The final evaluation, in rounds of one batch of battles of every task."""
 
     @property
     def rollouts(self) -> int:
@@ -71,8 +69,9 @@ def run(
         threads: CPU threads (if not given, as many as torch takes)
         json: one JSON object on stdout, instead of a table
     """
-    for name, value in {"steps": steps, "record_episodes": record_episodes}.items():
-        if value < 1:
+    counts = {"steps": steps, "record_episodes": record_episodes, "threads": threads}
+    for name, value in counts.items():
+        if value is not None and value < 1:
             raise UserError(f"--{name} is {value}; it must be at least 1")
     words = [piece for path in configs or [] for piece in ("--config", path)]
     if dataset_dir is not None:
@@ -82,7 +81,7 @@ def run(
     measured = _measured(words, wanted, steps, record_episodes, threads)
     parts = parts_of(measured["seconds"], schedule, steps + WARM_UP_CALLS)
     found = estimate(parts) | {"schedule": asdict(schedule), "cores": os.cpu_count(), "threads": threads}
-    found["peak_mb"] = round(measured["peak_bytes"] / 1e6)
+    found["measured_peak_mb"] = round(measured["peak_bytes"] / 1e6)
     if json:
         print_json(found)
     else:
@@ -115,53 +114,32 @@ def schedule_of(options: dict[str, Any]) -> Schedule:
         policy_steps=total - pretrain,
         rollout_every_n_steps=int(rollouts["every_n_steps"]) if plays else 0,
         evaluations=total // int(options["trainer"]["val_check_interval"]),
-        final_evaluations=data["test_episodes"] / data["eval_episodes"],
+        final_rounds=math.ceil(data["test_episodes"] / data["eval_batch"]),
     )
 
 
 def _measured(
     words: Sequence[str], wanted: dict[str, Any], steps: int, record_episodes: int, threads: int | None
 ) -> dict[str, Any]:
-    """Durations of the parts of a short `fit`, from a process of its own."""
+    """Durations of the parts of a short `fit`."""
     each = steps + WARM_UP_CALLS
-    with tempfile.TemporaryDirectory() as folder:
-        times = Path(folder) / "times.json"
-        profiler = {
-            "class_path": "hygen_lightning.run.part_times.PartTimes",
-            "init_args": {"path": str(times)},
-        }
-        options = {
-            "--run.root": folder,
-            "--run.record_episodes": str(record_episodes),
-            "--trainer.max_steps": str(2 * each),
-            "--trainer.val_check_interval": str(each),
-            "--trainer.enable_progress_bar": "false",
-            "--trainer.profiler": json_format.dumps(profiler),
-            "--data.share_schedule": "fixed",
-            "--data.share_fixed": "0.5",
-            "--data.test_episodes": "1",
-            "--rollouts.every_n_steps": str(min(wanted["rollouts"]["every_n_steps"], max(each // 3, 1))),
-            "--files.curve": "false",
-            "--files.battle_gif": "false",
-        }
-        if "pretrain_steps" in wanted["model"]["init_args"]:
-            options["--model.init_args.pretrain_steps"] = str(each)
-        battles = wanted["rollouts"]["every_n_steps"] * wanted["rollouts"]["episodes_per_step"]
-        per_step = -(-battles // int(options["--rollouts.every_n_steps"]))
-        options["--rollouts.episodes_per_step"] = str(per_step)
-        configs = [*words] or ["--config", "conf/quickstart.yaml"]
-        done = subprocess.run(
-            [sys.executable, "-m", "hygen_lightning", "fit", *configs]
-            + [piece for option in options.items() for piece in option],
-            env={**os.environ, **({} if threads is None else {"OMP_NUM_THREADS": str(threads)})},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0 or not times.exists():
-            why = (done.stderr.strip() or "no message").splitlines()[-1]
-            raise UserError(f"the measured fit ended with code {done.returncode}: {why}")
-        return dict(json_format.loads(times.read_text()))
+    rollouts, data = wanted["rollouts"], wanted["data"]
+    battles = rollouts["every_n_steps"] * rollouts["episodes_per_step"]
+    every = max(n for n in range(1, max(each // 3, 1) + 1) if battles % n == 0)
+    options = {
+        "--run.record_episodes": str(record_episodes),
+        "--trainer.max_steps": str(2 * each),
+        "--trainer.val_check_interval": str(each),
+        "--data.share_schedule": "fixed",
+        "--data.share_fixed": "0.5",
+        "--data.test_episodes": str(min(data["eval_batch"], data["test_episodes"])),
+        "--rollouts.every_n_steps": str(every),
+        "--rollouts.episodes_per_step": str(battles // every),
+    }
+    if "pretrain_steps" in wanted["model"]["init_args"]:
+        options["--model.init_args.pretrain_steps"] = str(each)
+    measuring = ("--trainer.profiler", "hygen_lightning.run.part_times.PartTimes")
+    return dict(measured_fit(words, options, measuring, threads))
 
 
 def parts_of(seconds: dict[str, list[float]], schedule: Schedule, steps_each: int) -> dict[str, Part]:
@@ -175,12 +153,13 @@ def parts_of(seconds: dict[str, list[float]], schedule: Schedule, steps_each: in
     battles = calls(seconds, "BattleEvaluation.on_validation_batch_start")
     rounds = max(len(calls(seconds, "BattleEvaluation.on_validation_epoch_end")), 1)
     evaluation = sum(battles[-(len(battles) // rounds) :]) if battles else 0.0
+    final = calls(seconds, "BattleEvaluation.on_test_batch_start")
     parts = {
         "pretraining update": Part(_usual(steps[:steps_each]), schedule.pretrain_steps),
         "policy update": Part(_usual(steps[steps_each:]), schedule.policy_steps),
         "rollout": Part(_usual(plays), schedule.rollouts),
         "evaluation": Part(evaluation, schedule.evaluations),
-        "final evaluation": Part(evaluation, schedule.final_evaluations),
+        "final evaluation": Part(sum(final), schedule.final_rounds),
     }
     return {name: part for name, part in parts.items() if part.count}
 
@@ -214,5 +193,8 @@ def _print(found: dict[str, Any]) -> None:
         )
         for name, part in found["parts"].items()
     ]
-    title = f"The whole run: {found['hours']:.2f} hours, peak memory {found['peak_mb']} MB"
+    title = (
+        f"The whole run: {found['hours']:.2f} hours (peak memory of the measured steps: "
+        f"{found['measured_peak_mb']} MB)"
+    )
     print_table(title, ("part", "seconds each", "times", "hours", "share"), rows)

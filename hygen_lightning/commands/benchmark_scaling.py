@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hygen_lightning.commands.benchmark_update import check_counts
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.specs import UserError
 
 MAPS = ("3m", "5m", "8m", "13m_vs_15m", "25m", "27m_vs_30m")
 """Tasks with growing numbers of agents."""
-BASE = {"map": "5m", "batch": 16, "timesteps": 30}
+BASE_MAP, BASE_BATCH, BASE_TIMESTEPS = "5m", 16, 30
 """What stays while another size grows."""
 BATCHES = (8, 16, 32, 64)
 TIMESTEPS = (15, 30, 60, 120)
@@ -50,15 +51,20 @@ def scaling(
 
     from hygen_lightning.tasks import load_task
 
-    if repeats < 1 or seconds <= 0:
-        raise UserError(f"--repeats {repeats} and --seconds {seconds} must be above 0")
+    if seconds <= 0 or (threads is not None and threads < 1):
+        raise UserError(f"--seconds {seconds} and --threads {threads} must be above 0")
+    for n in batches or BATCHES:
+        check_counts(n, BASE_TIMESTEPS, repeats)
+    for n in timesteps or TIMESTEPS:
+        check_counts(BASE_BATCH, n, repeats)
     if threads is not None:
         torch.set_num_threads(threads)
     names = maps or MAPS
+    base = {"map": BASE_MAP, "batch": BASE_BATCH, "timesteps": BASE_TIMESTEPS}
     sizes: dict[str, list[dict[str, Any]]] = {
-        "agents": [{**BASE, "map": name} for name in sorted(names, key=lambda n: load_task(n).n_allies)],
-        "batch": [{**BASE, "batch": n} for n in sorted(batches or BATCHES)],
-        "timesteps": [{**BASE, "timesteps": n} for n in sorted(timesteps or TIMESTEPS)],
+        "agents": [{**base, "map": name} for name in sorted(names, key=lambda n: load_task(n).n_allies)],
+        "batch": [{**base, "batch": n} for n in sorted(batches or BATCHES)],
+        "timesteps": [{**base, "timesteps": n} for n in sorted(timesteps or TIMESTEPS)],
     }
     found: dict[str, Any] = {}
     for size, settings in sizes.items():

@@ -35,7 +35,8 @@ def simulator(
     """Time battles with random available actions; battles that are over start anew.
 
     Only steps of battles that are not over count. With --against smax, SMAX plays the same maps on
-    the same machine right after, with its best of three batch sizes.
+    the same machine right after, with its best of three batch sizes; there both sides act at random,
+    here the enemies fight.
 
     Args:
         map: maps to play (if not given, 3m, 5m_vs_6m and 10m_vs_11m)

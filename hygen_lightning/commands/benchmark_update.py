@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +56,7 @@ def update(
     """
     import torch
 
-    _check_counts(batch, timesteps, repeats)
+    check_counts(batch, timesteps, repeats)
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -83,7 +81,8 @@ def update(
     return 0
 
 
-def _check_counts(batch: int, timesteps: int, repeats: int) -> None:
+def check_counts(batch: int, timesteps: int, repeats: int) -> None:
+    """UserError if an update of these sizes cannot be timed."""
     for name, value in {"batch": batch, "timesteps": timesteps, "repeats": repeats}.items():
         if value < 1:
             raise UserError(f"--{name} is {value}; it must be at least 1")
@@ -246,19 +245,16 @@ def peak_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str) -> float:
 
 
 def _grown_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str) -> float:
+    from hygen_lightning.run.part_times import peak_bytes
+
     model = make_model(task)
     smallest = made_up_episodes(task, episodes.length[:1].clamp(max=2), seed=0)
     make_update(model, task, smallest, stage, path)()  # what libraries load on first use is not the update's
-    before = _peak_rss_mb()
+    before = peak_bytes()
     run = make_update(model, task, episodes, stage, path)
     run()
     run()
-    return round(_peak_rss_mb() - before, 1)
-
-
-def _peak_rss_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    return round((peak_bytes() - before) / 1e6, 1)
 
 
 def _print(found: dict[str, Any]) -> None:

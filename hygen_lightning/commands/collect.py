@@ -30,7 +30,8 @@ def collect(
         player: scripted player, unless a checkpoint plays
         ckpt_path: checkpoint whose policy plays, greedily
         epsilon: share (0..1) of random actions
-        max_opening_env_steps: battles open with up to this many steps of random actions, not recorded
+        max_opening_env_steps: battles open with up to this many steps of random actions; these steps
+            are not recorded, except of battles that run into the time limit
         run: name of the run folder; it must not exist yet
         env: environment to play in
         seed: seed of battles and exploration

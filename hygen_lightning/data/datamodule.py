@@ -89,6 +89,8 @@ class HybridDataModule(LightningDataModule):
         self.seen = set(names)
         self.widths = _common_widths([*self.train_tasks, *self.eval_tasks, *self.extra_tasks])
         self.dataset_dir, self.quality = dataset_dir, quality
+        if max_in_memory_gb < 0:
+            raise UserError(f"--data.max_in_memory_gb is {max_in_memory_gb}; give 0 (nothing) or more")
         self.max_in_memory_gb = max_in_memory_gb
         for option, value in {
             "batch_size": batch_size,

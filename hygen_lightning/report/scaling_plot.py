@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.report.style import AXIS_INK, SERIES_COLOURS, new_figure, save_figure, tidy_axes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 QUANTITIES = {"_s": "seconds", "_mb": "peak memory, MB"}
 """Ending of a measured quantity's name -> what its axis says."""
@@ -14,6 +17,11 @@ NAMES = {"pretrain": "pretraining update", "policy": "policy update", "env_step"
 
 
 def draw_scaling(tables: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+    """Write `scaling_figure` to a file."""
+    save_figure(scaling_figure(tables), path)
+
+
+def scaling_figure(tables: Mapping[str, Mapping[str, Any]]) -> Figure:
     """One column of plots per size that grows, seconds above memory, logarithmic axes.
 
     tables: size -> {"rows": [{size: n, "<name>_s" or "<name>_peak_mb": x, ...}, ...], ...}.
@@ -37,4 +45,4 @@ def draw_scaling(tables: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             axes.set_yscale("log")
             axes.set_xticks(sizes, [str(n) for n in sizes])
             axes.legend(frameon=False, fontsize=8, labelcolor=AXIS_INK)
-    save_figure(figure, path)
+    return figure

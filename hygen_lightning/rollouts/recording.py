@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
 
 
+OPENING_SHARE = 0.5
+"""Share of scripted battles that open at random; the others begin as every evaluation does."""
+
+
 @dataclass(frozen=True)
 class ScriptedTeam:
     """Who plays the recordings of one quality.
 
-    Each battle draws one of `players` and one of `epsilons` (share of random actions, 0..1). Half of
-    the battles open with 0..max_opening_env_steps steps of random actions, which are not recorded:
-    many ways into a battle, as the exploring teachers of the published data sets have. An expert's
-    recordings hold the battles that it won (`won_only`), as far as it wins any.
+    Each battle draws one of `players` and one of `epsilons` (share of random actions, 0..1). A share
+    of OPENING_SHARE opens with 0..max_opening_env_steps steps of random actions, which `record` cuts
+    off: many ways into a battle, as the exploring teachers of the published data sets have. An
+    expert's recordings hold the battles that it won (`won_only`), as far as it wins any.
     """
 
     players: tuple[str, ...]
@@ -44,7 +48,8 @@ class ScriptedTeam:
         """Says in the recordings who played them."""
         shares = "-".join(f"{share:g}" for share in self.epsilons)
         kept = "won" if self.won_only else "all"
-        return f"{'-'.join(self.players)}-{shares}-{self.max_opening_env_steps}-{kept}"
+        opening = f"{OPENING_SHARE:g}x{self.max_opening_env_steps}"
+        return f"{'-'.join(self.players)}-{shares}-{opening}-{kept}"
 
 
 def scripted_team(task: TaskSpec, quality: str) -> ScriptedTeam:
@@ -103,7 +108,7 @@ def _battles_of(task: TaskSpec, team: ScriptedTeam, player: str, episodes: int) 
     for number in range(_MAX_ROUNDS):
         chosen = epsilons[torch.randint(len(epsilons), (episodes,), generator=draw)]
         opening = torch.randint(team.max_opening_env_steps + 1, (episodes,), generator=draw)
-        opening = opening * (torch.rand(episodes, generator=draw) < 0.5)
+        opening = opening * (torch.rand(episodes, generator=draw) < OPENING_SHARE)
         played = record(task, scripted_player(player), chosen, opening, "simulator", number)
         rows = played.won.nonzero()[:, 0] if team.won_only and bool(played.won.any()) else slice(None)
         kept.append(played.episodes[rows])
@@ -115,7 +120,8 @@ def _battles_of(task: TaskSpec, team: ScriptedTeam, player: str, episodes: int) 
 def record(task: TaskSpec, policy: Policy, epsilon: Tensor, opening: Tensor, env: str, seed: int) -> Played:
     """Play one battle per entry of epsilon [N] (share of random actions) and opening [N] (steps).
 
-    The episodes begin after the opening: nobody should learn to repeat it.
+    The episodes and their returns begin after the opening: nobody should learn to repeat it.
+    `without_opening` says which ones it leaves whole.
     """
     generator = stream_generator(seed, "recording", task.name)
     seeds = battle_seeds(len(epsilon), seed, "recording", task.name)
@@ -123,7 +129,8 @@ def record(task: TaskSpec, policy: Policy, epsilon: Tensor, opening: Tensor, env
     for rows in torch.arange(len(seeds)).split(_BATTLES_AT_ONCE):
         battles = make_env(env, task, len(rows))
         played = play(battles, policy, seeds[rows], epsilon[rows], opening[rows], generator)
-        batches.append(replace(played, episodes=without_opening(task, played.episodes, opening[rows])))
+        episodes = without_opening(task, played.episodes, opening[rows])
+        batches.append(replace(played, episodes=episodes, returns=episodes.reward.double().sum(1)))
         battles.close()
     return Played(
         Episodes.cat([b.episodes for b in batches]),

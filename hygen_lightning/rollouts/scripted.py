@@ -6,8 +6,8 @@ focus_fire      ranged allies agree on an order of enemies, the weakest first, a
                 in an arc where these come by themselves
 kiting          focus fire, but ranged allies step back: from melee enemies while the weapon cools,
                 and from shooting ones while these shoot at them
-pull_back       meet the nearest enemy, shoot the weakest in range, step back when hit and hurt: an
-                agent sees by itself what this takes, so that a policy can learn it
+pull_back       meet the nearest enemy, shoot the weakest in range, step back when hit and hurt:
+                nobody waits for others, so that a policy can learn it for teams of any size
 
 They see observations, states and available actions only, and decide for all battles at once.
 Every player but `random` scores all actions and takes the best available one, so an unavailable
@@ -185,8 +185,9 @@ class Kiting(FocusFire):
 class PullBack(ScoringPlayer):
     """Meets the nearest enemy, shoots the weakest in range, and pulls back when hurt.
 
-    It needs nothing that an agent could not see by itself, whatever the size of its team, so that
-    a policy can learn it from observations: the teacher of the scripted recordings. An ally pulls
+    Each ally decides for itself and waits for nobody: where enemies are in sight it needs no more
+    than its own observation, and before it walks the way that all enemies come from. So a policy
+    can learn it for a team of any size: the teacher of teams that only shoot. An ally pulls
     back that was hit within `hit_lately_steps` and has less than `strong_share` of the strongest
     ally's health and shield. (Players that stand until enemies come win or lose nearly all battles
     of a map, as the last step before the fight falls.)

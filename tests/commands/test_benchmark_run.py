@@ -14,14 +14,14 @@ from hygen_lightning.run.part_times import PartTimes, calls
 OPTIONS = {
     "trainer": {"max_steps": 20, "val_check_interval": 6},
     "model": {"init_args": {"pretrain_steps": 5}},
-    "data": {"test_episodes": 320, "eval_episodes": 32},
+    "data": {"test_episodes": 320, "eval_batch": 64},
     "rollouts": {"episodes_per_step": 2, "every_n_steps": 4},
 }
 
 
 def test_counts_follow_from_the_options() -> None:
     schedule = schedule_of(OPTIONS)
-    assert schedule == Schedule(5, 15, 4, 3, 10.0)
+    assert schedule == Schedule(5, 15, 4, 3, 5)
     assert schedule.rollouts == 4, "at steps 0, 4, 8 and 12 of stage two"
     offline = {**OPTIONS, "rollouts": {"episodes_per_step": 0, "every_n_steps": 4}}
     assert schedule_of(offline).rollouts == 0
@@ -36,14 +36,15 @@ def test_parts_are_medians_after_two_calls_of_warm_up() -> None:
         "[Callback]OnlineRollouts.on_train_batch_end": [0.0, 8.0, 0.0, 7.0, 6.0, 0.0],
         "[Callback]BattleEvaluation.on_validation_batch_start": [5.0, 5.0, 1.0, 2.0],
         "[Callback]BattleEvaluation.on_validation_epoch_end": [0.0, 0.0],
+        "[Callback]BattleEvaluation.on_test_batch_start": [5.0, 7.0, 1.0],
     }
-    parts = parts_of(seconds, Schedule(5, 15, 4, 3, 10.0), 5)
+    parts = parts_of(seconds, Schedule(5, 15, 4, 3, 5), 5)
     assert {name: (part.seconds, part.count) for name, part in parts.items()} == {
         "pretraining update": (2.5, 5),
         "policy update": (4.5, 15),
         "rollout": (6.0, 4),
         "evaluation": (3.0, 3),
-        "final evaluation": (3.0, 10.0),
+        "final evaluation": (13.0, 5),
     }
 
 
@@ -80,16 +81,22 @@ def test_every_part_of_a_short_fit_is_measured(
         "rollouts: {every_n_steps: 2}\n",
         encoding="utf-8",
     )
-    words = ["benchmark", "run", "--config", str(config), "--steps", "3", "--record_episodes", "16", "--json"]
-    assert main(words) == 0
+    layer = tmp_path / "layer.yaml"
+    layer.write_text("data: {extra_tasks: [5m], test_episodes: 2}\ntrainer: {max_steps: 1000}\n")
+    words = ["benchmark", "run", "--config", str(config), f"--config={layer}", "--threads", "1"]
+    assert main([*words, "--steps", "3", "--record_episodes", "16", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     always = {"pretraining update", "evaluation", "final evaluation"}
     assert set(found["parts"]) == always | ({"policy update", "rollout"} if algorithm == "HyGen" else set())
     assert all(part["seconds"] > 0 for part in found["parts"].values())
+    counted = found["schedule"]["pretrain_steps"] + found["schedule"]["policy_steps"]
+    assert counted == 1000, "both layers count"
     assert found["hours"] == pytest.approx(sum(part["hours"] for part in found["parts"].values()))
 
 
 def test_what_fit_refuses_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["benchmark", "run", "--config", "missing.yaml"]) == 2
     assert main(["benchmark", "run", "--steps", "0"]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert main(["benchmark", "run", "--threads", "0"]) == 2
+    assert main(["benchmark", "run", "--dataset_dir", "missing", "--steps", "1"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 4

@@ -42,3 +42,11 @@ def test_recordings_hold_no_random_opening_and_pass_the_checks(tmp_path: Path) -
     assert (played.episodes.length < 50).all()
     write_run(tmp_path / "3m" / "medium" / "run", played.episodes, TASK)
     assert len(load_offline(tmp_path, TASK, "medium")) == 4
+
+
+def test_returns_are_of_the_recorded_steps() -> None:
+    opening = torch.full((8,), 20)
+    played = record(TASK, scripted_player("pull_back"), torch.zeros(8), opening, "simulator", seed=1)
+    whole = record(TASK, scripted_player("pull_back"), torch.zeros(8), opening * 0, "simulator", seed=1)
+    torch.testing.assert_close(played.returns, played.episodes.reward.double().sum(1))
+    assert played.returns.mean() < whole.returns.mean()

@@ -37,6 +37,9 @@ while its target is not (measured: likelihood of the recorded damage best at 0.1
 
 PACKING = 0.918
 """Closest distance of two units over the sum of their separation radii (measured: 0.6885 / 0.75)."""
+WALKS_INTO_PER_LOOP = 0.01
+"""Map units per loop of a unit's way towards another, above which it walks into it and has to give
+way (assumed; 0.0001 to 0.03 give the same first steps as the recordings)."""
 WALL_MARGIN = 0.3125
 """Closest distance to a wall (measured: no Marine below y = 7.3125, where the floor ends at 7)."""
 

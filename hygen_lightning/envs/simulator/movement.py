@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.orders import Orders
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.terrain import Terrain
 
 TINY = 1e-6
-LEANS = 0.01
-"""Map units per loop of a unit's way towards another, above which it walks into it."""
 FAR = 1e6
 HEAD_ON = 1e-3
 """Sideways part of a step, in map units, below which two units meet head on; then both pass on
@@ -60,7 +59,7 @@ def walk(roster: Roster, terrain: Terrain, s: BattleState, vx: Tensor, vy: Tenso
     towards = vx.unsqueeze(1) * nx + vy.unsqueeze(1) * ny
     moving = vx * vx + vy * vy > 0
     share = torch.where(moving, 1.0, 0.0).unsqueeze(1) * torch.where(moving, 0.5, 1.0).unsqueeze(0)
-    comes = towards > LEANS
+    comes = towards > c.WALKS_INTO_PER_LOOP
     met = comes.transpose(0, 1)
     share = torch.where(comes & ~met, 1.0, torch.where(met & ~comes, 0.0, share))
     push = (overlap + towards + towards.transpose(0, 1)).clamp(min=0.0) * share
