@@ -47,8 +47,9 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(command: str, argv: list[str]) -> int:
     if command in TRAINER_COMMANDS:
         os.environ.setdefault("WANDB_SILENT", "true")
-        # Threads that spin while they wait make a busy machine many times slower.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # Threads that wait for one another spin for some microseconds, then sleep. Without spinning two
+        # threads are slower than one; spinning longer gains nothing and slows a busy machine down.
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
         from hygen_lightning.trainer_cli import run_trainer_command
 
         return run_trainer_command(command, argv)

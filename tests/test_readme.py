@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 from tiny_runs import the_run, tiny_fit
 
 from hygen_lightning.cli import TRAINER_COMMANDS, main, own_commands
@@ -83,6 +84,15 @@ def test_the_readme_is_at_most_250_lines_and_its_pictures_exist() -> None:
     assert len(TEXT.splitlines()) <= 250
     for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", TEXT):
         assert (ROOT / target).is_file(), target
+
+
+def test_the_printed_run_has_the_steps_of_the_default_job() -> None:
+    config = yaml.safe_load((ROOT / "conf/quickstart.yaml").read_text(encoding="utf-8"))
+    switch, last = config["model"]["init_args"]["pretrain_steps"], config["trainer"]["max_steps"]
+    assert f"step {switch}: stage two: policy\n" in TEXT
+    steps = [int(n) for n in re.findall(r"^step (\d+): win rate", TEXT, flags=re.MULTILINE)]
+    every = config["trainer"]["val_check_interval"]
+    assert steps == [*range(every, last + 1, every), last]
 
 
 def test_the_map_of_the_package_names_every_part() -> None:
