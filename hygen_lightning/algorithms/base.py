@@ -82,7 +82,8 @@ class MultiTaskAlgorithm(LightningModule):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
-        if self.average_decay:
+        learned = any(parameter.grad is not None for parameter in self.network.parameters())
+        if self.average_decay and learned:  # a skipped batch leaves no gradient
             self._update_average()
 
     # What an algorithm fills in
