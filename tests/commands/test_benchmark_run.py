@@ -75,9 +75,10 @@ def test_every_part_of_a_short_fit_is_measured(
     algorithm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "tiny.yaml"
+    stages = ", pretrain_steps: 400" if algorithm == "HyGen" else ""
     config.write_text(
         "data: {train_tasks: [3m], eval_tasks: [3m, 4m], batch_size: 2, eval_episodes: 2}\n"
-        f"model: {{class_path: {algorithm}, init_args: {{width: 8, n_heads: 1}}}}\n"
+        f"model: {{class_path: {algorithm}, init_args: {{width: 8, n_heads: 1{stages}}}}}\n"
         "rollouts: {every_n_steps: 2}\n",
         encoding="utf-8",
     )
