@@ -8,12 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hygen_lightning.envs.base import BattleStep, BattleView
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.formation import formation
 from hygen_lightning.envs.simulator.paths import way_table
 from hygen_lightning.envs.simulator.terrain import Terrain
-from hygen_lightning.specs import EAST, FIRST_TARGET, NORTH, SOUTH, WEST
+from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS, scripted_player
+from hygen_lightning.specs import EAST, FIRST_TARGET, NORTH, SOUTH, WEST, TaskSpec
 from hygen_lightning.tasks import all_task_names, load_task
 
 CPU = torch.device("cpu")
@@ -62,28 +64,84 @@ def test_health_positions_and_the_dead_stay_within_bounds(name: str, seed: int, 
         check(env, before, name)
 
 
+class Crowd:
+    """Battles of one map, some of every player, stepped as one batch; those that are over leave it.
+
+    who [B] int64: which of `players` decides in a battle. memories: one per player.
+    """
+
+    def __init__(self, name: str, battles: dict[str, int]) -> None:
+        self.task = load_task(name)
+        self.players = [scripted_player(player, seed=1) for player in battles]
+        self.who = torch.arange(len(battles)).repeat_interleave(torch.tensor(list(battles.values())))
+        self.memories = [self.players[i].initial_memory(self.task, n) for i, n in enumerate(battles.values())]
+        self.last_actions = torch.full((len(self.who), self.task.n_allies), -1)
+        self.env = SimulatorEnv(self.task, len(self.who))
+        self.view = self.env.reset(torch.arange(len(self.who)))
+        self.returns = torch.zeros(len(self.who))
+
+    def step(self) -> BattleStep:
+        """Every player decides for its own battles."""
+        actions = torch.empty_like(self.last_actions)
+        for i, player in enumerate(self.players):
+            own = self.who == i
+            view = BattleView(self.view.obs[own], self.view.state[own], self.view.avail_actions[own])
+            decision = player.act(self.task, view, self.last_actions[own], self.memories[i])
+            actions[own], self.memories[i] = decision.actions, decision.memory
+        step = self.env.step(actions)
+        self.view, self.last_actions = step.view, actions
+        self.returns += step.reward
+        return step
+
+    def send_home(self) -> None:
+        """Go on with the battles that are not over, once they are less than half of the batch."""
+        stays = ~self.env.battles.over
+        if 2 * int(stays.sum()) > len(stays) or not bool(stays.any()):
+            return
+        rest = SimulatorEnv(self.task, int(stays.sum()))
+        saved = self.env.state_dict()
+        available = saved.pop("available")[stays]
+        rest.load_state_dict({k: v[..., stays] for k, v in saved.items()} | {"available": available})
+        for i, memory in enumerate(self.memories):
+            if memory is not None:
+                self.memories[i] = {k: v[stays[self.who == i]] for k, v in memory.items()}
+        view = self.view
+        self.view = BattleView(view.obs[stays], view.state[stays], view.avail_actions[stays])
+        self.env, self.who = rest, self.who[stays]
+        self.last_actions, self.returns = self.last_actions[stays], self.returns[stays]
+
+
+BATTLES_PER_PLAYER = {"random": 200, "nearest_attack": 50, "focus_fire": 50, "kiting": 50, "pull_back": 50}
+assert BATTLES_PER_PLAYER.keys() == SCRIPTED_PLAYERS.keys()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("attacks", [False, True])
 @pytest.mark.parametrize("name", all_task_names())
-def test_two_hundred_battles_of_every_map_break_nothing(name: str, attacks: bool) -> None:
-    task = load_task(name)
-    env = SimulatorEnv(task, 200)
-    generator = torch.Generator().manual_seed(1)
-    view = env.reset(torch.arange(200))
-    total = torch.zeros(200)
-    for _ in range(task.episode_limit_env_steps):
-        before = env.state_dict()
-        step = env.step(chosen(view.avail_actions, generator, attacks))
-        view = step.view
-        check(env, before, name)
-        assert torch.isfinite(view.obs).all()
-        assert torch.isfinite(view.state).all()
-        total += step.reward
-        if bool(env.battles.over.all()):
+@torch.inference_mode()
+def test_two_hundred_random_and_two_hundred_scripted_battles_of_every_map_break_nothing(name: str) -> None:
+    crowd, ended = Crowd(name, BATTLES_PER_PLAYER), 0
+    for _ in range(crowd.task.episode_limit_env_steps):
+        before = crowd.env.battles.tensors()
+        step = crowd.step()
+        check(crowd.env, before, name)
+        assert torch.isfinite(step.view.obs).all()
+        assert torch.isfinite(step.view.state).all()
+        assert torch.isfinite(step.reward).all()
+        check_returns(crowd.task, crowd.returns, step.won)
+        ended += int(step.terminated.sum())
+        if bool(crowd.env.battles.over.all()):
             break
-    assert env.battles.over.all()
-    if task.enemy_race == "T" and task.map_type == "marines":
-        assert (total <= 20 + 1e-3).all()
+        crowd.send_home()
+    assert ended == sum(BATTLES_PER_PLAYER.values())
+
+
+def check_returns(task: TaskSpec, returns: Tensor, won: Tensor) -> None:
+    """The total reward of a won battle is 20: no less where everybody has to fall, nor more where
+    nobody recovers (what grows back has to be shot once more)."""
+    if task.map_type != "MMM":
+        assert (returns[won] >= 20 - 1e-3).all()
+    if set(task.enemy_units) == {"marine"}:
+        assert (returns <= 20 + 1e-3).all()
 
 
 @QUICK
