@@ -77,5 +77,6 @@ class BC(MultiTaskAlgorithm):
 
     def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Tensor) -> Decision:
         """The most likely available action."""
-        logits, hidden = self.acting.act(task.layout, view.obs, last_actions, memory)
-        return Decision(logits.masked_fill(~view.avail_actions, -torch.inf).argmax(dim=-1), hidden)
+        avail = view.avail_actions
+        logits, hidden = self.acting.act(task.layout, view.obs, last_actions, memory, avail_actions=avail)
+        return Decision(logits.masked_fill(~avail, -torch.inf).argmax(dim=-1), hidden)

@@ -246,8 +246,9 @@ class HyGen(MultiTaskAlgorithm):
 
     def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Memory) -> Decision:
         """Greedy skill, then the decoder's best available action (section 6)."""
-        step = self.acting.act_step(task.layout, view.obs, last_actions, memory)
-        logits = step.action_logits.masked_fill(~view.avail_actions, -torch.inf)
+        avail = view.avail_actions
+        step = self.acting.act_step(task.layout, view.obs, last_actions, memory, avail_actions=avail)
+        logits = step.action_logits.masked_fill(~avail, -torch.inf)
         return Decision(logits.argmax(dim=-1), step.memory, step.skill)
 
 

@@ -59,11 +59,19 @@ class ActionDecoder(nn.Module):
         hidden: Tensor,
         skill: Tensor | None = None,
         extra_own: Tensor | None = None,
+        avail_actions: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """One step: obs [B, A, obs_dim], hidden [B, A, D], skill [B, A, Z] ->
-        (logits [B, A, K], hidden [B, A, D])."""
+        """One step: obs [B, A, obs_dim], hidden [B, A, D], skill [B, A, Z], avail_actions [B, A, K]
+        bool or None -> (logits [B, A, K], hidden [B, A, D]).
+
+        Where avail_actions is given, enemies that cannot be acted on are not asked about: the
+        logits of unavailable actions have no meaning.
+        """
         vector = self._attack_vector()
-        outputs, hidden = self.entities.step(layout, obs, last_actions, hidden, vector, extra_own)
+        asked = None
+        if avail_actions is not None and self.has_targets:
+            asked = avail_actions[..., layout.widths.base_actions :]
+        outputs, hidden = self.entities.step(layout, obs, last_actions, hidden, vector, extra_own, asked)
         return self._logits(outputs, skill), hidden
 
     def _attack_vector(self) -> Tensor | None:

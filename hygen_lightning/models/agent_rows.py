@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hygen_lightning.models.attention import Transformer, TransformerBlock
 from hygen_lightning.models.distinct import DistinctEnemies
 from hygen_lightning.models.folded import FoldedBlock, raw_units
 from hygen_lightning.models.tokens import EntityFeatures, ObservationTokens
@@ -42,15 +41,15 @@ class AgentRows:
     enemy_width: int
 
     @classmethod
-    def of(cls, transformer: Transformer, tokens: ObservationTokens, features: EntityFeatures) -> AgentRows:
+    def of(
+        cls, folded: FoldedBlock, out: nn.Linear, tokens: ObservationTokens, features: EntityFeatures
+    ) -> AgentRows:
         """features: own [..., A, F_own] and so on; the rows are all but the last dimensions."""
-        block = transformer.blocks[0]
-        assert isinstance(block, TransformerBlock)
         assert features.own is not None
         n_enemies, enemy_width = features.enemies.shape[-2:]
         return cls(
-            FoldedBlock.of(block, tokens),
-            transformer.out,
+            folded,
+            out,
             tokens.own(features.own).flatten(0, -2),
             functional.pad(features.own, (0, 1), value=1.0).flatten(0, -2),
             raw_units(features.enemies, features.allies).flatten(0, -3),
@@ -58,13 +57,15 @@ class AgentRows:
             enemy_width,
         )
 
-    def step(self, hidden: Tensor, enemy_vector: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+    def step(
+        self, hidden: Tensor, enemy_vector: Tensor | None, asked: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """One time step of every row: hidden [R, D] -> (own output [R, D], enemies' outputs times
-        the vector [R, E] or None, next hidden [R, D])."""
+        the vector [R, E] or None, next hidden [R, D]). asked: see `read_enemies_too`."""
         own, scores = (
             (self.read_own(hidden), None)
             if enemy_vector is None
-            else self.read_enemies_too(hidden, enemy_vector)
+            else self.read_enemies_too(hidden, enemy_vector, asked)
         )
         return own, scores, self._next(self.own, hidden, self.units)
 
@@ -101,10 +102,12 @@ class AgentRows:
             outputs.append(self.out(self.folded.finish(attended)[:, 0]))
         return torch.cat(outputs)
 
-    def read_enemies_too(self, before: Tensor, enemy_vector: Tensor) -> tuple[Tensor, Tensor]:
+    def read_enemies_too(
+        self, before: Tensor, enemy_vector: Tensor, asked: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """before [R, D] -> (outputs at own tokens [R, D], outputs at enemies times enemy_vector
-        [D], [R, E])."""
-        distinct = DistinctEnemies.of(self.units[:, : self.n_enemies], self.enemy_width)
+        [D], [R, E]; without meaning where asked [R, E] bool is given and False)."""
+        distinct = DistinctEnemies.of(self.units[:, : self.n_enemies], self.enemy_width, asked)
         chunks = distinct.chunks(TOKENS_PER_CHUNK, LEAST_TOKENS_PER_CHUNK)
         rows = [x.index_select(0, distinct.order) for x in (self.own, self.own_features, self.units, before)]
         sizes = [n_rows for _, n_rows in chunks]
@@ -113,11 +116,10 @@ class AgentRows:
         for (n_distinct, _), enemies, own, features, units, hidden in parts:
             vectors = torch.stack([own, hidden], dim=1)
             attended = [
-                self.folded.attend_vectors(
-                    own.unsqueeze(1), features @ self.folded.own_query, vectors, units
-                ),
-                self.folded.attend_units(enemies[:, :n_distinct], vectors, units),
+                self.folded.attend_vectors(own.unsqueeze(1), features @ self.folded.own_query, vectors, units)
             ]
+            if n_distinct:
+                attended.append(self.folded.attend_units(enemies[:, :n_distinct], vectors, units))
             finished = self.folded.finish(torch.cat(attended, dim=1))
             outputs.append(self.out(finished[:, 0]))
             score = self._scores(finished[:, 1:], enemy_vector)

@@ -1,4 +1,6 @@
-"""Enemies that look alike, asked once: all those out of sight or dead are the same token."""
+"""Enemies that look alike, asked once: all those out of sight or dead are the same token.
+
+Acting asks still fewer: only the enemies that an agent can attack now."""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ class DistinctEnemies:
     order [R] int64: rows sorted by their number of distinct enemies. groups: (n, rows) pairs,
     so many consecutive rows of that order with n distinct enemies each. queries [R, E, F], in that
     order of rows: the distinct enemies first, zeros after them. place [R, E] int64, rows in their
-    original order: which of its row's queries each enemy is.
+    original order: which of its row's queries each enemy is; any where it was not asked about.
     """
 
     order: Tensor
@@ -24,12 +26,15 @@ class DistinctEnemies:
     place: Tensor
 
     @classmethod
-    def of(cls, enemies: Tensor, n_features: int) -> DistinctEnemies:
-        """enemies [R, E, F], unseen where the first n_features numbers are zero."""
-        unseen = (enemies[..., :n_features] == 0).all(dim=2)
-        n_seen = (~unseen).sum(dim=1, keepdim=True)
-        place = torch.where(unseen, n_seen, (~unseen).cumsum(dim=1) - 1)
-        n_distinct = n_seen[:, 0] + unseen.any(dim=1)
+    def of(cls, enemies: Tensor, n_features: int, asked: Tensor | None = None) -> DistinctEnemies:
+        """enemies [R, E, F], unseen where the first n_features numbers are zero. asked [R, E] bool:
+        the enemies that matter (None: all)."""
+        alone = (enemies[..., :n_features] != 0).any(dim=2) if asked is None else asked
+        n_alone = alone.sum(dim=1, keepdim=True)
+        place = torch.where(alone, alone.cumsum(dim=1) - 1, n_alone)
+        n_distinct = n_alone[:, 0]
+        if asked is None:
+            n_distinct = n_distinct + (~alone).any(dim=1)
         order = n_distinct.argsort(stable=True)
         counts = torch.bincount(n_distinct, minlength=enemies.shape[1] + 1).tolist()
         queries = torch.zeros_like(enemies)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from hygen_lightning.models.agent_rows import AgentRows
-from hygen_lightning.models.attention import Transformer
+from hygen_lightning.models.attention import Transformer, TransformerBlock
+from hygen_lightning.models.folded import FoldedBlock
 from hygen_lightning.models.packing import Packing
 from hygen_lightning.models.tokens import ObservationTokens, observation_features
 from hygen_lightning.specs import EntityLayout, EntityWidths
@@ -47,6 +48,7 @@ class EntityTransformer(nn.Module):
         self.width = width
         self.tokens = ObservationTokens(widths, width, id_bits, extra_own)
         self.transformer = Transformer(width, n_heads, depth)
+        self._kept: tuple[tuple[tuple[int, int], ...], FoldedBlock] | None = None
 
     def initial_hidden(self, *shape: int) -> Tensor:
         """Zeros [*shape, D] on the device and in the type of the parameters."""
@@ -78,16 +80,19 @@ class EntityTransformer(nn.Module):
         hidden: Tensor,
         enemy_vector: Tensor | None = None,
         extra_own: Tensor | None = None,
+        asked: Tensor | None = None,
     ) -> tuple[EntityOutputs, Tensor]:
         """One time step of what is read: as `unroll`, for obs [B, A, obs_dim] and hidden [B, A, D].
 
-        -> (outputs with own [B, A, D], next hidden [B, A, D]).
+        asked [B, A, E] bool: the enemies whose outputs matter (None: all); the others' have no
+        meaning. -> (outputs with own [B, A, D], next hidden [B, A, D]).
         """
         if len(self.transformer.blocks) > 1:
             entities, hidden = self(layout, obs, last_actions, hidden, extra_own)
             return _read(layout, entities, enemy_vector), hidden
         rows = self._rows(layout, obs, last_actions, extra_own)
-        own, enemies, after = rows.step(hidden.flatten(0, 1), enemy_vector)
+        asked = None if asked is None else asked.flatten(0, 1)
+        own, enemies, after = rows.step(hidden.flatten(0, 1), enemy_vector, asked)
         shape = obs.shape[:2]
         outputs = EntityOutputs(own.unflatten(0, shape), _unflatten(enemies, shape))
         return outputs, after.unflatten(0, shape)
@@ -152,7 +157,20 @@ class EntityTransformer(nn.Module):
     ) -> AgentRows:
         """obs [P, A, obs_dim] -> the agent rows R = P * A."""
         features = observation_features(layout, obs, last_actions, self.tokens.id_bits, extra_own)
-        return AgentRows.of(self.transformer, self.tokens, features)
+        return AgentRows.of(self._fold(), self.transformer.out, self.tokens, features)
+
+    def _fold(self) -> FoldedBlock:
+        """The one block, folded: anew where gradients are asked for, else once until a parameter
+        changes (acting and the slow copies fold the same parameters again and again)."""
+        block = self.transformer.blocks[0]
+        assert isinstance(block, TransformerBlock)
+        half = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+        if torch.is_grad_enabled() or half or torch.compiler.is_compiling():
+            return FoldedBlock.of(block, self.tokens)
+        versions = tuple((p.data_ptr(), p._version) for p in self.parameters())
+        if self._kept is None or self._kept[0] != versions:
+            self._kept = versions, FoldedBlock.of(block, self.tokens)
+        return self._kept[1]
 
 
 def _read(layout: EntityLayout, entities: Tensor, enemy_vector: Tensor | None) -> EntityOutputs:

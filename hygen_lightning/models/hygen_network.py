@@ -118,14 +118,19 @@ class HyGenNetwork(nn.Module):
         last_actions: Tensor,
         memory: Memory,
         skill: Tensor | None = None,
+        avail_actions: Tensor | None = None,
     ) -> ActStep:
         """One step of B battles, each agent on its own observation and memory alone (section 6).
 
         obs [B, A, obs_dim], last_actions [B, A] int64, skill [B, A] int64 or None: the greedy one.
+        avail_actions [B, A, K] bool or None: spares the logits of other actions, which then have
+        no meaning.
         """
         own, observe_hidden = self.observation_encoder.act(layout, obs, last_actions, memory[0])
         q = self.q_head(own)
         skill = q.argmax(dim=-1) if skill is None else skill
         chosen = one_hot(skill, self.n_skills, obs.dtype)
-        logits, decode_hidden = self.action_decoder.act(layout, obs, last_actions, memory[1], chosen)
+        logits, decode_hidden = self.action_decoder.act(
+            layout, obs, last_actions, memory[1], chosen, avail_actions=avail_actions
+        )
         return ActStep(q, skill, logits, (observe_hidden, decode_hidden))

@@ -29,6 +29,16 @@ def test_scores_return_to_the_enemies_they_belong_to() -> None:
     assert torch.equal(distinct.spread(scores), enemies[..., 0] * 10)
 
 
+def test_enemies_that_are_not_asked_about_cost_no_query() -> None:
+    enemies = torch.zeros(3, 3, 2)
+    enemies[..., 1] = 1
+    enemies[:, :, 0] = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    asked = torch.tensor([[False, True, False], [False, False, False], [True, False, True]])
+    distinct = DistinctEnemies.of(enemies, 1, asked)
+    assert distinct.groups == [(0, 1), (1, 1), (2, 1)]
+    assert torch.equal(distinct.spread(distinct.queries[..., 0])[asked], enemies[..., 0][asked])
+
+
 def test_chunks_cover_every_row_and_keep_within_their_size() -> None:
     enemies = torch.zeros(7, 2, 2)
     enemies[:3, 0, 0] = 1

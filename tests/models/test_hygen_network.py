@@ -105,6 +105,44 @@ def test_acting_step_by_step_equals_the_unrolled_networks(family: str) -> None:
         assert torch.equal(step.skill, q[:, t].argmax(-1))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_knowing_the_available_actions_changes_none_of_their_logits(family: str, share: float) -> None:
+    layout = make_layout(family, 3, 4)
+    network = make_network(layout)
+    batch = make_episodes(layout, 5, 1)
+    inputs = (layout, batch.obs[:, 0], batch.last_actions[:, 0], network.initial_memory(layout, 5))
+    draw = torch.Generator().manual_seed(1)
+    avail = torch.rand(5, 3, layout.n_actions, generator=draw) < share
+    avail[..., : layout.widths.base_actions] = True
+    with torch.no_grad():
+        plain, spared = network.act_step(*inputs), network.act_step(*inputs, avail_actions=avail)
+    logits = spared.action_logits[avail]
+    torch.testing.assert_close(logits, plain.action_logits[avail], rtol=1e-5, atol=1e-5)
+    assert torch.equal(spared.memory[1], plain.memory[1])
+
+
+def test_acting_follows_every_change_of_the_parameters() -> None:
+    layout = make_layout("marines", 3, 4)
+    network, other = make_network(layout, seed=0), make_network(layout, seed=1)
+    batch = make_episodes(layout, 2, 1)
+
+    def logits() -> torch.Tensor:
+        memory = network.initial_memory(layout, 2)
+        return network.act_step(layout, batch.obs[:, 0], batch.last_actions[:, 0], memory).action_logits
+
+    for change in (lambda: network.load_state_dict(other.state_dict()), lambda: network.double().float()):
+        with torch.no_grad():
+            logits()
+            change()
+            kept = logits()
+        torch.testing.assert_close(kept, logits().detach(), rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        before = logits()
+        network.action_decoder.entities.tokens.enemy.weight.mul_(1.1)
+        assert not torch.equal(logits(), before)
+
+
 def test_a_given_skill_replaces_the_greedy_one_when_acting() -> None:
     layout = make_layout("marines", 2, 2)
     network = make_network(layout)
