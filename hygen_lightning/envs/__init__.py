@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
-    from hygen_lightning.envs.base import BattleEnv
+    from hygen_lightning.envs.base import BattleEnv, BattleEnvs
     from hygen_lightning.specs import TaskSpec
 
 ENVIRONMENTS: dict[str, str] = {
@@ -30,3 +32,11 @@ def environment_class(name: str) -> type[Any]:
 def make_env(name: str, task: TaskSpec, n_battles: int, device: str | torch.device = "cpu") -> BattleEnv:
     """B battles of a task in the environment of this name."""
     return environment_class(name)(task, n_battles, device=device)  # type: ignore[no-any-return]
+
+
+def make_envs(
+    name: str, tasks: Sequence[TaskSpec], n_battles: Sequence[int], device: str | torch.device = "cpu"
+) -> BattleEnvs:
+    """Battles of several tasks, stepped together. n_battles: B of each task."""
+    envs = [make_env(name, task, n, device) for task, n in zip(tasks, n_battles, strict=True)]
+    return environment_class(name).together(envs)  # type: ignore[no-any-return]

@@ -1,8 +1,9 @@
-"""The batched battle protocol: many battles of one task, stepped together."""
+"""The batched battle protocol: many battles of one task, or of several, stepped together."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,5 +63,33 @@ class BattleEnv(ABC):
     def step(self, actions: Tensor) -> BattleStep:
         """actions [B, A] int64, each available in the last view."""
 
+    @classmethod
+    def together(cls, envs: Sequence[BattleEnv]) -> BattleEnvs:
+        """These environments of this class, stepped at once: in one batch where it can do that."""
+        return BattleEnvs(envs)
+
     def close(self) -> None:  # noqa: B027  (most environments hold nothing to close)
         """Let go of processes and files."""
+
+
+class BattleEnvs:
+    """Battles of several tasks, one environment for each; here they step one after another.
+
+    Every battle is the one that its environment plays alone with the same seed and actions.
+    """
+
+    def __init__(self, envs: Sequence[BattleEnv]) -> None:
+        self.envs = tuple(envs)
+
+    def reset(self, seeds: Sequence[Tensor]) -> list[BattleView]:
+        """Start all battles. seeds: per task [B] int64."""
+        return [env.reset(s) for env, s in zip(self.envs, seeds, strict=True)]
+
+    def step(self, actions: Sequence[Tensor]) -> list[BattleStep]:
+        """actions: per task [B, A] int64, each available in its last view."""
+        return [env.step(a) for env, a in zip(self.envs, actions, strict=True)]
+
+    def close(self) -> None:
+        """Let go of what the environments hold."""
+        for env in self.envs:
+            env.close()

@@ -222,10 +222,11 @@ def test_ground_units_climb_ramps_only_and_colossi_climb_cliffs() -> None:
 def test_random_numbers_are_even_and_differ_by_seed_step_and_unit() -> None:
     from hygen_lightning.envs.simulator.randomness import uniform
 
-    draws = uniform(torch.arange(20_000), torch.zeros(20_000, dtype=torch.int64), 3, 0)
+    number = torch.arange(3).unsqueeze(1)
+    draws = uniform(torch.arange(20_000), torch.zeros(20_000, dtype=torch.int64), number, 0)
     assert ((draws >= 0) & (draws < 1)).all()
     assert abs(float(draws.mean()) - 0.5) < 0.01
     assert abs(float(draws.var()) - 1 / 12) < 0.005
     assert abs(float(torch.corrcoef(draws)[0, 1])) < 0.03
-    later = uniform(torch.arange(20_000), torch.ones(20_000, dtype=torch.int64), 3, 0)
+    later = uniform(torch.arange(20_000), torch.ones(20_000, dtype=torch.int64), number, 0)
     assert abs(float(torch.corrcoef(torch.stack([draws[0], later[0]]))[0, 1])) < 0.03

@@ -32,16 +32,14 @@ def strike(roster: Roster, s: BattleState, fires: Tensor, in_range: Tensor) -> N
     target = s.target.clamp(min=0)
     raw = torch.zeros_like(s.health)
     harm = torch.zeros_like(s.health)
-    shooter = torch.arange(roster.n_units, device=s.x.device).unsqueeze(1) * roster.n_units
-    pair = shooter + target
     single = fires
-    for row in roster.line_splashers + roster.bursters:
-        single = single & (torch.arange(roster.n_units, device=s.x.device) != row).unsqueeze(1)
-    harm.scatter_add_(0, target, torch.where(single, roster.damage.flatten()[pair], 0.0))
+    if roster.line_splashers or roster.bursters:
+        single = fires & ~(roster.splashes_line | roster.bursts)
+    harm.scatter_add_(0, target, torch.where(single, roster.of_target(roster.damage, target), 0.0))
     if roster.has_shields:
-        raw.scatter_add_(0, target, torch.where(single, roster.raw_damage.flatten()[pair], 0.0))
+        raw.scatter_add_(0, target, torch.where(single, roster.of_target(roster.raw_damage, target), 0.0))
     for row in roster.line_splashers:
-        hit = _on_the_line(roster, s, row, target[row]) & fires[row]
+        hit = _on_the_line(roster, s, row, target[row]) & (fires[row] & roster.splashes_line[row])
         harm, raw = _spread(roster, row, hit, harm, raw)
     if roster.bursters:
         harm, raw = _explosions(roster, s, fires, harm, raw)
@@ -70,9 +68,7 @@ def _hurt(roster: Roster, s: BattleState, harm: Tensor, raw: Tensor) -> None:
         harm = harm * (1.0 - absorbed / raw.clamp(min=1e-6))
     s.health = (s.health - harm).clamp(min=0.0)
     if roster.bursters:
-        rows = torch.zeros_like(roster.zerg)
-        rows[roster.bursters] = True
-        s.bursting = s.bursting | (rows & before & ~s.alive)
+        s.bursting = s.bursting | (roster.bursts & before & ~s.alive)
 
 
 def _on_the_line(roster: Roster, s: BattleState, row: int, target: Tensor) -> Tensor:
@@ -85,13 +81,13 @@ def _on_the_line(roster: Roster, s: BattleState, row: int, target: Tensor) -> Te
     along = (dx * sx + dy * sy).abs() / length
     across = (dx * sy - dy * sx).abs() / length
     hit = (along <= c.LINE_HALF_WIDTH + roster.radius) & (across <= c.LINE_HALF_LENGTH + roster.radius)
-    return hit & roster.can_shoot[row].unsqueeze(1) & s.alive
+    return hit & roster.can_shoot[row] & s.alive
 
 
 def _spread(roster: Roster, row: int, hit: Tensor, harm: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
     """Damage of unit `row` to everybody in `hit` [N, B], added."""
-    harm = harm + torch.where(hit, roster.damage[row].unsqueeze(1), 0.0)
-    return harm, raw + torch.where(hit, roster.raw_damage[row].unsqueeze(1), 0.0)
+    harm = harm + torch.where(hit, roster.damage[row], 0.0)
+    return harm, raw + torch.where(hit, roster.raw_damage[row], 0.0)
 
 
 def _explosions(
@@ -100,10 +96,10 @@ def _explosions(
     """Banelings that attack, and those that died in the loop before, hit every opponent around them."""
     dying = s.health.clone()
     for row in roster.bursters:
-        goes = (fires | s.bursting)[row]
+        goes = (fires | s.bursting)[row] & roster.bursts[row]
         dx, dy = s.x - s.x[row], s.y - s.y[row]
         near = torch.sqrt(dx * dx + dy * dy) <= c.BURST_RADIUS + roster.radius
-        hit = near & goes & roster.can_shoot[row].unsqueeze(1) & s.alive
+        hit = near & goes & roster.can_shoot[row] & s.alive
         harm, raw = _spread(roster, row, hit, harm, raw)
         dying[row] = torch.where(goes, 0.0, dying[row])
     s.health = dying
@@ -113,13 +109,13 @@ def _explosions(
 
 def _heal(roster: Roster, s: BattleState, target: Tensor, in_range: Tensor) -> None:
     """Medivacs heal their targets as long as they have energy, which grows slowly."""
-    fields = roster.can_heal.gather(1, target)
+    fields = roster.of_target(roster.can_heal, target)
     wound = (roster.health - s.health).gather(0, target)
     heals = roster.is_medivac & in_range & fields & s.alive & (wound > 0) & (s.energy > 0)
     amount = torch.minimum((s.energy * c.HEALTH_PER_ENERGY).clamp(max=c.HEAL_PER_LOOP), wound)
     amount = torch.where(heals & s.alive.gather(0, target), amount, 0.0)
     health = s.health.scatter_add(0, target, amount)
     s.health = torch.where(s.alive, torch.minimum(health, roster.health.expand_as(health)), s.health)
-    most = max(u.energy_max for u in roster.units)
-    energy = (s.energy - amount / c.HEALTH_PER_ENERGY + c.ENERGY_PER_LOOP).clamp(max=most)
+    energy = s.energy - amount / c.HEALTH_PER_ENERGY + c.ENERGY_PER_LOOP
+    energy = torch.minimum(energy, roster.energy_max)
     s.energy = torch.where(roster.is_medivac & s.alive, energy, s.energy)

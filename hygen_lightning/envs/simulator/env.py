@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleEnv, BattleStep, BattleView
+from hygen_lightning.envs.base import BattleEnv, BattleEnvs, BattleStep, BattleView
 from hygen_lightning.envs.simulator.calibration import LOOPS_PER_STEP
 from hygen_lightning.envs.simulator.formation import formation
 from hygen_lightning.envs.simulator.observation import battle_view
@@ -15,7 +16,7 @@ from hygen_lightning.envs.simulator.randomness import uniform
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import START_STREAM, concluded, first_loop, game_loop, prepared
-from hygen_lightning.envs.simulator.terrain import Terrain
+from hygen_lightning.envs.simulator.terrain import Patchwork, Terrain
 from hygen_lightning.specs import TaskSpec
 
 
@@ -60,16 +61,34 @@ class SimulatorEnv(BattleEnv):
         return self._seen()
 
     def step(self, actions: Tensor) -> BattleStep:
+        orders = self.checked(actions)
+        return self.conclude(self.simulated(self.roster, self.terrain, self.battles, orders))
+
+    @classmethod
+    def together(cls, envs: Sequence[BattleEnv]) -> BattleEnvs:
+        from hygen_lightning.envs.simulator.mixed import MixedSimulatorEnvs
+
+        return MixedSimulatorEnvs(envs)
+
+    def checked(self, actions: Tensor) -> Tensor:
+        """actions [B, A] -> [A, B] int64; ValueError where one was not available in the last view."""
         actions = actions.to(self.device)
         if not bool(self._available.gather(2, actions.unsqueeze(2)).all()):
             raise ValueError(f"{self.task.name}: an action was not available in the last view")
-        before = self.battles
-        after, plan = self._prepared(
-            self.roster, before, actions.t().clone(memory_format=torch.contiguous_format)
-        )
+        return actions.t().clone(memory_format=torch.contiguous_format)
+
+    def simulated(
+        self, roster: Roster, terrain: Terrain | Patchwork, before: BattleState, actions: Tensor
+    ) -> BattleState:
+        """These battles after the game loops of a step, not yet judged. actions [A, B] int64."""
+        after, plan = self._prepared(roster, before, actions)
         for loop in self._loops:
-            after = self._game_loop(self.roster, self.terrain, after, plan, loop)
-        self.battles, step = self._concluded(self.roster, self.terrain, before, after)
+            after = self._game_loop(roster, terrain, after, plan, loop)
+        return after
+
+    def conclude(self, after: BattleState) -> BattleStep:
+        """End a step whose game loops led to `after`: who won, what it brought, what is seen."""
+        self.battles, step = self._concluded(self.roster, self.terrain, self.battles, after)
         self._available = step.view.avail_actions
         return step
 
@@ -146,7 +165,7 @@ class SimulatorEnv(BattleEnv):
         """[N, B] int64: which place each unit takes; enemies of one type are shuffled per battle."""
         total, n, names = self.roster.n_units, self.roster.n_allies, self.roster.names
         kinds = torch.tensor([i if i < n else total + names.index(names[i], n) for i in range(total)])
-        draw = uniform(seeds, torch.zeros_like(seeds), total, START_STREAM)
+        draw = uniform(seeds, torch.zeros_like(seeds), self.roster.draw[:total], START_STREAM)
         order = (kinds.to(self.device).unsqueeze(1) + draw).argsort(dim=0)
         ranks = kinds.argsort(stable=True).to(self.device).unsqueeze(1)
         slots = torch.empty_like(order)

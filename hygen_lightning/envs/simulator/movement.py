@@ -9,7 +9,7 @@ from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.orders import Orders
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
-from hygen_lightning.envs.simulator.terrain import Terrain
+from hygen_lightning.envs.simulator.terrain import Patchwork, Terrain
 
 TINY = 1e-6
 FAR = 1e6
@@ -19,7 +19,12 @@ their right (measured in the first step of the recordings)."""
 
 
 def wanted_velocity(
-    roster: Roster, terrain: Terrain, s: BattleState, orders: Orders, chasing: Tensor, standing: Tensor
+    roster: Roster,
+    terrain: Terrain | Patchwork,
+    s: BattleState,
+    orders: Orders,
+    chasing: Tensor,
+    standing: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """vx, vy [N, B] in map units per loop, before anything is in the way.
 
@@ -38,7 +43,7 @@ def wanted_velocity(
     return dx * pace, dy * pace
 
 
-def walk(roster: Roster, terrain: Terrain, s: BattleState, vx: Tensor, vy: Tensor) -> None:
+def walk(roster: Roster, terrain: Terrain | Patchwork, s: BattleState, vx: Tensor, vy: Tensor) -> None:
     """Move every unit by its velocity: around units in its way, apart from others, inside the walls.
 
     A unit whose way is blocked walks past at full speed, along the tangent (measured: units behind a
@@ -55,7 +60,7 @@ def walk(roster: Roster, terrain: Terrain, s: BattleState, vx: Tensor, vy: Tenso
     towards = vx.unsqueeze(1) * nx + vy.unsqueeze(1) * ny  # of i, to j
     meeting = (overlap + towards + towards.transpose(0, 1)).clamp(min=0.0)
     weight = torch.where(towards > TINY, meeting, 0.0)
-    vx, vy = _around(vx, vy, (weight * nx).sum(1), (weight * ny).sum(1))
+    vx, vy = _around(vx, vy, _total(weight * nx), _total(weight * ny))
     towards = vx.unsqueeze(1) * nx + vy.unsqueeze(1) * ny
     moving = vx * vx + vy * vy > 0
     share = torch.where(moving, 1.0, 0.0).unsqueeze(1) * torch.where(moving, 0.5, 1.0).unsqueeze(0)
@@ -63,9 +68,15 @@ def walk(roster: Roster, terrain: Terrain, s: BattleState, vx: Tensor, vy: Tenso
     met = comes.transpose(0, 1)
     share = torch.where(comes & ~met, 1.0, torch.where(met & ~comes, 0.0, share))
     push = (overlap + towards + towards.transpose(0, 1)).clamp(min=0.0) * share
-    x, y = s.x + vx - (push * nx).sum(1), s.y + vy - (push * ny).sum(1)
+    x, y = s.x + vx - _total(push * nx), s.y + vy - _total(push * ny)
     x, y = torch.where(s.alive, x, s.x), torch.where(s.alive, y, s.y)
     s.x, s.y = terrain.kept_inside(roster, s.x, s.y, x, y)
+
+
+def _total(pushes: Tensor) -> Tensor:
+    """[N, N, B] -> [N, B], summed in float64, where the order of float32 terms makes no difference:
+    a battle does not depend on its place in the batch, nor on rows of units that are not there."""
+    return pushes.sum(1, dtype=torch.float64).float()
 
 
 def _around(vx: Tensor, vy: Tensor, bx: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:

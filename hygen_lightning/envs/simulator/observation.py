@@ -169,7 +169,7 @@ def reward(roster: Roster, before: BattleState, after: BattleState, won: Tensor)
     n = roster.n_allies
     was = before.health[n:] + before.shield[n:]
     now = torch.where(after.alive[n:], after.health[n:] + after.shield[n:], 0.0)
-    damage = torch.where(before.alive[n:], was - now, 0.0).sum(0)
+    damage = torch.where(before.alive[n:], was - now, 0.0).sum(0, dtype=torch.float64).float()
     kills = (before.alive[n:] & ~after.alive[n:]).sum(0) * REWARD_PER_KILL
     total = (damage + kills).abs() + won * REWARD_WIN
     return total * (REWARD_SCALE / roster.max_reward)

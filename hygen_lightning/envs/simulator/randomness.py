@@ -1,22 +1,21 @@
-"""Random numbers that depend on (seed, step, unit) alone, so a battle is the same in any batch."""
+"""Random numbers that depend on (seed, step, number) alone, so a battle is the same in any batch."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 _MASK = 0xFFFFFFFF
 
 
-def uniform(seed: Tensor, step: Tensor, n_units: int, stream: int) -> Tensor:
-    """[n_units, B] float32 in [0, 1). seed, step [B] int64; stream tells independent uses apart.
+def uniform(seed: Tensor, step: Tensor, draw: Tensor, stream: int) -> Tensor:
+    """[n, B] float32 in [0, 1). seed, step [B] int64; draw [n, 1 or B] int64: the number of each
+    draw; stream tells independent uses apart.
 
     Two rounds of a 32-bit integer hash (multiply, xor, shift) kept inside int64.
     """
-    unit = torch.arange(n_units, device=seed.device).unsqueeze(1)
     mixed = _hash((seed & _MASK) ^ _hash((seed >> 32) & _MASK))
     mixed = _hash(mixed ^ _hash(step * 0x9E3779B1 + stream * 0x85EBCA77)).unsqueeze(0)
-    bits = _hash(mixed ^ _hash(unit * 0xC2B2AE3D + 0x27D4EB2F))
+    bits = _hash(mixed ^ _hash(draw * 0xC2B2AE3D + 0x27D4EB2F))
     return (bits >> 8).float() * 2.0**-24
 
 

@@ -1,7 +1,8 @@
 """Who takes part in a battle: the constants of every unit, as tensors that broadcast over battles.
 
 Inside the simulator the units come first and the battles last, [N, B] with N = A + E and the
-allies on top: one operation then runs over long contiguous rows of battles.
+allies on top: one operation then runs over long contiguous rows of battles. A last dimension of
+size 1 stands for all battles of a task; in a batch of several tasks (mixed.py) it is B.
 """
 
 from __future__ import annotations
@@ -25,17 +26,29 @@ MAX_SHIELD_OF_NONE = 1.0
 class Roster:
     """Constants of the N units of a task; tensors [N, 1] float32 unless said otherwise.
 
-    is_medivac, flying, cliff_walking, zerg [N, 1] bool. max_cooldown: SMAC's divisor.
-    reach [N, N]: centre distance within which a row unit can shoot at (or heal) a column unit.
+    is_medivac, flying, cliff_walking, zerg, bursts, splashes_line [N, 1] bool (the last two:
+    Baneling, Colossus). draw [N + 2 E, 1] int64: number of each random draw of a step.
+    max_cooldown: SMAC's divisor.
+    reach [N, N, 1]: centre distance within which a row unit can shoot at (or heal) a column unit.
     notice [A, E, 1]: centre distance within which an enemy notices an ally; -1 if it cannot shoot it.
     apart [N, N, 1]: closest centre distance of two units, 0 where they do not collide.
-    damage [N, N]: what one shot of a row unit takes from a column unit's health (armour and bonus
-    counted); raw_damage [N, N]: the same without armour, which does not protect shields.
-    can_shoot [N, N] bool: opponents that the weapon reaches (ground or air); can_heal [N, N] bool.
+    damage [N, N, 1]: what one shot of a row unit takes from a column unit's health (armour and bonus
+    counted); raw_damage [N, N, 1]: the same without armour, which does not protect shields.
+    can_shoot [N, N, 1] bool: opponents that the weapon reaches (ground or air); can_heal likewise.
     ally_types [A, types], enemy_types [E, types]: SMAC's one-hot type bits.
+    line_splashers, bursters: rows of units that may hit a line across their shot, or explode.
+    tasks: the task, or all that are mixed in a batch (whose views are made task by task).
     """
 
-    task: TaskSpec
+    tasks: tuple[TaskSpec, ...]
+    n_allies: int
+    n_enemies: int
+    has_shields: bool
+    has_zerg: bool
+    has_medivacs: bool
+    line_splashers: tuple[int, ...]
+    bursters: tuple[int, ...]
+    draw: Tensor
     health: Tensor
     shield: Tensor
     speed: Tensor
@@ -43,10 +56,13 @@ class Roster:
     radius: Tensor
     max_cooldown: Tensor
     energy: Tensor
+    energy_max: Tensor
     is_medivac: Tensor
     flying: Tensor
     cliff_walking: Tensor
     zerg: Tensor
+    bursts: Tensor
+    splashes_line: Tensor
     reach: Tensor
     notice: Tensor
     apart: Tensor
@@ -58,12 +74,10 @@ class Roster:
     enemy_types: Tensor
 
     @property
-    def n_allies(self) -> int:
-        return self.task.n_allies
-
-    @property
-    def n_enemies(self) -> int:
-        return self.task.n_enemies
+    def task(self) -> TaskSpec:
+        """The one task; ValueError where several are mixed."""
+        (task,) = self.tasks
+        return task
 
     @property
     def n_units(self) -> int:
@@ -83,27 +97,10 @@ class Roster:
         enemies = self.units[self.n_allies :]
         return 200.0 + sum(10.0 + u.health + u.shield for u in enemies)
 
-    @cached_property
-    def has_shields(self) -> bool:
-        return any(u.shield > 0 for u in self.units)
-
-    @cached_property
-    def has_zerg(self) -> bool:
-        return any(u.zerg for u in self.units)
-
-    @cached_property
-    def has_medivacs(self) -> bool:
-        return "medivac" in self.names
-
-    @cached_property
-    def line_splashers(self) -> list[int]:
-        """Rows of units that hit a line across their shot (Colossus)."""
-        return [i for i, u in enumerate(self.units) if u.splash == "line"]
-
-    @cached_property
-    def bursters(self) -> list[int]:
-        """Rows of units that explode (Baneling)."""
-        return [i for i, u in enumerate(self.units) if u.splash == "burst"]
+    def of_target(self, table: Tensor, target: Tensor) -> Tensor:
+        """table [N, N, 1 or B] -> [N, B]: every unit's entry for its target [N, B] int64."""
+        rows = table.expand(-1, -1, target.shape[1])
+        return rows.gather(1, target.unsqueeze(1)).squeeze(1)
 
     @classmethod
     def of(cls, task: TaskSpec, device: torch.device) -> Roster:
@@ -124,7 +121,7 @@ class Roster:
             return torch.tensor(values, device=device).unsqueeze(1)
 
         def pairs(values: list[list[float]] | list[list[bool]]) -> Tensor:
-            return torch.tensor(values, device=device)
+            return torch.tensor(values, device=device).unsqueeze(2)
 
         can_shoot = [
             [u.damage > 0 and a != b and (u.hits_air or not v.flying) for v, b in zip(units, sides)]
@@ -135,7 +132,15 @@ class Roster:
             for i, u in enumerate(units[:n])
         ]
         return cls(
-            task=task,
+            tasks=(task,),
+            n_allies=n,
+            n_enemies=task.n_enemies,
+            has_shields=any(u.shield > 0 for u in units),
+            has_zerg=any(u.zerg for u in units),
+            has_medivacs="medivac" in names,
+            line_splashers=tuple(i for i, u in enumerate(units) if u.splash == "line"),
+            bursters=tuple(i for i, u in enumerate(units) if u.splash == "burst"),
+            draw=torch.arange(len(units) + 2 * task.n_enemies, device=device).unsqueeze(1),
             health=column([u.health for u in units]),
             shield=column([u.shield for u in units]),
             speed=column([u.speed for u in units]),
@@ -143,15 +148,18 @@ class Roster:
             radius=column([u.radius for u in units]),
             max_cooldown=column([u.max_cooldown for u in units]),
             energy=column([u.energy for u in units]),
+            energy_max=column([u.energy_max for u in units]),
             is_medivac=flags([name == "medivac" for name in names]),
             flying=flags([u.flying for u in units]),
             cliff_walking=flags([u.cliff_walking for u in units]),
             zerg=flags([u.zerg for u in units]),
+            bursts=flags([u.splash == "burst" for u in units]),
+            splashes_line=flags([u.splash == "line" for u in units]),
             reach=pairs([[u.weapon_range + u.radius + v.radius for v in units] for u in units]),
-            notice=pairs(notice).unsqueeze(2),
+            notice=pairs(notice),
             apart=pairs(
                 [[_apart(u, v) if i != j else 0.0 for j, v in enumerate(units)] for i, u in enumerate(units)]
-            ).unsqueeze(2),
+            ),
             damage=pairs([[_damage(u, v, v.armour) for v in units] for u in units]),
             raw_damage=pairs([[_damage(u, v, 0.0) for v in units] for u in units]),
             can_shoot=pairs(can_shoot),

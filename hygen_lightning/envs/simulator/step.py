@@ -18,7 +18,7 @@ from hygen_lightning.envs.simulator.randomness import uniform
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.targeting import choose_targets, first_look
-from hygen_lightning.envs.simulator.terrain import Terrain
+from hygen_lightning.envs.simulator.terrain import Patchwork, Terrain
 from hygen_lightning.specs import FIRST_TARGET, NO_OP
 
 STEP_STREAM, START_STREAM = 0, 1
@@ -34,7 +34,7 @@ class Plan:
     jitter: Tensor
 
 
-def played(roster: Roster, terrain: Terrain, before: BattleState, actions: Tensor) -> BattleState:
+def played(roster: Roster, terrain: Terrain | Patchwork, before: BattleState, actions: Tensor) -> BattleState:
     """The battles one step later. actions [A, B] int64. `before` is left as it is."""
     s, plan = prepared(roster, before, actions)
     for loop in torch.arange(c.LOOPS_PER_STEP, device=s.x.device).unbind():
@@ -45,7 +45,7 @@ def played(roster: Roster, terrain: Terrain, before: BattleState, actions: Tenso
 def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[BattleState, Plan]:
     """A copy of the battles, with the actions noted, and the plan of the step."""
     n, e = roster.n_allies, roster.n_enemies
-    draws = uniform(before.seed, before.step, roster.n_units + 2 * e, STEP_STREAM)
+    draws = uniform(before.seed, before.step, roster.draw, STEP_STREAM)
     jitter, notice, switch = draws.split([roster.n_units, e, e])
     low, high = c.COOLDOWN_JITTER_LOOPS
     plan = Plan(
@@ -65,14 +65,16 @@ def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[Batt
     return s, plan
 
 
-def game_loop(roster: Roster, terrain: Terrain, before: BattleState, plan: Plan, loop: Tensor) -> BattleState:
+def game_loop(
+    roster: Roster, terrain: Terrain | Patchwork, before: BattleState, plan: Plan, loop: Tensor
+) -> BattleState:
     """The battles one game loop later: targets, movement, shots, damage. loop: number in the step."""
     s = copy.copy(before)
     choose_targets(roster, s, plan.orders, plan.looks, loop)
     has_target = s.target >= 0
     index = s.target.clamp(min=0)
     dx, dy = s.x.gather(0, index) - s.x, s.y.gather(0, index) - s.y
-    in_range = has_target & (dx * dx + dy * dy <= roster.reach.gather(1, index).square())
+    in_range = has_target & (dx * dx + dy * dy <= roster.of_target(roster.reach, index).square())
     chasing = has_target & ~in_range
     vx, vy = wanted_velocity(roster, terrain, s, plan.orders, chasing, in_range)
     walk(roster, terrain, s, vx, vy)

@@ -65,7 +65,7 @@ def _patients(roster: Roster, s: BattleState) -> Tensor:
     """[E, B] int64: for every enemy, as if it were a Medivac, the nearest hurt friend to heal, or -1."""
     n = roster.n_allies
     dx, dy = (p[n:].unsqueeze(0) - p[n:].unsqueeze(1) for p in (s.x, s.y))  # [healer, patient, B]
-    hurt = (s.alive & (s.health < roster.health))[n:].unsqueeze(0) & roster.can_heal[n:, n:].unsqueeze(2)
+    hurt = (s.alive & (s.health < roster.health))[n:].unsqueeze(0) & roster.can_heal[n:, n:]
     score = torch.where(hurt, dx * dx + dy * dy, FAR)
     best, nearest = score.min(1)
     return torch.where((best < FAR) & s.alive[n:] & (s.energy[n:] > 0), nearest + n, -1)
@@ -73,5 +73,6 @@ def _patients(roster: Roster, s: BattleState) -> Tensor:
 
 def _useful(roster: Roster, s: BattleState, target: Tensor) -> Tensor:
     """[A, B] bool: whether an ordered target can be shot at, or healed."""
-    able = (roster.can_shoot | roster.can_heal)[: roster.n_allies]
-    return able.gather(1, target.clamp(min=0)) & (target >= 0)
+    at = torch.cat([target, target.new_zeros(roster.n_enemies, target.shape[1])]).clamp(min=0)
+    able = roster.of_target(roster.can_shoot | roster.can_heal, at)
+    return able[: roster.n_allies] & (target >= 0)
