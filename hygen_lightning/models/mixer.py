@@ -8,26 +8,29 @@ import torch
 from torch import Tensor, nn
 
 from hygen_lightning.models.attention import SingleHeadAttention
+from hygen_lightning.models.packing import Packing
 from hygen_lightning.models.tokens import StateTokens
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
 
 @dataclass
 class MixingWeights:
-    """The mixing network of each state; it can mix several sets of values.
+    """The mixing network of each of P filled states; it can mix several sets of values.
 
-    agents [B, T, A, M] >= 0, bias [B, T, M], out [B, T, M] >= 0, value [B, T].
+    agents [P, A, M] >= 0, bias [P, M], out [P, M] >= 0, value [P].
     """
 
+    packing: Packing
     agents: Tensor
     bias: Tensor
     out: Tensor
     value: Tensor
 
     def __call__(self, qs: Tensor) -> Tensor:
-        """qs [B, T, A] -> team value [B, T]."""
+        """qs [B, T, A] -> team value [B, T], zeros where not filled."""
+        qs = self.packing.pack(qs)
         hidden = nn.functional.elu((qs.unsqueeze(-1) * self.agents).sum(dim=-2) + self.bias)
-        return (hidden * self.out).sum(dim=-1) + self.value
+        return self.packing.unpack((hidden * self.out).sum(dim=-1) + self.value)
 
 
 class AttentionMixer(nn.Module):
@@ -56,14 +59,14 @@ class AttentionMixer(nn.Module):
 
     def weights(self, layout: EntityLayout, state: Tensor, filled: Tensor | None = None) -> MixingWeights:
         """state [B, T, state_dim], filled [B, T] bool or None -> the mixing network per step."""
-        if filled is not None:
-            state = torch.where(filled.unsqueeze(-1), state, 0)
-        tokens = self.tokens(layout, state)
+        packing = Packing.of(filled, state)
+        tokens = self.tokens(layout, packing.pack(state))
         share = self.attention.weights(tokens).mean(dim=-1)
         context = (share.unsqueeze(-1) * tokens).sum(dim=-2)
         allies = tokens[..., : layout.n_allies, :]
         joined = torch.cat([context.unsqueeze(-2).expand_as(allies), allies], dim=-1)
         return MixingWeights(
+            packing,
             self.agent_weights(joined).abs(),
             self.bias(context),
             self.out_weights(context).abs(),

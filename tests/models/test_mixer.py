@@ -43,6 +43,17 @@ def test_the_context_weights_are_normalised_over_the_query_axis() -> None:
     torch.testing.assert_close(weights.sum(dim=-2), torch.ones(3, 4))
 
 
+def test_steps_that_are_not_filled_are_neither_read_nor_valued() -> None:
+    layout = make_layout("marines", 3, 3)
+    batch = make_episodes(layout, 2, 4, lengths=[4, 2])
+    mixer = AttentionMixer(layout.widths, width=16)
+    qs = torch.randn(2, 4, 3)
+    poisoned = torch.where(batch.filled.unsqueeze(-1), batch.state, torch.nan)
+    total = mixer(layout, qs, poisoned, batch.filled)
+    full = mixer(layout, qs, torch.nan_to_num(poisoned))
+    torch.testing.assert_close(total, torch.where(batch.filled, full, 0))
+
+
 def test_one_set_of_weights_mixes_several_sets_of_values() -> None:
     layout = make_layout("marines", 3, 3)
     batch = make_episodes(layout, 2, 4)
