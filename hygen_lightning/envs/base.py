@@ -63,6 +63,10 @@ class BattleEnv(ABC):
     def step(self, actions: Tensor) -> BattleStep:
         """actions [B, A] int64, each available in the last view."""
 
+    def only(self, battles: Tensor) -> BattleEnv | None:
+        """These battles [b] int64 alone, to be stepped on; None where they cannot leave the others."""
+        return None
+
     @classmethod
     def together(cls, envs: Sequence[BattleEnv]) -> BattleEnvs:
         """These environments of this class, stepped at once: in one batch where it can do that."""

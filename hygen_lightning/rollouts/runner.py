@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from hygen_lightning.envs.base import BattleView
 from hygen_lightning.specs import Episodes
 
 if TYPE_CHECKING:
-    from hygen_lightning.envs.base import BattleEnv, BattleStep, BattleView
+    from hygen_lightning.envs.base import BattleEnv, BattleStep
     from hygen_lightning.policy import Policy
 
 
@@ -59,29 +60,78 @@ def play(
     available action drawn uniformly from `generator` instead of the policy's greedy one. For the
     first `opening` [B] steps of a battle it always does, so that battles start from many places.
     """
-    n_battles, task = env.n_battles, env.task
+    task, n_battles = env.task, env.n_battles
     view = env.reset(seeds)
-    memory = policy.initial_memory(task, n_battles)
-    last_actions = torch.full((n_battles, task.n_allies), -1, device=view.obs.device)
-    open_now = torch.ones(n_battles, dtype=torch.bool, device=view.obs.device)
+    device = view.obs.device
+    now = _Battles(
+        rows=torch.arange(n_battles, device=device),
+        env=env,
+        view=view,
+        memory=policy.initial_memory(task, n_battles),
+        last_actions=torch.full((n_battles, task.n_allies), -1, device=device),
+        open=torch.ones(n_battles, dtype=torch.bool, device=device),
+    )
     steps: list[dict[str, Tensor]] = []
-    won = torch.zeros_like(open_now)
+    won = torch.zeros(n_battles, dtype=torch.bool, device=device)
     wander = torch.as_tensor(epsilon).expand(n_battles)
     while True:
-        decision = policy.act(task, view, last_actions, memory)
+        decision = policy.act(task, now.view, now.last_actions, now.memory)
         share = wander if opening is None else torch.where(opening > len(steps), 1.0, wander)
-        actions = _explore(decision.actions, view.avail_actions, share, generator)
-        row = _row(view, actions, decision.skills, open_now)
+        actions = _explore(decision.actions, now.view.avail_actions, share[now.rows.cpu()], generator)
+        row = _row(now, actions, decision.skills)
         steps.append(row)
-        if not bool(open_now.any()) or len(steps) > task.episode_limit_env_steps:
+        if not bool(now.open.any()) or len(steps) > task.episode_limit_env_steps:
             break
-        step = env.step(actions)
+        step = now.env.step(actions)
         _settle(row, step)
-        won |= step.won & open_now
-        open_now &= ~step.terminated
-        # An episode's final view is stored too, so a battle that has just ended fills one more row.
-        view, memory, last_actions = step.view, decision.memory, actions
-    return _collect(task.name, steps, won)
+        won[now.rows] |= step.won & now.open
+        # An episode's final view is stored too, so a battle leaves one row after its last step.
+        over = ~now.open
+        now.open = now.open & ~step.terminated
+        now.view, now.memory, now.last_actions = step.view, decision.memory, actions
+        if 2 * int(over.sum()) >= len(over):
+            now = now.without(over)
+    return _collect(task.name, n_battles, steps, won)
+
+
+@dataclass
+class _Battles:
+    """The b of B battles that are still played, and all that is known of them between two steps.
+
+    rows [b] int64: which of the B. last_actions [b, A] int64. open [b] bool: not over.
+    """
+
+    rows: Tensor
+    env: BattleEnv
+    view: BattleView
+    memory: Any
+    last_actions: Tensor
+    open: Tensor
+
+    def without(self, over: Tensor) -> _Battles:
+        """The battles that are not over [b] bool; all of them where none can leave."""
+        stay = (~over).nonzero()[:, 0]
+        env = self.env.only(stay)
+        if env is None:
+            return self
+        view = BattleView(*(x[stay] for x in (self.view.obs, self.view.state, self.view.avail_actions)))
+        return _Battles(
+            self.rows[stay],
+            env,
+            view,
+            _picked(self.memory, stay),
+            self.last_actions[stay],
+            self.open[stay],
+        )
+
+
+def _picked(tree: Any, rows: Tensor) -> Any:
+    """A tree (dict, tuple) of tensors [b, ...] or None, at these rows."""
+    if isinstance(tree, dict):
+        return {name: _picked(part, rows) for name, part in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(_picked(part, rows) for part in tree)
+    return tree if tree is None else tree[rows]
 
 
 def _explore(greedy: Tensor, avail: Tensor, share: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -93,7 +143,9 @@ def _explore(greedy: Tensor, avail: Tensor, share: Tensor, generator: torch.Gene
     return torch.where(wanders.to(greedy.device), random.to(greedy.device), greedy)
 
 
-def _row(view: BattleView, actions: Tensor, skills: Tensor | None, open_now: Tensor) -> dict[str, Tensor]:
+def _row(now: _Battles, actions: Tensor, skills: Tensor | None) -> dict[str, Tensor]:
+    """What a step shows and what is done in it, and which battles it is of: tensors [b, ...]."""
+    view = now.view
     row = {"obs": view.obs, "state": view.state, "avail_actions": view.avail_actions, "actions": actions}
     if skills is not None:
         row["skills"] = skills
@@ -102,7 +154,8 @@ def _row(view: BattleView, actions: Tensor, skills: Tensor | None, open_now: Ten
         "reward": zeros,
         "terminated": zeros.bool(),
         "truncated": zeros.bool(),
-        "open": open_now.clone(),
+        "open": now.open.clone(),
+        "rows": now.rows,
     }
 
 
@@ -111,9 +164,10 @@ def _settle(row: dict[str, Tensor], step: BattleStep) -> None:
     row.update(reward=step.reward, terminated=step.terminated, truncated=step.truncated)
 
 
-def _collect(task_name: str, steps: list[dict[str, Tensor]], won: Tensor) -> Played:
+def _collect(task_name: str, n_battles: int, steps: list[dict[str, Tensor]], won: Tensor) -> Played:
     """Stack rows over time and clear what lies behind each episode's end."""
-    stacked = {name: torch.stack([row[name] for row in steps], dim=1).cpu() for name in steps[0]}
+    rows = [step.pop("rows") for step in steps]
+    stacked = {name: _stacked([step[name] for step in steps], rows, n_battles) for name in steps[0]}
     was_open = stacked.pop("open")
     filled = was_open.clone()
     filled[:, 1:] |= was_open[:, :-1]
@@ -124,6 +178,14 @@ def _collect(task_name: str, steps: list[dict[str, Tensor]], won: Tensor) -> Pla
     cleared = {name: _cleared(x, kept[name]) for name, x in stacked.items()}
     episodes = Episodes(task=task_name, filled=filled, **cleared)
     return Played(episodes.trimmed(), won.cpu(), episodes.reward.double().sum(1), skills)
+
+
+def _stacked(parts: list[Tensor], rows: list[Tensor], n_battles: int) -> Tensor:
+    """Per step a part [b, ...] of the battles rows [b] -> [B, T, ...] on the CPU, zeros elsewhere."""
+    stacked = parts[0].new_zeros((n_battles, len(parts), *parts[0].shape[1:]), device="cpu")
+    for step, (part, here) in enumerate(zip(parts, rows)):
+        stacked[here.cpu(), step] = part.cpu()
+    return stacked
 
 
 def _cleared(x: Tensor, keep: Tensor) -> Tensor:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
+import pytest
 import torch
 from torch import Tensor
 
 from hygen_lightning.envs.base import BattleEnv, BattleStep, BattleView
+from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.policy import Decision
 from hygen_lightning.rollouts.runner import play
+from hygen_lightning.rollouts.scripted import scripted_player
 from hygen_lightning.specs import TaskSpec
 from hygen_lightning.tasks import load_task
 
@@ -46,6 +51,24 @@ class CountdownBattles(BattleEnv):
         ended = was_open & (self.clock == self.ends)
         reward = torch.where(was_open, float(self.clock), 0.0)
         return BattleStep(self._view(), reward, ended, ended & self.timed_out, ended & self.won)
+
+
+class LeavableBattles(CountdownBattles):
+    """The same, where battles can leave; notes how many battles each step had."""
+
+    def __init__(self, ends: list[int], won: list[bool], timed_out: list[bool]) -> None:
+        super().__init__(ends, won, timed_out)
+        self.sizes: list[int] = []
+
+    def only(self, battles: Tensor) -> LeavableBattles:
+        part = copy.copy(self)
+        part.n_battles = len(battles)
+        part.ends, part.won, part.timed_out = (x[battles] for x in (self.ends, self.won, self.timed_out))
+        return part
+
+    def step(self, actions: Tensor) -> BattleStep:
+        self.sizes.append(len(actions))
+        return super().step(actions)
 
 
 class Counting:
@@ -89,6 +112,32 @@ def test_returns_lengths_wins_and_skills_are_those_of_the_battles() -> None:
 def test_the_last_actions_of_a_step_are_those_of_the_step_before() -> None:
     episodes = play(battles(), Counting(), torch.arange(2)).episodes
     assert episodes.last_actions[0, :, 0].tolist() == [-1, STOP, STOP, STOP]
+
+
+def test_battles_that_are_over_leave_and_change_nothing() -> None:
+    facts = ([2, 9, 3, 1, 6], [True, False, True, False, True], [False, True, False, False, False])
+    leaving, staying = LeavableBattles(*facts), CountdownBattles(*facts)
+    played, expected = (play(env, Counting(), torch.arange(5)) for env in (leaving, staying))
+    assert leaving.sizes == [5, 5, 5, 5, 2, 2, 2, 1, 1]
+    for name, tensor in vars(expected.episodes).items():
+        same = torch.as_tensor(getattr(played.episodes, name) == tensor) if name != "task" else True
+        assert bool(torch.as_tensor(same).all()), name
+    assert torch.equal(played.won, expected.won)
+    assert played.skills is not None
+    assert expected.skills is not None
+    assert torch.equal(played.skills, expected.skills)
+
+
+@pytest.mark.parametrize("player", ["kiting", "nearest_attack"])
+def test_simulated_battles_leave_without_a_trace(player: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    env, policy, seeds = SimulatorEnv(load_task("3m"), 12), scripted_player(player, seed=1), torch.arange(12)
+    played = play(env, policy, seeds)
+    assert len(played.lengths.unique()) > 3
+    monkeypatch.setattr(SimulatorEnv, "only", lambda *_: None)
+    expected = play(env, policy, seeds)
+    assert torch.equal(played.episodes.state, expected.episodes.state)
+    assert torch.equal(played.episodes.obs, expected.episodes.obs)
+    assert torch.equal(played.won, expected.won)
 
 
 def test_exploration_takes_available_actions_at_about_its_share() -> None:

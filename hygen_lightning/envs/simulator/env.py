@@ -64,6 +64,13 @@ class SimulatorEnv(BattleEnv):
         orders = self.checked(actions)
         return self.conclude(self.simulated(self.roster, self.terrain, self.battles, orders))
 
+    def only(self, battles: Tensor) -> SimulatorEnv:
+        part = copy.copy(self)
+        part.n_battles = len(battles)
+        part.battles = BattleState(**{k: v[..., battles] for k, v in self.battles.tensors().items()})
+        part._available = self._available[battles]
+        return part
+
     @classmethod
     def together(cls, envs: Sequence[BattleEnv]) -> BattleEnvs:
         from hygen_lightning.envs.simulator.mixed import MixedSimulatorEnvs
