@@ -52,22 +52,22 @@ def walk(roster: Roster, terrain: Terrain | Patchwork, s: BattleState, vx: Tenso
     step of the recordings: of three Marines that meet, the one walking ahead keeps its line).
     """
     dx, dy = s.x.unsqueeze(0) - s.x.unsqueeze(1), s.y.unsqueeze(0) - s.y.unsqueeze(1)  # [i, j, B]: i to j
-    distance = torch.sqrt(dx * dx + dy * dy)
+    distance = (dx * dx).add_(dy * dy).sqrt_()  # in place where nobody else looks: memory is what costs
     solid = s.alive.unsqueeze(1) & s.alive.unsqueeze(0) & (roster.apart > 0)
     overlap = torch.where(solid, roster.apart - distance, -FAR)
-    inverse = 1.0 / distance.clamp(min=TINY)
-    nx, ny = dx * inverse, dy * inverse
-    towards = vx.unsqueeze(1) * nx + vy.unsqueeze(1) * ny  # of i, to j
-    meeting = (overlap + towards + towards.transpose(0, 1)).clamp(min=0.0)
+    inverse = distance.clamp_(min=TINY).reciprocal_()
+    nx, ny = dx.mul_(inverse), dy.mul_(inverse)
+    towards = (vx.unsqueeze(1) * nx).add_(vy.unsqueeze(1) * ny)  # of i, to j
+    meeting = (overlap + towards).add_(towards.transpose(0, 1)).clamp_(min=0.0)
     weight = torch.where(towards > TINY, meeting, 0.0)
     vx, vy = _around(vx, vy, _total(weight * nx), _total(weight * ny))
-    towards = vx.unsqueeze(1) * nx + vy.unsqueeze(1) * ny
+    towards = (vx.unsqueeze(1) * nx).add_(vy.unsqueeze(1) * ny)
     moving = vx * vx + vy * vy > 0
     share = torch.where(moving, 1.0, 0.0).unsqueeze(1) * torch.where(moving, 0.5, 1.0).unsqueeze(0)
     comes = towards > c.WALKS_INTO_PER_LOOP
     met = comes.transpose(0, 1)
     share = torch.where(comes & ~met, 1.0, torch.where(met & ~comes, 0.0, share))
-    push = (overlap + towards + towards.transpose(0, 1)).clamp(min=0.0) * share
+    push = overlap.add_(towards).add_(towards.transpose(0, 1)).clamp_(min=0.0).mul_(share)
     x, y = s.x + vx - _total(push * nx), s.y + vy - _total(push * ny)
     x, y = torch.where(s.alive, x, s.x), torch.where(s.alive, y, s.y)
     s.x, s.y = terrain.kept_inside(roster, s.x, s.y, x, y)
