@@ -6,19 +6,27 @@ import json as json_format
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from hygen_lightning.commands.output import print_json, print_table
-from hygen_lightning.specs import UserError
+from hygen_lightning.specs import NO_OP, UserError
 
 DEFAULT_MAPS = ["3m", "5m_vs_6m", "10m_vs_11m"]
+GROWING_MAPS = ["3m", "5m", "10m", "13m_vs_15m", "25m", "27m_vs_30m"]
+LARGER_BATTLES = [(40, 44), (60, 66)]
+"""Marines on both sides of battles beyond SMAC's largest, for --growth."""
 UNITS_PER_BATCH = 48_000
 """Units in a batch that keep two CPU cores busy; sets the batch where none is given."""
 SMAX_BATCHES = ["1024", "4096", "16384"]
 SMAX_TIMEOUT_S = 1800
 RESTART_EVERY_STEPS = 8
+TOGETHER_BATCH = 32
+"""Battles per map as in rollouts, where --together measures and no batch is given."""
 WARM_UP_STEPS = 3
+TOGETHER_STEPS = 16
+"""Steps of a round of --together: most battles last longer."""
 
 
 def simulator(
@@ -30,13 +38,17 @@ def simulator(
     threads: int | None = None,
     against: Literal["smax"] | None = None,
     smax_python: Path = Path(sys.executable),
+    together: bool = False,
+    growth: bool = False,
+    plot: Path | None = None,
     json: bool = False,
 ) -> int:
     """Time battles with random available actions; battles that are over start anew.
 
     Only steps of battles that are not over count. With --against smax, SMAX plays the same maps on
     the same machine right after, with its best of three batch sizes; there both sides act at random,
-    here the enemies fight.
+    here the enemies fight. With --together, all maps step in one batch, as in rollouts, and are
+    compared with the same battles stepped map after map; nothing is compiled then.
 
     Args:
         map: maps to play (if not given, 3m, 5m_vs_6m and 10m_vs_11m)
@@ -47,11 +59,14 @@ def simulator(
         threads: CPU threads of torch (as many as it takes, if not given)
         against: smax also measures JaxMARL's SMAX
         smax_python: interpreter that has jaxmarl (its own environment)
+        together: whether the maps are stepped together, beside one after another
+        growth: whether to play Marines from 3m to 27m_vs_30m, and 40 against 44 and 60 against 66
+        plot: PNG file to draw steps per second against the number of units to
         json: one JSON object on stdout, instead of a table
     """
     import torch
 
-    from hygen_lightning.tasks import load_task
+    from hygen_lightning.tasks import load_task, marine_task
 
     if seconds <= 0:
         raise UserError(f"--seconds is {seconds}; it must be above 0")
@@ -59,13 +74,22 @@ def simulator(
         raise UserError(f"--batch is {batch}; at least one battle is needed")
     if threads is not None:
         torch.set_num_threads(threads)
-    names = [map] if isinstance(map, str) else map or DEFAULT_MAPS
+    if growth and against is not None:
+        raise UserError("--growth plays battles that SMAX does not have; leave --against out")
+    names = [map] if isinstance(map, str) else map or (GROWING_MAPS if growth else DEFAULT_MAPS)
     tasks = [load_task(name) for name in names]
+    if growth:
+        tasks += [marine_task(allies, enemies) for allies, enemies in LARGER_BATTLES]
+    if together:
+        if against is not None:
+            raise UserError("--together compares the simulator with itself; leave --against out")
+        return _report_together(tasks, batch or TOGETHER_BATCH, seconds, device, json)
     found: dict[str, Any] = {}
     for task in tasks:
         size = batch or max(UNITS_PER_BATCH // (task.n_allies + task.n_enemies), 32)
         speed = measure(task, size, seconds, compiled, device)
-        found[task.name] = {"env_steps_per_s": speed, "batch": size}
+        units = task.n_allies + task.n_enemies
+        found[task.name] = {"env_steps_per_s": speed, "batch": size, "units": units}
         if against == "smax":
             smax = _smax(task.name, seconds, smax_python)
             found[task.name] |= {
@@ -73,6 +97,10 @@ def simulator(
                 "smax_batch": smax["batch"],
                 "ratio": speed / smax["env_steps_per_s"],
             }
+    if plot is not None:
+        from hygen_lightning.report.scaling_plot import draw_speeds
+
+        draw_speeds(found, plot)
     if json:
         settings = {"compiled": compiled, "device": device, "threads": torch.get_num_threads()}
         print_json({**settings, "maps": found})
@@ -108,6 +136,60 @@ def measure(task: Any, batch: int, seconds: float, compiled: bool, device: str) 
     return played / (time.perf_counter() - start)
 
 
+def measure_together(tasks: Sequence[Any], batch: int, seconds: float, device: str) -> dict[str, float]:
+    """Steps of living battles per second over all tasks: "apart" (task after task) and "together".
+
+    Both play the same battles in turn, so that what else the machine does slows both down.
+    """
+    import torch
+
+    from hygen_lightning.envs.base import BattleEnvs
+    from hygen_lightning.envs.simulator.env import SimulatorEnv
+
+    def envs() -> list[Any]:
+        return [SimulatorEnv(task, batch, device=device) for task in tasks]
+
+    ways = {"apart": BattleEnvs(envs()), "together": SimulatorEnv.together(envs())}
+    taken, counted, start, rounds = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0), time.perf_counter(), 0
+    while rounds < 2 or time.perf_counter() - start < 2 * seconds:
+        for name, way in ways.items():
+            generator = torch.Generator(device=device).manual_seed(rounds)
+            views = way.reset([torch.arange(batch, device=device) + rounds * batch for _ in tasks])
+            _wait(device)
+            began, played = time.perf_counter(), 0
+            for _ in range(TOGETHER_STEPS):
+                draws = [torch.rand(v.avail_actions.shape, generator=generator, device=device) for v in views]
+                played += sum(int((~v.avail_actions[..., NO_OP].all(1)).sum()) for v in views)
+                actions = [(d * v.avail_actions).argmax(2) for d, v in zip(draws, views)]
+                views = [step.view for step in way.step(actions)]
+            _wait(device)
+            if rounds:  # the first round warms up
+                taken[name] += time.perf_counter() - began
+                counted[name] += played
+        rounds += 1
+    return {name: counted[name] / taken[name] for name in ways}
+
+
+def _report_together(tasks: Sequence[Any], batch: int, seconds: float, device: str, json: bool) -> int:
+    import torch
+
+    speeds = measure_together(tasks, batch, seconds, device)
+    names = [task.name for task in tasks]
+    found = {
+        "maps": names,
+        "batch_per_map": batch,
+        **{f"{name}_env_steps_per_s": speed for name, speed in speeds.items()},
+        "ratio": speeds["together"] / speeds["apart"],
+    }
+    if json:
+        print_json({"device": device, "threads": torch.get_num_threads(), "together": found})
+        return 0
+    row = [f"{speeds['apart']:,.0f}", f"{speeds['together']:,.0f}", f"{found['ratio']:.2f}"]
+    title = f"Environment steps per second over all maps, {batch} battles of each"
+    print_table(title, ["maps", "one after another", "together", "ratio"], [[", ".join(names), *row]])
+    return 0
+
+
 def _wait(device: str) -> None:
     import torch
 
@@ -131,7 +213,7 @@ def _smax(name: str, seconds: float, python: Path) -> dict[str, Any]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    columns = ["env_steps_per_s", "batch", "smax_env_steps_per_s", "ratio"]
+    columns = ["units", "env_steps_per_s", "batch", "smax_env_steps_per_s", "ratio"]
     shown = [c for c in columns if any(c in row for row in found.values())]
     rows = [
         [name, *(f"{row[c]:,.2f}" if c == "ratio" else f"{row[c]:,.0f}" for c in shown)]

@@ -1,4 +1,4 @@
-"""A picture of how seconds and memory grow with agents, batch and episode length."""
+"""Pictures of growth: seconds and memory with agents, batch and length; battles' speed with units."""
 
 from __future__ import annotations
 
@@ -45,4 +45,38 @@ def scaling_figure(tables: Mapping[str, Mapping[str, Any]]) -> Figure:
             axes.set_yscale("log")
             axes.set_xticks(sizes, [str(n) for n in sizes])
             axes.legend(frameon=False, fontsize=8, labelcolor=AXIS_INK)
+    return figure
+
+
+def draw_speeds(speeds: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Write `speeds_figure` to a file."""
+    save_figure(speeds_figure(speeds), path)
+
+
+def speeds_figure(speeds: Mapping[str, Mapping[str, float]]) -> Figure:
+    """Environment steps per second against the number of units, logarithmic axes.
+
+    speeds: map -> "units", "env_steps_per_s" and, where SMAX was measured too, "smax_env_steps_per_s".
+    """
+    figure = new_figure(width=5.4, height=3.8)
+    axes = figure.subplots()
+    tidy_axes(axes, "environment steps per second by units of both sides", "units")
+    rows = sorted(speeds.items(), key=lambda item: item[1]["units"])
+    curves = {"env_steps_per_s": "simulator", "smax_env_steps_per_s": "SMAX"}
+    for (name, label), colour in zip(curves.items(), SERIES_COLOURS):
+        points = [(row["units"], row[name], map_name) for map_name, row in rows if name in row]
+        if not points:
+            continue
+        units, values, _ = zip(*points)
+        axes.plot(units, values, marker="o", ms=4, lw=1.6, color=colour, label=label)
+        for x, y, text in points if name == "env_steps_per_s" else []:
+            axes.annotate(
+                text, (x, y), (4, 5), textcoords="offset points", fontsize=7, color=AXIS_INK, rotation=20
+            )
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    ticks = sorted({row["units"] for _, row in rows})
+    axes.set_xticks(ticks, [f"{n:.0f}" for n in ticks])
+    axes.margins(x=0.14, y=0.14)
+    axes.legend(frameon=False, fontsize=8, labelcolor=AXIS_INK)
     return figure

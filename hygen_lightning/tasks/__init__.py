@@ -1,6 +1,6 @@
 """What a task is: the map table, the task sets, the win rates of the published data sets."""
 
-from hygen_lightning.tasks.maps import all_task_names, load_task, terrain_levels
+from hygen_lightning.tasks.maps import all_task_names, load_task, marine_task, terrain_levels
 from hygen_lightning.tasks.sets import DATA_WIN_RATES, TASK_SETS, TaskSet, data_win_rate
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     "all_task_names",
     "data_win_rate",
     "load_task",
+    "marine_task",
     "terrain_levels",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from dataclasses import replace
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
@@ -64,6 +65,19 @@ def load_task(name: str) -> TaskSpec:
         unit_type_bits=row["type_bits"],
         map_type=row["map_type"],
         terrain=row["terrain"],
+    )
+
+
+def marine_task(n_allies: int, n_enemies: int) -> TaskSpec:
+    """A battle of Marines of any size, beyond the maps of SMAC: 27m_vs_30m with other numbers."""
+    like = load_task("27m_vs_30m")
+    return replace(
+        like,
+        name=f"{n_allies}m_vs_{n_enemies}m",
+        ally_units=like.ally_units[:1] * n_allies,
+        enemy_units=like.enemy_units[:1] * n_enemies,
+        ally_spawns=like.ally_spawns[:1] * n_allies,
+        enemy_spawns=like.enemy_spawns[:1] * n_enemies,
     )
 
 

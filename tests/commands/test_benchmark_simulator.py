@@ -48,8 +48,36 @@ def test_an_interpreter_without_smax_is_one_clear_line(tmp_path: Path) -> None:
         )
 
 
+def test_maps_stepped_together_stand_beside_maps_stepped_one_after_another(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = {"map": ["3m", "5m"], "batch": 2, "seconds": 0.01}
+    assert simulator(**options, together=True, json=True) == 0  # type: ignore[arg-type]
+    found = json.loads(capsys.readouterr().out)["together"]
+    assert (found["maps"], found["batch_per_map"]) == (["3m", "5m"], 2)
+    assert found["ratio"] == pytest.approx(found["together_env_steps_per_s"] / found["apart_env_steps_per_s"])
+    assert simulator(**options, together=True) == 0  # type: ignore[arg-type]
+    assert "one after another" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--against"):
+        simulator(**options, together=True, against="smax")  # type: ignore[arg-type]
+
+
+def test_growth_with_units_is_a_table_and_a_picture_beyond_the_largest_map(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark_simulator, "GROWING_MAPS", ["3m", "27m_vs_30m"])
+    plot = tmp_path / "growth.png"
+    assert simulator(growth=True, batch=1, seconds=0.01, compiled=False, plot=plot, json=True) == 0
+    found = json.loads(capsys.readouterr().out)["maps"]
+    units = {"3m": 6, "27m_vs_30m": 57, "40m_vs_44m": 84, "60m_vs_66m": 126}
+    assert {name: row["units"] for name, row in found.items()} == units
+    assert plot.read_bytes()[1:4] == b"PNG"
+
+
 def test_wrong_options_are_refused() -> None:
     with pytest.raises(UserError, match="--seconds"):
         simulator(seconds=0)
     with pytest.raises(UserError, match="--batch"):
         simulator(batch=0)
+    with pytest.raises(UserError, match="--growth"):
+        simulator(growth=True, against="smax")
