@@ -117,3 +117,24 @@ def test_unknown_environments_and_units_are_refused_in_one_line() -> None:
         make_env("starcraft3", load_task("3m"), 1)
     with pytest.raises(UserError, match="cannot play"):
         make_env("simulator", load_task("cn-2"), 1)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("name", ["3m", "2s3z", "MMM"])
+def test_cpu_and_cuda_agree_in_distribution(name: str) -> None:
+    """Return and length of 512 battles on each device, drawn with the same probabilities."""
+    found = {}
+    for device in ("cpu", "cuda"):
+        env = make_env("simulator", load_task(name), 512, device)
+        generator = torch.Generator(device=device).manual_seed(0)
+        view = env.reset(torch.arange(512, device=device))
+        returns, lengths = torch.zeros(2, 512, device=device).unbind()
+        going = torch.ones(512, dtype=torch.bool, device=device)
+        while going.any():
+            step = env.step(random_actions(view.avail_actions, generator))
+            returns, lengths = returns + step.reward, lengths + going
+            view, going = step.view, going & ~step.terminated
+        found[device] = torch.stack([returns, lengths]).cpu()
+    cpu, cuda = found["cpu"], found["cuda"]
+    error = (cpu.var(1) / 512 + cuda.var(1) / 512).sqrt()
+    assert ((cpu.mean(1) - cuda.mean(1)).abs() <= 4 * error + 1e-3).all()

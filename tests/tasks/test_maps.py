@@ -29,6 +29,33 @@ SMAC_SIZES = {
     "2c_vs_64zg": (332, 342, 70),
 }
 
+# Races of allies and enemies, type bits, episode limit: SMAC's map registry.
+SMAC_REGISTRY = {
+    "3m": ("T", "T", 0, 60),
+    "8m": ("T", "T", 0, 120),
+    "25m": ("T", "T", 0, 150),
+    "5m_vs_6m": ("T", "T", 0, 70),
+    "8m_vs_9m": ("T", "T", 0, 120),
+    "10m_vs_11m": ("T", "T", 0, 150),
+    "27m_vs_30m": ("T", "T", 0, 180),
+    "MMM": ("T", "T", 3, 150),
+    "MMM2": ("T", "T", 3, 180),
+    "2s3z": ("P", "P", 2, 120),
+    "3s5z": ("P", "P", 2, 150),
+    "3s5z_vs_3s6z": ("P", "P", 2, 170),
+    "3s_vs_3z": ("P", "P", 0, 150),
+    "3s_vs_4z": ("P", "P", 0, 200),
+    "3s_vs_5z": ("P", "P", 0, 250),
+    "1c3s5z": ("P", "P", 3, 180),
+    "2m_vs_1z": ("T", "P", 0, 150),
+    "corridor": ("P", "Z", 0, 400),
+    "6h_vs_8z": ("Z", "P", 0, 150),
+    "2s_vs_1sc": ("P", "Z", 0, 300),
+    "so_many_baneling": ("P", "Z", 0, 100),
+    "bane_vs_bane": ("Z", "Z", 2, 200),
+    "2c_vs_64zg": ("P", "Z", 0, 400),
+}
+
 
 @pytest.mark.parametrize("name", all_task_names())
 def test_units_spawns_and_counts_agree(name: str) -> None:
@@ -54,6 +81,27 @@ def test_every_number_of_a_vector_has_one_name(name: str) -> None:
 def test_sizes_are_those_that_smac_reports(name: str) -> None:
     layout = load_task(name).layout
     assert (layout.obs_dim, layout.state_dim, layout.n_actions) == SMAC_SIZES[name]
+
+
+@pytest.mark.parametrize("name", sorted(SMAC_REGISTRY))
+def test_races_type_bits_and_limits_are_those_of_smacs_registry(name: str) -> None:
+    task = load_task(name)
+    found = (task.ally_race, task.enemy_race, task.unit_type_bits, task.episode_limit_env_steps)
+    assert found == SMAC_REGISTRY[name]
+
+
+@pytest.mark.parametrize("name", all_task_names())
+def test_sizes_follow_from_units_races_and_type_bits_as_in_get_env_info(name: str) -> None:
+    """The sums of SMAC's `get_obs_size`, `get_state_size` and `get_total_actions`, term by term."""
+    task = load_task(name)
+    a, e, bits = len(task.ally_units), len(task.enemy_units), task.unit_type_bits
+    shield_a, shield_e = task.ally_race == "P", task.enemy_race == "P"
+    own, enemy, ally = bits + 1 + shield_a, 4 + bits + 1 + shield_e, 4 + bits + 1 + shield_a
+    actions = 6 + e
+    state = a * (4 + shield_a + bits) + e * (3 + shield_e + bits) + a * actions
+    sizes = (4 + e * enemy + (a - 1) * ally + own, state, actions)
+    layout = task.layout
+    assert (layout.obs_dim, layout.state_dim, layout.n_actions) == sizes
 
 
 def test_a_name_says_how_many_units_there_are() -> None:
