@@ -102,9 +102,7 @@ def write_gif(scene: Scene, title: str, path: Path, max_bytes: int = GIF_MAX_BYT
 
 def write_mp4(scene: Scene, title: str, path: Path) -> None:
     """An H.264 video; UserError where ffmpeg is missing or fails."""
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise UserError("MP4 needs the program ffmpeg, which is not on the PATH; install it or write a .gif")
+    program = _ffmpeg()
     painter = Painter(scene, title, MP4_WIDTH)
     rate = MP4_FRAMES_PER_STEP / STEP_S
     width, height = painter.size
@@ -122,6 +120,22 @@ def write_mp4(scene: Scene, title: str, path: Path) -> None:
         complaint = encoder.communicate()[1].decode(errors="replace").strip().splitlines()
     if encoder.returncode != 0:
         raise UserError(f"{path}: ffmpeg failed ({complaint[-1] if complaint else 'without a word'})")
+
+
+def _ffmpeg() -> str:
+    """The program ffmpeg of the PATH, else that of the package imageio-ffmpeg; UserError without both."""
+    program = shutil.which("ffmpeg")
+    if program is not None:
+        return program
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        return str(get_ffmpeg_exe())
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            "MP4 needs the program ffmpeg, which is not on the PATH; install it "
+            "(or pip install 'hygen_lightning[video]'), or write a .gif"
+        ) from error
 
 
 def write_strip(scene: Scene, title: str, path: Path) -> None:

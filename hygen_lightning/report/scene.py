@@ -91,14 +91,16 @@ def scene_of(
         enemies=enemy_team,
         actions=episodes.actions[row, :length].cpu().numpy(),
         skills=None if skills is None else skills[row, :length].cpu().numpy(),
-        outcome=_outcome(ally_team, enemy_team, won),
+        outcome=_outcome(task, ally_team, enemy_team, won),
     )
 
 
-def _outcome(allies: Team, enemies: Team, won: bool | None) -> str:
+def _outcome(task: TaskSpec, allies: Team, enemies: Team, won: bool | None) -> str:
+    """A battle in which nobody is left who fights is lost: Medivacs alone do not count (SMAC's rule)."""
+    fights = allies.alive[-1] & np.array([u != "medivac" or task.map_type != "MMM" for u in allies.units])
     if won or (won is None and not enemies.alive[-1].any() and allies.alive[-1].any()):
         return "won"
-    return "out of time" if allies.alive[-1].any() and enemies.alive[-1].any() else "lost"
+    return "out of time" if fights.any() and enemies.alive[-1].any() else "lost"
 
 
 def _team(units: tuple[str, ...], side: Side) -> Team:

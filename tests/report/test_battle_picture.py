@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -222,10 +224,35 @@ def test_a_strip_shows_six_moments_in_two_rows(tmp_path: Path) -> None:
 
 def test_mp4_without_ffmpeg_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     task = load_task("3m")
     with pytest.raises(UserError, match=r"MP4 needs the program ffmpeg.*\.gif"):
         draw_battle(tmp_path / "battle.mp4", task, battle(task))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_mp4_takes_the_ffmpeg_of_imageio_ffmpeg_where_the_path_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "their_ffmpeg"
+    program.write_text('#!/bin/sh\nfor last; do :; done; echo video > "$last"; /bin/cat > /dev/null\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    package = types.SimpleNamespace(get_ffmpeg_exe=lambda: str(program))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", package)  # type: ignore[arg-type]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    task = load_task("3m")
+    draw_battle(tmp_path / "battle.mp4", task, battle(task))
+    assert (tmp_path / "battle.mp4").read_text() == "video\n"
+
+
+def test_a_battle_with_only_medivacs_left_is_lost_and_not_out_of_time() -> None:
+    task = load_task("MMM")
+    episodes = battle(task)
+    layout = task.layout
+    for ally in range(task.n_allies):
+        if task.ally_units[ally] != "medivac":
+            episodes.state[:, -1, ally * layout.widths.state_ally] = 0.0
+    assert scene_of(task, episodes, won=False).outcome == "lost"
 
 
 @pytest.mark.parametrize("works", [True, False])
