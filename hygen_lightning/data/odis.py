@@ -123,11 +123,11 @@ def _read_dataset(dataset: h5py.Dataset, rows: slice | np.ndarray) -> np.ndarray
     return np.concatenate([dataset[row : row + 1] for row in rows])
 
 
-def count_episodes(path: Path, task: TaskSpec) -> int:
-    """Episodes of a file, from its header; UserError where the header is not this task's."""
-    header, problems = _checked_header(path, task)
+def count_steps(path: Path, task: TaskSpec) -> int:
+    """Filled steps of a file; UserError where its header is not this task's."""
+    _, problems = _checked_header(path, task)
     _raise_first(problems)
-    return header.shapes["filled"][0]
+    return int(np.count_nonzero(_read_arrays(path, ["filled"], slice(None))["filled"]))
 
 
 def _checked_header(path: Path, task: TaskSpec) -> tuple[Header, list[Problem]]:

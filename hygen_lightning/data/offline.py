@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from hygen_lightning.data.odis import count_episodes, find_parts
+from hygen_lightning.data.odis import count_steps, find_parts
 from hygen_lightning.data.outcome import won
-from hygen_lightning.data.storage import Rows, load_rows, packed_bytes
+from hygen_lightning.data.storage import Rows, load_rows, step_bytes
 from hygen_lightning.specs import Episodes, TaskSpec, UserError
 
 MIXED_QUALITY = "medium-expert"
@@ -189,8 +189,8 @@ def load_offline(
     mixed = quality == MIXED_QUALITY and not find_parts(root / task.name / quality)
     qualities = ("medium", "expert") if mixed else (quality,)
     parts = [_parts_of(root, task, name) for name in qualities]
-    n_episodes = sum(count_episodes(path, task) for paths in parts for path in paths)
-    in_memory = n_episodes * packed_bytes(task) <= max_in_memory_gb * 1e9
+    n_steps = sum(count_steps(path, task) for paths in parts for path in paths)
+    in_memory = n_steps * step_bytes(task) <= max_in_memory_gb * 1e9
     return OfflineEpisodes([_load(paths, task, in_memory) for paths in parts], f"{task.name}/{quality}")
 
 

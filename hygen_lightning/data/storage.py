@@ -1,4 +1,4 @@
-"""Where episodes lie between their use: packed in memory, or left in their files."""
+"""Where episodes lie between their use: packed in memory, their padding left out, or left in their files."""
 
 from __future__ import annotations
 
@@ -28,43 +28,53 @@ class Rows(Protocol):
         ...
 
 
-def pack(episodes: Episodes) -> dict[str, Tensor]:
-    """Tensors of episodes on the CPU; actions, which are small numbers, as int16. Lossless."""
-    return {
-        name: (tensor.to(torch.int16) if tensor.dtype == torch.int64 else tensor).cpu()
-        for name in TENSOR_NAMES
-        for tensor in [getattr(episodes, name)]
-    }
+Packed = dict[str, Tensor]
+"""The filled steps of one episode: tensors [t, ...] by name."""
 
 
-def unpack(task: str, packed: dict[str, Tensor], rows: Tensor) -> Episodes:
-    """The episodes at `rows` [n] int64 of packed tensors [N, T, ...], trimmed; the inverse of `pack`."""
-    longest = max(int(packed["filled"][rows].sum(dim=1).max()), 2)
-    chosen = {name: tensor[:, :longest][rows] for name, tensor in packed.items()}
-    whole = {name: x.long() if x.dtype == torch.int16 else x for name, x in chosen.items()}
-    return Episodes(task=task, **whole)
+def pack(episodes: Episodes) -> list[Packed]:
+    """Each episode's filled steps on the CPU; actions, which are small numbers, as int16. Lossless."""
+    lengths, filled = episodes.length.tolist(), episodes.filled
+    parts = []
+    for name in TENSOR_NAMES:
+        steps = getattr(episodes, name)[filled].cpu()
+        parts.append((steps.to(torch.int16) if steps.dtype == torch.int64 else steps).split(lengths))
+    return [dict(zip(TENSOR_NAMES, episode)) for episode in zip(*parts)]
 
 
-def packed_bytes(task: TaskSpec) -> int:
-    """Bytes of one packed episode, padded to the episode limit."""
-    n_steps, n_allies, layout = task.episode_limit_env_steps + 1, task.n_allies, task.layout
+def unpack(task: str, packed: Sequence[Packed]) -> Episodes:
+    """One batch of packed episodes, padded with zeros to the longest one, at least two steps."""
+    n_steps = max(2, *(len(episode["filled"]) for episode in packed))
+    tensors = {}
+    for name in TENSOR_NAMES:
+        like = packed[0][name]
+        kind = torch.int64 if like.dtype == torch.int16 else like.dtype
+        tensors[name] = torch.zeros((len(packed), n_steps, *like.shape[1:]), dtype=kind)
+        for row, episode in zip(tensors[name], packed):
+            row[: len(episode[name])] = episode[name]
+    return Episodes(task=task, **tensors)
+
+
+def step_bytes(task: TaskSpec) -> int:
+    """Bytes of one packed step."""
+    n_allies, layout = task.n_allies, task.layout
     floats = n_allies * layout.obs_dim + layout.state_dim + 1
     actions = 2 * n_allies
     flags = n_allies * layout.n_actions + 3
-    return n_steps * (4 * floats + actions + flags)
+    return 4 * floats + actions + flags
 
 
 class MemoryRows:
     """Episodes packed in memory."""
 
-    def __init__(self, task: str, packed: dict[str, Tensor]) -> None:
+    def __init__(self, task: str, packed: list[Packed]) -> None:
         self.task, self.packed = task, packed
 
     def __len__(self) -> int:
-        return self.packed["filled"].shape[0]
+        return len(self.packed)
 
     def take(self, rows: Tensor) -> Episodes:
-        return unpack(self.task, self.packed, rows)
+        return unpack(self.task, [self.packed[row] for row in rows.tolist()])
 
 
 class FileRows:
@@ -93,7 +103,7 @@ def load_rows(
     paths: Sequence[Path], task: TaskSpec, in_memory: bool, visit: Callable[[Episodes], None]
 ) -> Rows:
     """Check all episodes of these files, show each block to `visit`, and keep them or leave them."""
-    kept: list[dict[str, Tensor]] = []
+    kept: list[Packed] = []
     counts: list[int] = []
     for path in paths:
         counts.append(0)
@@ -101,8 +111,7 @@ def load_rows(
             visit(block)
             counts[-1] += len(block)
             if in_memory:
-                kept.append(pack(block))
+                kept += pack(block)
     if not in_memory:
         return FileRows(task, list(zip(paths, counts)))
-    whole = {name: torch.cat([k[name] for k in kept]) for name in TENSOR_NAMES} if len(kept) > 1 else kept[0]
-    return MemoryRows(task.name, whole)
+    return MemoryRows(task.name, kept)

@@ -156,7 +156,7 @@ class RunCheckpoint(Checkpoint):
             "generators": generator_states(),
             "data": data_state,
             "rollouts": _rollouts(trainer).rank_state(),
-            "rings": {task: _compact(ring.state_dict()) for task, ring in rings.items()},
+            "rings": {task: ring.state_dict() for task, ring in rings.items()},
         }
         all_wrote = trainer.strategy.reduce_boolean_decision(written_or_reported(content, mine))
         if all_wrote and self._save(trainer, self.last_path):
@@ -243,15 +243,6 @@ def _reopen(fit_loop: dict[str, Any]) -> None:
     fit_loop["epoch_loop.batch_progress"]["is_last_batch"] = False
     for count in (fit_loop["epoch_progress"]["total"], fit_loop["epoch_progress"]["current"]):
         count.update(ready=1, started=1, processed=0, completed=0)
-
-
-def _compact(ring: dict[str, Any]) -> dict[str, Any]:
-    """A ring's state without the room that it has not filled yet, which torch.save would write too."""
-    episodes = {
-        name: x if x.untyped_storage().nbytes() == x.nbytes else x.clone()
-        for name, x in ring["episodes"].items()
-    }
-    return {**ring, "episodes": episodes}
 
 
 def _read_rank_file(checkpoint: Path, step: int, rank: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hygen_lightning.data import files, odis
 from hygen_lightning.data.odis import (
     DTYPES,
-    count_episodes,
+    count_steps,
     find_parts,
     read_attributes,
     read_folder,
@@ -124,7 +124,7 @@ def test_rows_can_be_read_by_themselves(tmp_path: Path) -> None:
     write_part(tmp_path / "part_0.h5", episodes, task)
     rows = np.array([1, 4, 8])
     assert_equal(read_rows(tmp_path / "part_0.h5", task, rows), episodes[torch.from_numpy(rows)])
-    assert count_episodes(tmp_path / "part_0.h5", task) == 9
+    assert count_steps(tmp_path / "part_0.h5", task) == int(episodes.length.sum())
 
 
 def test_big_files_are_read_in_blocks_that_keep_their_numbers(

@@ -10,7 +10,7 @@ from factories import make_episodes
 
 from hygen_lightning.data.odis import write_run
 from hygen_lightning.data.offline import OfflineEpisodes, load_offline
-from hygen_lightning.data.storage import TENSOR_NAMES, FileRows, MemoryRows, packed_bytes
+from hygen_lightning.data.storage import TENSOR_NAMES, FileRows, MemoryRows, step_bytes
 from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
 
@@ -93,7 +93,8 @@ def test_recordings_too_big_for_memory_stay_in_their_files_and_give_the_same_bat
     tmp_path: Path,
 ) -> None:
     _record(tmp_path, "medium", 25)
-    size_gb = 25 * packed_bytes(TASK) / 1e9
+    n_steps = int(load_offline(tmp_path, TASK, "medium").all().length.sum())
+    size_gb = n_steps * step_bytes(TASK) / 1e9
     held = load_offline(tmp_path, TASK, "medium", max_in_memory_gb=size_gb)
     left = load_offline(tmp_path, TASK, "medium", max_in_memory_gb=size_gb * 0.99)
     assert isinstance(held.recordings[0].rows, MemoryRows)

@@ -10,9 +10,8 @@ from factories import make_episodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hygen_lightning.data import files
 from hygen_lightning.data.replay import ReplayRing
-from hygen_lightning.data.storage import TENSOR_NAMES, packed_bytes
+from hygen_lightning.data.storage import TENSOR_NAMES, step_bytes
 from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
 
@@ -49,9 +48,9 @@ def test_a_shorter_episode_leaves_nothing_of_the_longer_one_before_it() -> None:
     ring.add(make_episodes(TASK, 1, lengths=torch.tensor([61])))
     short = make_episodes(TASK, 1, seed=1, lengths=torch.tensor([4]))
     ring.add(short.trimmed())
-    stored = ring.state_dict()["episodes"]
-    assert torch.equal(stored["obs"], short.obs)
-    assert stored["filled"].sum() == 4
+    stored = ring.sample(1, torch.Generator())
+    assert torch.equal(stored.obs, short.trimmed().obs)
+    assert stored.filled.sum() == 4
 
 
 def test_samples_are_different_episodes_and_change_with_the_generator() -> None:
@@ -69,79 +68,55 @@ def test_more_than_the_ring_holds_cannot_be_drawn() -> None:
         ring.sample(4, torch.Generator())
 
 
-def test_memory_grows_with_what_is_kept_and_never_beyond_the_capacity() -> None:
-    ring = ReplayRing(TASK, 150)
+def test_memory_grows_with_the_steps_that_are_kept_and_padding_takes_none() -> None:
+    ring, lengths = ReplayRing(TASK, 4), torch.tensor([5, 61, 2, 30])
     sizes = []
-    for _ in range(6):
-        ring.add(_numbered(0, 30))
-        sizes.append(sum(x.untyped_storage().nbytes() for x in ring.state_dict()["episodes"].values()))
-    assert sizes[0] < sizes[-1] == 150 * packed_bytes(TASK)
+    for number in range(8):
+        ring.add(make_episodes(TASK, 1, lengths=lengths[number % 4 : number % 4 + 1]))
+        sizes.append(sum(x.nbytes for x in ring.state_dict()["steps"].values()))
+    assert [size / step_bytes(TASK) for size in sizes] == [5, 66, 68, 98, 98, 98, 98, 98]
+
+
+def _reloaded(ring: ReplayRing, path: Path) -> ReplayRing:
+    torch.save(ring.state_dict(), path)
+    loaded = ReplayRing(TASK, ring.capacity_episodes)
+    loaded.load_state_dict(torch.load(path, weights_only=True))
+    return loaded
 
 
 def test_a_saved_ring_is_the_same_ring(tmp_path: Path) -> None:
     ring = ReplayRing(TASK, 8)
     ring.add(_numbered(0, 11))
-    ring.save(tmp_path / "replay" / "3m.pt")
-    loaded = ReplayRing(TASK, 8)
-    loaded.load(tmp_path / "replay" / "3m.pt")
+    loaded = _reloaded(ring, tmp_path / "ring.pt")
     for one in (ring, loaded):
         one.add(_numbered(11, 2))
     for name in TENSOR_NAMES:
-        assert torch.equal(ring.state_dict()["episodes"][name], loaded.state_dict()["episodes"][name])
+        assert torch.equal(ring.state_dict()["steps"][name], loaded.state_dict()["steps"][name])
     draws = [_numbers(one.sample(5, torch.Generator().manual_seed(3))) for one in (ring, loaded)]
     assert draws[0] == draws[1]
-    assert [p.name for p in (tmp_path / "replay").iterdir()] == ["3m.pt"]
 
 
 def test_an_empty_ring_is_saved_too(tmp_path: Path) -> None:
-    ReplayRing(TASK, 8).save(tmp_path / "ring.pt")
-    loaded = ReplayRing(TASK, 8)
-    loaded.load(tmp_path / "ring.pt")
+    loaded = _reloaded(ReplayRing(TASK, 8), tmp_path / "ring.pt")
     assert len(loaded) == 0
     loaded.add(_numbered(0, 2))
     assert len(loaded) == 2
 
 
-def test_a_file_holds_only_what_the_ring_keeps(tmp_path: Path) -> None:
+def test_a_file_holds_only_the_steps_that_the_ring_keeps(tmp_path: Path) -> None:
     ring = ReplayRing(TASK, 2000)
-    ring.add(_numbered(0, 3))
-    ring.save(tmp_path / "ring.pt")
-    assert (tmp_path / "ring.pt").stat().st_size < 4 * packed_bytes(TASK)
+    ring.add(make_episodes(TASK, 300, lengths=torch.full((300,), 2)))
+    torch.save(ring.state_dict(), tmp_path / "ring.pt")
+    assert (tmp_path / "ring.pt").stat().st_size < 610 * step_bytes(TASK)
 
 
-def test_an_interrupted_save_leaves_the_file_before_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_state_of_another_ring_is_refused() -> None:
     ring = ReplayRing(TASK, 8)
     ring.add(_numbered(0, 3))
-    path = tmp_path / "ring.pt"
-    ring.save(path)
-    before = path.read_bytes()
-
-    def full_disk(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files.os, "fsync", full_disk)
-    ring.add(_numbered(3, 3))
-    with pytest.raises(OSError, match="No space left"):
-        ring.save(path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_files_that_are_no_ring_or_another_ring_are_refused(tmp_path: Path) -> None:
-    ring = ReplayRing(TASK, 8)
-    ring.add(_numbered(0, 3))
-    ring.save(tmp_path / "ring.pt")
     with pytest.raises(UserError, match="has capacity_episodes 8, this run 9"):
-        ReplayRing(TASK, 9).load(tmp_path / "ring.pt")
+        ReplayRing(TASK, 9).load_state_dict(ring.state_dict())
     with pytest.raises(UserError, match="has task 3m, this run 5m"):
-        ReplayRing(load_task("5m"), 8).load(tmp_path / "ring.pt")
-    (tmp_path / "cut.pt").write_bytes((tmp_path / "ring.pt").read_bytes()[:500])
-    torch.save([1, 2], tmp_path / "list.pt")
-    for name in ("cut.pt", "list.pt", "nothing.pt"):
-        with pytest.raises(UserError, match=rf"{name}: not a readable replay ring"):
-            ring.load(tmp_path / name)
+        ReplayRing(load_task("5m"), 8).load_state_dict(ring.state_dict())
 
 
 def test_episodes_of_another_task_or_too_long_are_not_taken() -> None:
