@@ -26,7 +26,7 @@ def fidelity(
     recordings: Path = Path("../shared/dataset"),
     task: str = "3m",
     episodes: int | None = None,
-    particles: int = 64,
+    particles: int = 256,
     seed: int = 1,
     json: bool = False,
 ) -> int:

@@ -3,30 +3,38 @@
 Recorded states hold neither the targets and cooldowns of the enemies nor the fraction of a loop by
 which a weapon was ready early. Every episode is followed by P simulated copies ("particles") that
 share all that is recorded and differ in what is hidden. After each step the copies that agree with
-the recorded health and positions are kept and multiplied.
+the recorded health and positions are kept and multiplied, and exchange what is known apart.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator.recorded import battle_state
+from hygen_lightning.envs.simulator.recorded import HEALTH_GRID, battle_state
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import played
 from hygen_lightning.envs.simulator.terrain import Terrain
 
-POSITION_SCALE = 0.05
-"""Map units: a copy whose enemies are off by so much in sum counts 1 / e."""
+POSITION_SCALE = 0.2
+"""Map units: a copy whose enemies are off by so much in sum counts 1 / e (likelihood of the next
+recorded health, on every sixth episode: best at 0.2 of 0.05, 0.1, 0.2, 0.4, 0.8)."""
 LARGEST_OFFSET = 0.5
 """Map units beyond which an enemy that is off counts no less."""
-DOUBT = 0.05
+MISS = 1e-3
+"""Weight of a copy per ally whose health it gets wrong (likelihood as good as at 0.01, share of exact
+health better than at 0.01 and 0.03)."""
+DOUBT = 0.02
 """Share of copies whose hidden cooldowns are drawn anew after every step."""
-UNLIKELY = 1e-12
-"""Weight of a copy that does not agree, so that some remain when none does."""
+COOLDOWN_BLUR_LOOPS = 0.5
+"""Hidden cooldowns are shifted by up to this much after every step, so that no two copies stay alike."""
+SHOT_RISE_LOOPS = 3.0
+"""A cooldown that is higher by more than this after a step tells of a shot: the wind-up raises it by
+at most two loops. Weapons with a period below eleven loops may shoot unseen."""
 
 
 class Tracker:
@@ -46,6 +54,7 @@ class Tracker:
             first.goal_x = first.goal_x - first.goal_x.mean(0) + goal[0]
             first.goal_y = first.goal_y - first.goal_y.mean(0) + goal[1]
         self.battles = self._copies(first)
+        self._last_shot = torch.full_like(self.battles.target[n:], -1)  # step of every enemy's, [E, B x P]
         self._seeds = torch.arange(self.battles.seed.shape[0]) + seed * 1_000_003
 
     def predict(self, recorded: BattleState, actions: Tensor, step: int) -> BattleState:
@@ -59,52 +68,94 @@ class Tracker:
         s.seed, s.step = self._seeds[: s.seed.shape[0]], torch.full_like(s.step, step)
         s.last_action = known.last_action
         self.battles = played(self.roster, self.terrain, s, self._repeat(actions))
+        shot = self.battles.cooldown[n:] > s.cooldown[n:] + SHOT_RISE_LOOPS
+        self._last_shot = torch.where(shot, step, self._last_shot)
         return self.battles
 
     def most_common(self) -> BattleState:
         """[N, B]: per episode a copy with the most common health of the allies."""
-        health = self.battles.health[: self.roster.n_allies].unflatten(1, (-1, self.n_particles))  # [A, B, P]
-        alike = (health.unsqueeze(3) == health.unsqueeze(2)).all(0).sum(2)  # [B, P]
-        best = alike.argmax(1)
-        column = torch.arange(len(best)) * self.n_particles + best
-        return BattleState(**{k: v[..., column] for k, v in self.battles.tensors().items()})
+        health = (self.battles.health[: self.roster.n_allies] * HEALTH_GRID).round().long()
+        key, order = _fingerprint(health).view(-1, self.n_particles).sort(dim=1, stable=True)  # [B, P]
+        group = torch.zeros_like(key)
+        group[:, 1:] = (key[:, 1:] != key[:, :-1]).cumsum(1)
+        size = torch.zeros_like(key).scatter_add_(1, group, torch.ones_like(key))
+        first = size.gather(1, group).argmax(1, keepdim=True)
+        column = (order.gather(1, first) + self._first_columns(len(key))).squeeze(1)
+        return self._picked(column)
 
     def learn(self, recorded: BattleState) -> None:
         """Keep the copies that agree with the states [N, B] that were recorded after the step."""
-        agrees, offset = self._agreement(recorded)
-        weight = torch.where(agrees, torch.exp(-offset / POSITION_SCALE), 0.0) + UNLIKELY
         p = self.n_particles
-        drawn = torch.multinomial(
-            weight.view(-1, p), p, replacement=True, generator=self._generator
-        )  # [B, P]
-        column = (torch.arange(len(drawn)).unsqueeze(1) * p + drawn).flatten()
-        self.battles = BattleState(**{k: v[..., column] for k, v in self.battles.tensors().items()})
-        lost = ~agrees.view(-1, p).any(1).repeat_interleave(p)
+        wrong, offset = self._disagreement(recorded)
+        weight = (wrong * math.log(MISS) - offset / POSITION_SCALE).view(-1, p).double().softmax(1)
+        bounds = weight.cumsum(1) / weight.sum(1, keepdim=True)
+        start = torch.rand(len(weight), 1, generator=self._generator, dtype=torch.float64)
+        places = (torch.arange(p) + start) / p  # evenly spaced, one random shift: fewer lost by chance
+        drawn = torch.searchsorted(bounds, places).clamp(max=p - 1)  # [B, P]
+        column = (drawn + self._first_columns(len(drawn))).flatten()
+        self.battles, self._last_shot = self._picked(column), self._last_shot[:, column]
+        lost = (wrong > 0).view(-1, p).all(1).repeat_interleave(p)
+        self._exchange()
         self._doubt(lost)
 
     def drop_after(self, n_episodes: int) -> None:
         """Follow the first episodes only (the others are over)."""
-        columns = n_episodes * self.n_particles
-        self.battles = BattleState(**{k: v[..., :columns] for k, v in self.battles.tensors().items()})
+        columns = torch.arange(n_episodes * self.n_particles)
+        self.battles, self._last_shot = self._picked(columns), self._last_shot[:, columns]
 
-    def _agreement(self, recorded: BattleState) -> tuple[Tensor, Tensor]:
-        """Whether the allies' health is right, and by how much the enemies are off; [B x P]."""
+    def _disagreement(self, recorded: BattleState) -> tuple[Tensor, Tensor]:
+        """How many allies' health is wrong, and by how much the enemies are off; [B x P]."""
         n, known, s = self.roster.n_allies, self._copies(recorded), self.battles
-        agrees = (s.health[:n] == known.health[:n]).all(0)
+        wrong = (s.health[:n] != known.health[:n]).sum(0)
         offset = torch.hypot(s.x - known.x, s.y - known.y).clamp(max=LARGEST_OFFSET)
-        return agrees, torch.where(s.alive & known.alive, offset, 0.0)[n:].sum(0)
+        return wrong, torch.where(s.alive & known.alive, offset, 0.0)[n:].sum(0)
+
+    def _exchange(self) -> None:
+        """Copies with one story (who shot last in which step, at whom) exchange enemies' cooldowns.
+
+        Given the story, what the recording says about one enemy's weapon says nothing about
+        another's, so every mixture is as likely as the copies it comes from. Row by row, the copies
+        of a story are put in a random order and take each other's places.
+        """
+        s, n, p = self.battles, self.roster.n_allies, self.n_particles
+        story = _fingerprint(torch.cat([self._last_shot, s.target[n:]])).view(-1, p)  # [B, P]
+        base = self._first_columns(len(story))
+        home = (story.argsort(dim=1, stable=True) + base).flatten()
+        cooldown = s.cooldown.clone()
+        for row in range(n, self.roster.n_units):
+            shuffled = torch.rand(story.shape, generator=self._generator).argsort(1)
+            by_story = story.gather(1, shuffled).argsort(dim=1, stable=True)
+            source = (shuffled.gather(1, by_story) + base).flatten()
+            cooldown[row, home] = s.cooldown[row, source]
+        s.cooldown = cooldown
 
     def _doubt(self, lost: Tensor) -> None:
-        """Draw cooldowns of enemies anew where no copy agreed (`lost`), and in a few others."""
+        """Draw cooldowns of enemies anew where no copy agreed (`lost`) and in a few others; blur the rest."""
         s, n = self.battles, self.roster.n_allies
         where = lost | (torch.rand(lost.shape, generator=self._generator) < DOUBT)
-        shape = s.cooldown[n:].shape
-        changed = where & (torch.rand(shape, generator=self._generator) < 0.5)
-        drawn = torch.rand(shape, generator=self._generator) * self.roster.period[n:]
-        s.cooldown = torch.cat([s.cooldown[:n], torch.where(changed, drawn, s.cooldown[n:])])
+        hidden = s.cooldown[n:]
+        changed = where & (torch.rand(hidden.shape, generator=self._generator) < 0.5)
+        drawn = torch.rand(hidden.shape, generator=self._generator) * self.roster.period[n:]
+        shift = (2 * torch.rand(hidden.shape, generator=self._generator) - 1) * COOLDOWN_BLUR_LOOPS
+        blurred = torch.where(hidden > 1.0, hidden + shift, hidden)  # ready weapons stay ready
+        s.cooldown = torch.cat([s.cooldown[:n], torch.where(changed, drawn, blurred)])
+
+    def _first_columns(self, n_episodes: int) -> Tensor:
+        """[B, 1] int64: the column of every episode's first copy."""
+        return torch.arange(n_episodes).unsqueeze(1) * self.n_particles
+
+    def _picked(self, column: Tensor) -> BattleState:
+        return BattleState(**{k: v[..., column] for k, v in self.battles.tensors().items()})
 
     def _copies(self, battles: BattleState) -> BattleState:
         return BattleState(**{k: self._repeat(v) for k, v in battles.tensors().items()})
 
     def _repeat(self, x: Tensor) -> Tensor:
         return x.repeat_interleave(self.n_particles, dim=-1)
+
+
+def _fingerprint(rows: Tensor) -> Tensor:
+    """[C] int64: a number per column of rows [M, C] int64, the same for equal columns only (nearly)."""
+    generator = torch.Generator().manual_seed(0)
+    factor = torch.randint(-(2**62), 2**62, (len(rows), 1), generator=generator)
+    return (rows * factor).sum(0)  # wraps around

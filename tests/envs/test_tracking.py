@@ -1,0 +1,59 @@
+"""The particle filter that estimates what recordings hide, on a few copies set by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.envs.simulator.roster import Roster
+from hygen_lightning.envs.simulator.terrain import Terrain
+from hygen_lightning.envs.simulator.tracking import Tracker
+from hygen_lightning.tasks import load_task
+
+CPU = torch.device("cpu")
+N_COPIES = 6
+
+
+@pytest.fixture
+def tracker() -> Tracker:
+    """Two episodes of 3m at their start, six copies of each."""
+    task = load_task("3m")
+    state = SimulatorEnv(task, 2).reset(torch.arange(2)).state
+    return Tracker(Roster.of(task, CPU), Terrain.of(task.terrain, CPU), state, N_COPIES, seed=0)
+
+
+def test_the_most_common_health_of_all_allies_together_is_chosen(tracker: Tracker) -> None:
+    health = tracker.battles.health
+    health[0, :4] = torch.tensor([39.0, 39.0, 33.0, 33.0])  # ally 0 is mostly hurt, but in two ways
+    health[1, :4] = torch.tensor([45.0, 33.0, 45.0, 45.0])
+    health[2, N_COPIES:] = 39.0
+    chosen = tracker.most_common().health[:3]
+    assert chosen[:, 0].tolist() in ([33.0, 45.0, 45.0], [45.0, 45.0, 45.0])
+    health[1, 0], health[0, 1], health[1, 1] = 45.0, 33.0, 45.0
+    assert tracker.most_common().health[:3].t().tolist() == [[33.0, 45.0, 45.0], [45.0, 45.0, 39.0]]
+
+
+def test_copies_that_agree_take_the_places_of_those_that_do_not(tracker: Tracker) -> None:
+    recorded = tracker.most_common()
+    recorded.health[0] = 39.0
+    right = torch.tensor([0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], dtype=torch.bool)
+    tracker.battles.health[0] = torch.where(right, 39.0, 45.0)
+    tracker.learn(recorded)
+    assert bool((tracker.battles.health[0] == 39.0).all())
+
+
+def test_cooldowns_are_exchanged_between_copies_of_one_story_only(tracker: Tracker) -> None:
+    columns = torch.arange(2 * N_COPIES)
+    story = torch.tensor([0, 1, 1, 0, 1, 0]).repeat(2)
+    tracker._last_shot[1] = story
+    cooldown = 100 * torch.arange(6).unsqueeze(1) + columns.float()
+    tracker.battles.cooldown = cooldown.clone()
+    tracker._exchange()
+    after = tracker.battles.cooldown
+    assert torch.equal(after[:3], cooldown[:3])  # the allies' are recorded
+    assert not torch.equal(after[3:], cooldown[3:])
+    for episode in columns.view(2, -1):
+        for number in range(2):
+            members = episode[story[episode] == number]
+            assert torch.equal(after[:, members].sort(1).values, cooldown[:, members])
