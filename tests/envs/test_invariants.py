@@ -94,20 +94,16 @@ class Crowd:
         return step
 
     def send_home(self) -> None:
-        """Go on with the battles that are not over, once they are less than half of the batch."""
+        """Go on with the battles that are not over, once a quarter of the batch is."""
         stays = ~self.env.battles.over
-        if 2 * int(stays.sum()) > len(stays) or not bool(stays.any()):
+        if 4 * int(stays.sum()) > 3 * len(stays) or not bool(stays.any()):
             return
-        rest = SimulatorEnv(self.task, int(stays.sum()))
-        saved = self.env.state_dict()
-        available = saved.pop("available")[stays]
-        rest.load_state_dict({k: v[..., stays] for k, v in saved.items()} | {"available": available})
         for i, memory in enumerate(self.memories):
             if memory is not None:
                 self.memories[i] = {k: v[stays[self.who == i]] for k, v in memory.items()}
         view = self.view
         self.view = BattleView(view.obs[stays], view.state[stays], view.avail_actions[stays])
-        self.env, self.who = rest, self.who[stays]
+        self.env, self.who = self.env.only(stays.nonzero().flatten()), self.who[stays]
         self.last_actions, self.returns = self.last_actions[stays], self.returns[stays]
 
 
