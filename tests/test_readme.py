@@ -20,6 +20,7 @@ SMALLER = {
     "collect": ["--episodes", "4"],
     "render": ["--out", "battle.gif"],
     "players": ["--episodes", "2"],
+    "fidelity": ["--episodes", "24", "--particles", "2"],
     "benchmark simulator": ["--seconds", "0.2"],
     "benchmark update": ["--repeats", "1"],
     "benchmark run": ["--steps", "1", "--record_episodes", "16"],
@@ -49,6 +50,10 @@ def shortened(words: list[str], folder: Path) -> list[str]:
             drop |= {option for option in tiny if option.startswith("--model.init_args.target")}
         pairs = [(tiny[i], tiny[i + 1]) for i in range(0, len(tiny), 2) if tiny[i] not in drop]
         return [*words, *(piece for pair in pairs for piece in pair), "--data.eval_episodes", "1"]
+    if words[:2] == ["benchmark", "run"]:
+        layer = folder / "small.yaml"
+        layer.write_text("data: {batch_size: 2, eval_episodes: 2}\n", encoding="utf-8")
+        return [*words, "--config", str(layer), *SMALLER["benchmark run"]]
     if words[0] in TRAINER_COMMANDS:
         return [*words, "--run.root", str(folder), "--data.eval_episodes", "1", "--data.test_episodes", "1"]
     return [*words, *SMALLER.get(" ".join(words[:2]), SMALLER.get(words[0], []))]
