@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from hygen_lightning.models.entity_transformer import EntityTransformer
 from hygen_lightning.specs import BattleRequest, EntityWidths, Episodes, HybridBatch, TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 
@@ -112,14 +113,11 @@ class MultiTaskAlgorithm(LightningModule):
         """Whether the parts that act have been trained; before, no checkpoint can be the best."""
         return True
 
-    def compiled_parts(self) -> list[nn.Module]:
-        """Networks that `compile` runs through torch.compile, those whose forward an update calls."""
-        return []
-
     def on_fit_start(self) -> None:
         if self.compile_network:
-            for part in self.compiled_parts():
-                part.compile(dynamic=True)
+            for part in self.modules():
+                if isinstance(part, EntityTransformer):
+                    part.compile_blocks()
 
     def stage_share(self) -> float:
         """How much of the present stage has passed (0..1); the learning rate may follow it."""

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hygen_lightning.algorithms.base import LRSchedule, MultiTaskAlgorithm, action_accuracy
 from hygen_lightning.losses import action_cross_entropy, masked_mean
@@ -30,7 +30,7 @@ class BC(MultiTaskAlgorithm):
         lr: learning rate of Adam
         lr_schedule: constant, or a cosine that falls to 2 % of it over the run
         average_decay: decay per optimiser step of the mean of the weights, which plays; 0: none
-        compile: run the network through torch.compile
+        compile: run the transformer blocks through torch.compile
     """
 
     network: ActionDecoder
@@ -54,9 +54,6 @@ class BC(MultiTaskAlgorithm):
     @property
     def n_offline_only_steps(self) -> int:
         return sys.maxsize
-
-    def compiled_parts(self) -> list[nn.Module]:
-        return [self.network]
 
     def stage_name(self) -> str:
         return "behaviour cloning"

@@ -56,7 +56,7 @@ class HyGen(MultiTaskAlgorithm):
         target_copy_steps: optimiser steps between two copies of the target networks
         loss_steps: steps that cross-entropies sum over: valid ones, or all stored as the authors do
         skills_from: checkpoint whose networks stage two starts from (use pretrain_steps 0)
-        compile: run the networks through torch.compile
+        compile: run the transformer blocks through torch.compile
     """
 
     network: HyGenNetwork
@@ -132,10 +132,6 @@ class HyGen(MultiTaskAlgorithm):
     def policy_has_learned(self) -> bool:
         """Stage one leaves the choice of skills untrained."""
         return self.global_step > self.pretrain_steps
-
-    def compiled_parts(self) -> list[nn.Module]:
-        net = self.network
-        return [net.trajectory_encoder, net.observation_encoder, net.action_decoder, net.mixer]
 
     def stage_share(self) -> float:
         if self.in_stage_two:

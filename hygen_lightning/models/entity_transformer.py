@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hygen_lightning.models.agent_rows import AgentRows
 from hygen_lightning.models.attention import Transformer, TransformerBlock
-from hygen_lightning.models.folded import FoldedBlock
+from hygen_lightning.models.folded import FoldedBlock, compiled_folded_block
 from hygen_lightning.models.packing import Packing
 from hygen_lightning.models.tokens import ObservationTokens, observation_features
 from hygen_lightning.specs import EntityLayout, EntityWidths
@@ -48,11 +48,19 @@ class EntityTransformer(nn.Module):
         self.width = width
         self.tokens = ObservationTokens(widths, width, id_bits, extra_own)
         self.transformer = Transformer(width, n_heads, depth)
+        self._compiled = False
         self._kept: tuple[tuple[tuple[int, int], ...], FoldedBlock] | None = None
 
     def initial_hidden(self, *shape: int) -> Tensor:
         """Zeros [*shape, D] on the device and in the type of the parameters."""
         return self.transformer.out.weight.new_zeros(*shape, self.width)
+
+    def compile_blocks(self) -> None:
+        """From here on the blocks run through `torch.compile`; the first calls take a minute."""
+        self._compiled = True
+        if len(self.transformer.blocks) > 1:
+            for block in self.transformer.blocks:
+                block.compile(dynamic=True)
 
     def forward(
         self,
@@ -164,12 +172,13 @@ class EntityTransformer(nn.Module):
         changes (acting and the slow copies fold the same parameters again and again)."""
         block = self.transformer.blocks[0]
         assert isinstance(block, TransformerBlock)
+        kind = compiled_folded_block() if self._compiled else FoldedBlock
         half = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
-        if torch.is_grad_enabled() or half or torch.compiler.is_compiling():
-            return FoldedBlock.of(block, self.tokens)
+        if torch.is_grad_enabled() or half:
+            return kind.of(block, self.tokens)
         versions = tuple((p.data_ptr(), p._version) for p in self.parameters())
         if self._kept is None or self._kept[0] != versions:
-            self._kept = versions, FoldedBlock.of(block, self.tokens)
+            self._kept = versions, kind.of(block, self.tokens)
         return self._kept[1]
 
 

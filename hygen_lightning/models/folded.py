@@ -14,6 +14,7 @@ the units [R, N, F], enemies and allies, whose F numbers are [enemy features, 1 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +105,18 @@ class FoldedBlock:
         attended = block.norm1(x.flatten(0, 1))
         hidden = functional.relu_(block.ff[0](attended))
         return block.norm2(attended + block.ff[2](hidden)).view(x.shape)
+
+
+@cache
+def compiled_folded_block() -> type[FoldedBlock]:
+    """`FoldedBlock`, each of its steps fused by `torch.compile` for any numbers of rows and units."""
+
+    class CompiledFoldedBlock(FoldedBlock):
+        attend_vectors = torch.compile(FoldedBlock.attend_vectors, dynamic=True)
+        attend_units = torch.compile(FoldedBlock.attend_units, dynamic=True)
+        finish = torch.compile(FoldedBlock.finish, dynamic=True)
+
+    return CompiledFoldedBlock
 
 
 def attend_among_units(
