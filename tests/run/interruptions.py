@@ -52,7 +52,7 @@ class RankReport(Callback):
                 "offline_share": dict(batch.offline_share),
                 "n_offline": dict(batch.n_offline),
                 "noise": torch.get_rng_state(),
-                "ring": [ring.state_dict()["episodes"].get("obs", torch.empty(0)).clone() for ring in rings],
+                "ring": [ring.state_dict()["steps"].get("obs", torch.empty(0)).clone() for ring in rings],
                 "ring_episodes": [len(ring) for ring in rings],
             }
         )
