@@ -30,7 +30,7 @@ class SimulatorEnv(BattleEnv):
     """
 
     name = "simulator"
-    version = "2"
+    version = "3"
 
     def __init__(
         self,
