@@ -28,6 +28,7 @@ def fidelity(
     episodes: int | None = None,
     particles: int = 256,
     seed: int = 1,
+    ceiling: bool = False,
     json: bool = False,
 ) -> int:
     """Compare every recorded transition with one simulated step from the same state, and more.
@@ -42,6 +43,8 @@ def fidelity(
         episodes: how many episodes, evenly taken from all of them (all if not given)
         particles: simulated copies per episode that estimate the enemies' hidden cooldowns and targets
         seed: seed of everything that the simulator draws
+        ceiling: follow as many battles of the simulator itself as well, where it is exactly right: how
+            much exact health the estimate of what recordings hide leaves in reach; doubles the time
         json: one JSON object on stdout, instead of a table
     """
     from hygen_lightning.envs.simulator.fidelity import fidelity_report
@@ -56,7 +59,7 @@ def fidelity(
     recorded = Episodes.cat(_recorded(recordings, task))
     if episodes is not None and episodes < len(recorded):
         recorded = recorded[slice(None, None, len(recorded) // episodes)][slice(episodes)]
-    report = {"task": task, **fidelity_report(spec, recorded, particles, seed)}
+    report = {"task": task, **fidelity_report(spec, recorded, particles, seed, ceiling)}
     if json:
         print_json(report)
     else:
@@ -106,3 +109,32 @@ def _print(report: dict[str, Any]) -> None:
     columns = list(runs["recorded"])
     table = [[name, *(f"{runs[name][column]:.3g}" for column in columns)] for name in runs]
     print_table("Recorded actions replayed from the start", ["battles", *columns], table)
+    if "kinds" in report:
+        _print_ceiling(report)
+
+
+def _print_ceiling(report: dict[str, Any]) -> None:
+    """Share of exact health of the allies by kind of transition, then of all of them."""
+    sides = ("recorded", "simulated")
+    table = [
+        [kind, *(_figure(of_kind[side]["exact_share"]) for side in sides)]
+        + [of_kind[side]["transitions"] for side in sides]
+        for kind, of_kind in report["kinds"].items()
+    ]
+    totals = [sum(of_kind[side]["transitions"] for of_kind in report["kinds"].values()) for side in sides]
+    all_of, same_mix = (
+        [_figure(report[key]) for key in keys]
+        for keys in (
+            ("ally_health_exact_share", "ally_health_ceiling"),
+            ("ally_health_exact_share_covered", "ally_health_ceiling_same_mix"),
+        )
+    )
+    covered = f"{report['ally_health_ceiling_covered_share']:.1%}"
+    table.append(["all", *all_of, *totals])
+    table.append(["recorded mix", *same_mix, covered, ""])
+    title = "Exact health of allies by enemies alive / near an ally; simulated: the ceiling"
+    print_table(title, ["kind", *sides, *(f"{side} steps" for side in sides)], table)
+
+
+def _figure(share: float | None) -> str:
+    return "-" if share is None else f"{share:.3f}"

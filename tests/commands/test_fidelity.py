@@ -78,6 +78,38 @@ def test_recorded_starcraft_battles_are_followed_closely(
     assert report["ally_health_exact_share"] >= 0.65
 
 
+def test_the_ceiling_adds_its_figures_and_changes_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
+    file.parent.mkdir(parents=True)
+    write_part(file, simulated(6), load_task("3m"))
+    reports = []
+    for ceiling in (False, True):
+        assert fidelity(recordings=tmp_path, particles=16, ceiling=ceiling, json=True) == 0
+        reports.append(json.loads(capsys.readouterr().out))
+    plain, report = reports
+    assert {key: report[key] for key in plain} == plain
+    added = {key: report[key] for key in report if key not in plain}
+    shares = [value for key, value in added.items() if key != "kinds"]
+    assert set(added) == {
+        "ally_health_ceiling",
+        "ally_health_ceiling_same_mix",
+        "ally_health_ceiling_covered_share",
+        "ally_health_exact_share_covered",
+        "kinds",
+    }
+    assert all(0.0 < share <= 1.0 for share in shares)
+    recorded = [of_kind["recorded"] for of_kind in added["kinds"].values()]
+    assert sum(share["transitions"] for share in recorded) == report["transitions"]
+    exact = sum(share["transitions"] * (share["exact_share"] or 0.0) for share in recorded)
+    assert exact / report["transitions"] == pytest.approx(report["ally_health_exact_share"])
+    assert fidelity(recordings=tmp_path, particles=2, ceiling=True) == 0
+    table = capsys.readouterr().out
+    assert "recorded mix" in table
+    assert "3/3" in table
+
+
 def test_wrong_options_and_empty_folders_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         fidelity(recordings=tmp_path / "nowhere")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hygen_lightning.envs.simulator.ceiling import ceiling, kind_of, share_by_kind
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.observation import battle_view, outcome, reward
 from hygen_lightning.envs.simulator.recorded import battle_state
@@ -22,17 +24,27 @@ BLOCK_EPISODES = 256
 CPU = torch.device("cpu")
 
 
-def fidelity_report(task: TaskSpec, episodes: Episodes, n_particles: int, seed: int) -> dict[str, Any]:
+def fidelity_report(
+    task: TaskSpec, episodes: Episodes, n_particles: int, seed: int, with_ceiling: bool = False
+) -> dict[str, Any]:
     """All measures of issue form: exactness of views, errors of one step, free-running episodes.
 
     n_particles: simulated copies per episode that estimate what the recordings hide.
+    with_ceiling: follow the free-running episodes too, as if they were recorded (see `ceiling`).
     """
-    return {
+    steps = transitions(task, episodes, n_particles, seed)
+    battles, won = replayed(task, episodes, seed)
+    report = {
         "episodes": len(episodes),
         **view_errors(task, episodes),
-        **transition_errors(task, episodes, n_particles, seed),
-        "free_running": free_running(task, episodes, seed),
+        **transition_errors(steps),
+        "free_running": free_running(task, episodes, battles, won),
     }
+    if with_ceiling:
+        # Another seed: with seed 0 a copy would draw the same numbers as the battle that it follows.
+        own = transitions(task, battles, n_particles, seed + 1)
+        report |= ceiling(*(share_by_kind(part.kind, part.ally_exact) for part in (steps, own)))
+    return report
 
 
 def view_errors(task: TaskSpec, episodes: Episodes) -> dict[str, float]:
@@ -56,29 +68,61 @@ def view_errors(task: TaskSpec, episodes: Episodes) -> dict[str, float]:
     }
 
 
-def transition_errors(task: TaskSpec, episodes: Episodes, n_particles: int, seed: int) -> dict[str, Any]:
-    """Errors of one simulated step from every recorded state, with the recorded actions."""
+@dataclass
+class Transitions:
+    """One simulated step from each of M recorded states, held against the states that followed.
+
+    kind [M, 2] int64 (see `kind_of`); ally_exact, enemy_exact [M] bool: whether the health of all
+    units of the side is right; ally_offset, enemy_offset [any number]: map units, of every unit that
+    lives on; reward_error [M].
+    """
+
+    kind: Tensor
+    ally_exact: Tensor
+    enemy_exact: Tensor
+    ally_offset: Tensor
+    enemy_offset: Tensor
+    reward_error: Tensor
+
+    @classmethod
+    def of(cls, roster: Roster, before: BattleState, guess: BattleState, after: BattleState) -> Transitions:
+        """States [N, M]: recorded, one simulated step later, one recorded step later."""
+        n = roster.n_allies
+        stays = before.alive & guess.alive & after.alive
+        offset = torch.hypot(guess.x - after.x, guess.y - after.y)
+        exact = guess.health == after.health
+        return cls(
+            kind=kind_of(roster, before),
+            ally_exact=exact[:n].all(0),
+            enemy_exact=exact[n:].all(0),
+            ally_offset=offset[:n][stays[:n]],
+            enemy_offset=offset[n:][stays[n:]],
+            reward_error=(_reward(roster, before, guess) - _reward(roster, before, after)).abs(),
+        )
+
+
+def transitions(task: TaskSpec, episodes: Episodes, n_particles: int, seed: int) -> Transitions:
+    """One simulated step from every recorded state, with the recorded actions."""
     roster, terrain = Roster.of(task, CPU), Terrain.of(task.terrain, CPU)
-    n = roster.n_allies
-    distances: dict[str, list[Tensor]] = {"ally": [], "enemy": []}
-    exact: dict[str, list[Tensor]] = {"ally": [], "enemy": []}
-    rewards: list[Tensor] = []
-    for number, block in enumerate(_blocks(episodes)):
-        for before, guess, after in _followed(roster, terrain, block, n_particles, seed + number):
-            stays = before.alive & guess.alive & after.alive
-            offset = torch.hypot(guess.x - after.x, guess.y - after.y)
-            for side, rows in (("ally", slice(0, n)), ("enemy", slice(n, None))):
-                distances[side].append(offset[rows][stays[rows]])
-                exact[side].append((guess.health[rows] == after.health[rows]).all(0))
-            wrong = _reward(roster, before, guess) - _reward(roster, before, after)
-            rewards.append(wrong.abs())
-    error = torch.cat(rewards)
+    parts = [
+        Transitions.of(roster, *states)
+        for number, block in enumerate(_blocks(episodes))
+        for states in _followed(roster, terrain, block, n_particles, seed + number)
+    ]
+    return Transitions(
+        **{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Transitions)}
+    )
+
+
+def transition_errors(steps: Transitions) -> dict[str, Any]:
+    """Errors of one simulated step, over all transitions."""
+    error = steps.reward_error
     return {
         "transitions": len(error),
-        "ally_position_error": _quantiles(torch.cat(distances["ally"])),
-        "enemy_position_error": _quantiles(torch.cat(distances["enemy"])),
-        "ally_health_exact_share": float(torch.cat(exact["ally"]).float().mean()),
-        "enemy_health_exact_share": float(torch.cat(exact["enemy"]).float().mean()),
+        "ally_position_error": _quantiles(steps.ally_offset),
+        "enemy_position_error": _quantiles(steps.enemy_offset),
+        "ally_health_exact_share": float(steps.ally_exact.float().mean()),
+        "enemy_health_exact_share": float(steps.enemy_exact.float().mean()),
         "predicted_reward_error": {"mean": float(error.mean()), **_quantiles(error)},
     }
 
@@ -104,31 +148,49 @@ def _followed(
         tracker.learn(after)
 
 
-def free_running(task: TaskSpec, episodes: Episodes, seed: int) -> dict[str, Any]:
-    """Length and outcome of battles in which the recorded actions are replayed from the start.
+def replayed(task: TaskSpec, episodes: Episodes, seed: int) -> tuple[Episodes, Tensor]:
+    """Battles in which the recorded actions are replayed from the recorded start; won [B] bool.
 
     Where an action is not available, and when the recording is over, a living agent attacks the
-    first enemy in range, or stops.
+    first enemy in range, or stops. The battles have the seeds seed, seed + 1, ...
     """
     env = SimulatorEnv(task, len(episodes))
     env.reset(torch.arange(len(episodes)) + seed)
     view = env.placed(battle_state(env.roster, episodes.state[:, 0]))
-    length = torch.zeros(len(episodes))
-    won = torch.zeros(len(episodes), dtype=torch.bool)
-    for step in range(task.episode_limit_env_steps):
-        recorded = episodes.actions[:, min(step, episodes.n_steps - 1)]
-        step_taken = env.step(_possible(recorded, view.avail_actions))
-        length += (~env.battles.over | step_taken.terminated).float()
-        won |= step_taken.won
-        view = step_taken.view
-        if bool(env.battles.over.all()):
+    filled, won = (torch.full((len(episodes),), flag) for flag in (True, False))
+    rows: list[dict[str, Tensor]] = []
+    while True:
+        recorded = episodes.actions[:, min(len(rows), episodes.n_steps - 1)]
+        row = {
+            "obs": view.obs,
+            "state": view.state,
+            "avail_actions": view.avail_actions,
+            "actions": _possible(recorded, view.avail_actions),
+            "filled": filled,
+            "reward": torch.zeros(len(episodes)),
+            "terminated": torch.zeros_like(won),
+            "truncated": torch.zeros_like(won),
+        }
+        rows.append(row)
+        filled = ~env.battles.over
+        if not bool(filled.any()):
             break
+        step = env.step(row["actions"])
+        row |= {"reward": step.reward, "terminated": step.terminated, "truncated": step.truncated}
+        won, view = won | step.won, step.view
+    stacked = {name: torch.stack([row[name] for row in rows], dim=1) for name in rows[0]}
+    return Episodes(task=task.name, **stacked), won
+
+
+def free_running(task: TaskSpec, episodes: Episodes, battles: Episodes, won: Tensor) -> dict[str, Any]:
+    """Length and outcome of recorded episodes, and of the battles `replayed` from their starts."""
+    roster = Roster.of(task, CPU)
     final = episodes.length - 1
     last = torch.arange(len(episodes))
-    _, recorded_won = outcome(env.roster, battle_state(env.roster, episodes.state[last, final]))
+    _, recorded_won = outcome(roster, battle_state(roster, episodes.state[last, final]))
     return {
         "recorded": _summary(final.float(), recorded_won),
-        "simulated": _summary(length, won),
+        "simulated": _summary((battles.length - 1).float(), won),
     }
 
 

@@ -26,8 +26,8 @@ recorded health, on every sixth episode: best at 0.2 of 0.05, 0.1, 0.2, 0.4, 0.8
 LARGEST_OFFSET = 0.5
 """Map units beyond which an enemy that is off counts no less."""
 MISS = 1e-3
-"""Weight of a copy per ally whose health it gets wrong (likelihood as good as at 0.01, share of exact
-health better than at 0.01 and 0.03)."""
+"""Weight of a copy per ally whose health it gets wrong (on every sixth episode: likelihood about as good
+as at 0.01, share of exact health slightly better than at 0.01 and 0.03, by what chance may account for)."""
 DOUBT = 0.02
 """Share of copies whose hidden cooldowns are drawn anew after every step."""
 COOLDOWN_BLUR_LOOPS = 0.5
@@ -113,9 +113,11 @@ class Tracker:
     def _exchange(self) -> None:
         """Copies with one story (who shot last in which step, at whom) exchange enemies' cooldowns.
 
-        Given the story, what the recording says about one enemy's weapon says nothing about
-        another's, so every mixture is as likely as the copies it comes from. Row by row, the copies
-        of a story are put in a random order and take each other's places.
+        Given the story, what the recording says about one enemy's weapon says little about
+        another's, so a mixture is about as likely as the copies it comes from. That holds only
+        approximately, for a story leaves out all shots but the last ones, which tie the enemies
+        together too. Row by row, the copies of a story are put in a random order and take each
+        other's places.
         """
         s, n, p = self.battles, self.roster.n_allies, self.n_particles
         story = _fingerprint(torch.cat([self._last_shot, s.target[n:]])).view(-1, p)  # [B, P]

@@ -1,0 +1,97 @@
+"""What limits the fidelity figures: the same measures on battles of the simulator itself.
+
+There the simulator is exactly right, so what is still wrong comes from what recordings hide and from
+the chances of a battle. Some situations are harder to foresee than others; a kind of transition is
+named "living enemies/those of them with a living ally within 6 map units", such as "3/1".
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from hygen_lightning.envs.simulator.observation import Sight
+from hygen_lightning.envs.simulator.roster import Roster
+from hygen_lightning.envs.simulator.state import BattleState
+from hygen_lightning.specs import SHOOT_RANGE
+
+FEWEST_TRANSITIONS = 20
+"""A kind that the simulator's battles show less often has no share worth reweighting."""
+
+
+class Share(TypedDict):
+    """How many transitions there are, and the share (0..1) of them that is exact; None of none."""
+
+    transitions: int
+    exact_share: float | None
+
+
+class Ceiling(TypedDict):
+    """Shares (0..1) of the simulator's own transitions in which the allies' health is exact.
+
+    ally_health_ceiling: of all; ally_health_ceiling_same_mix: with the kinds as frequent as in the
+    recordings; ally_health_ceiling_covered_share: share of the recorded transitions whose kind that
+    takes in (see `FEWEST_TRANSITIONS`); ally_health_exact_share_covered: of these recorded transitions;
+    kinds: recorded and simulated shares by kind.
+    """
+
+    ally_health_ceiling: float | None
+    ally_health_ceiling_same_mix: float | None
+    ally_health_ceiling_covered_share: float
+    ally_health_exact_share_covered: float | None
+    kinds: dict[str, dict[str, Share]]
+
+
+def kind_of(roster: Roster, before: BattleState) -> Tensor:
+    """[B, 2] int64: how many enemies live, and how many of these have a living ally in range."""
+    n = roster.n_allies
+    living = before.alive[n:]
+    near = (Sight.of(roster, before).distance[:, n:] <= SHOOT_RANGE) & before.alive[:n].unsqueeze(
+        1
+    )  # [A, E, B]
+    return torch.stack([living.sum(0), (living & near.any(0)).sum(0)], dim=1)
+
+
+def share_by_kind(kind: Tensor, exact: Tensor) -> dict[str, Share]:
+    """The share of exact transitions of every kind. kind [M, 2] int64, exact [M] bool."""
+    names, where = kind.unique(dim=0, return_inverse=True)
+    shares: dict[str, Share] = {}
+    for row, (living, near) in enumerate(names.tolist()):
+        of_kind = exact[where == row]
+        shares[f"{living}/{near}"] = _share(len(of_kind), int(of_kind.sum()))
+    return shares
+
+
+def ceiling(recorded: dict[str, Share], simulated: dict[str, Share]) -> Ceiling:
+    """Shares by kind of recordings and of the simulator's own battles, and what these sum up to."""
+    usual = {kind for kind, share in simulated.items() if share["transitions"] >= FEWEST_TRANSITIONS}
+    n_recorded = {kind: share["transitions"] for kind, share in recorded.items()}
+    covered = {kind: number for kind, number in n_recorded.items() if kind in usual}
+    n_simulated = {kind: share["transitions"] for kind, share in simulated.items()}
+    return {
+        "ally_health_ceiling": _mean(simulated, n_simulated),
+        "ally_health_ceiling_same_mix": _mean(simulated, covered),
+        "ally_health_ceiling_covered_share": sum(covered.values()) / max(sum(n_recorded.values()), 1),
+        "ally_health_exact_share_covered": _mean(recorded, covered),
+        "kinds": {
+            kind: {
+                "recorded": recorded.get(kind, _share(0, 0)),
+                "simulated": simulated.get(kind, _share(0, 0)),
+            }
+            for kind in sorted({*recorded, *simulated})
+        },
+    }
+
+
+def _mean(shares: dict[str, Share], weights: dict[str, int]) -> float | None:
+    """Mean share over the kinds of `weights`, each as often as that says; None where there are none."""
+    total = sum(weights.values())
+    if total == 0:
+        return None
+    return sum(number * (shares[kind]["exact_share"] or 0.0) for kind, number in weights.items()) / total
+
+
+def _share(transitions: int, exact: int) -> Share:
+    return {"transitions": transitions, "exact_share": exact / transitions if transitions else None}
