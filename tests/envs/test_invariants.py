@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from total_reward import TotalReward
 
 from hygen_lightning.envs.base import BattleStep, BattleView
 from hygen_lightning.envs.simulator import calibration as c
+from hygen_lightning.envs.simulator import step as battle_step
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.formation import formation
 from hygen_lightning.envs.simulator.paths import way_table
+from hygen_lightning.envs.simulator.roster import Roster
+from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS, scripted_player
-from hygen_lightning.specs import EAST, FIRST_TARGET, NORTH, SOUTH, WEST, TaskSpec
+from hygen_lightning.specs import FIRST_TARGET
 from hygen_lightning.tasks import all_task_names, load_task
 
 CPU = torch.device("cpu")
@@ -64,6 +70,50 @@ def test_health_positions_and_the_dead_stay_within_bounds(name: str, seed: int, 
         check(env, before, name)
 
 
+class Watched:
+    """`game_loop` that asserts that nobody aims or shoots at a unit that fell in an earlier loop.
+
+    shots: how many were fired.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.shots, self.loop, self.fire = 0, battle_step.game_loop, battle_step.fire
+        monkeypatch.setattr(battle_step, "fire", self.watched_fire)
+
+    def __call__(self, roster: Roster, terrain: Terrain, before: BattleState, *plan: Any) -> BattleState:
+        after = self.loop(roster, terrain, before, *plan)
+        aims = (after.target >= 0) & before.alive
+        assert (after.target[~before.alive] == -1).all(), "the dead aim at somebody"
+        assert before.alive.gather(0, after.target.clamp(min=0))[aims].all(), "somebody aims at the dead"
+        return after
+
+    def watched_fire(self, roster: Roster, s: BattleState, *others: Tensor) -> Tensor:
+        fires = self.fire(roster, s, *others)
+        assert s.alive[fires].all(), "the dead shoot"
+        assert (s.target[fires] >= 0).all(), "somebody shoots at nobody"
+        assert s.alive.gather(0, s.target.clamp(min=0))[fires].all(), "somebody shoots at the dead"
+        self.shots += int(fires.sum())
+        return fires
+
+
+@pytest.mark.parametrize("name", KINDS)
+@torch.inference_mode()
+def test_nobody_aims_or_shoots_at_a_unit_that_was_dead_before_the_loop(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between steps a target may be dead: it fell in the last loop, and the next one lets go of it."""
+    env, watched = SimulatorEnv(load_task(name), 6), Watched(monkeypatch)
+    env._game_loop = watched
+    generator = torch.Generator().manual_seed(5)
+    view = env.reset(torch.arange(6))
+    for number in range(40):
+        view = env.step(chosen(view.avail_actions, generator, attacks=number % 4 > 0)).view
+        if bool(env.battles.over.all()):
+            break
+    assert watched.shots > 0
+    assert (~env.battles.alive).any(), "nobody fell: nothing was tested"
+
+
 class Crowd:
     """Battles of one map, some of every player, stepped as one batch; those that are over leave it.
 
@@ -78,7 +128,7 @@ class Crowd:
         self.last_actions = torch.full((len(self.who), self.task.n_allies), -1)
         self.env = SimulatorEnv(self.task, len(self.who))
         self.view = self.env.reset(torch.arange(len(self.who)))
-        self.returns = torch.zeros(len(self.who))
+        self.total = TotalReward(self.env)
 
     def step(self) -> BattleStep:
         """Every player decides for its own battles."""
@@ -90,7 +140,7 @@ class Crowd:
             actions[own], self.memories[i] = decision.actions, decision.memory
         step = self.env.step(actions)
         self.view, self.last_actions = step.view, actions
-        self.returns += step.reward
+        self.total.add(step)
         return step
 
     def send_home(self) -> None:
@@ -104,7 +154,8 @@ class Crowd:
         view = self.view
         self.view = BattleView(view.obs[stays], view.state[stays], view.avail_actions[stays])
         self.env, self.who = self.env.only(stays.nonzero().flatten()), self.who[stays]
-        self.last_actions, self.returns = self.last_actions[stays], self.returns[stays]
+        self.last_actions = self.last_actions[stays]
+        self.total = self.total.only(self.env, stays)
 
 
 BATTLES_PER_PLAYER = {"random": 200, "nearest_attack": 50, "focus_fire": 50, "kiting": 50, "pull_back": 50}
@@ -123,52 +174,12 @@ def test_two_hundred_random_and_two_hundred_scripted_battles_of_every_map_break_
         assert torch.isfinite(step.view.obs).all()
         assert torch.isfinite(step.view.state).all()
         assert torch.isfinite(step.reward).all()
-        check_returns(crowd.task, crowd.returns, step.won)
+        crowd.total.check(step.won)
         ended += int(step.terminated.sum())
         if bool(crowd.env.battles.over.all()):
             break
         crowd.send_home()
     assert ended == sum(BATTLES_PER_PLAYER.values())
-
-
-def check_returns(task: TaskSpec, returns: Tensor, won: Tensor) -> None:
-    """The total reward of a won battle is 20: no less where everybody has to fall, nor more where
-    nobody recovers (what grows back has to be shot once more)."""
-    if task.map_type != "MMM":
-        assert (returns[won] >= 20 - 1e-3).all()
-    if set(task.enemy_units) == {"marine"}:
-        assert (returns <= 20 + 1e-3).all()
-
-
-@QUICK
-@given(seed=st.integers(0, 10_000))
-def test_a_battle_mirrored_north_to_south_has_the_mirrored_future(seed: int) -> None:
-    """Units are set apart, so that no two meet head on (they would pass on their right)."""
-    middle = 16.0
-    env, mirror = SimulatorEnv(load_task("3m"), 1), SimulatorEnv(load_task("3m"), 1)
-    generator = torch.Generator().manual_seed(seed)
-    swap = {int(NORTH): int(SOUTH), int(SOUTH): int(NORTH), int(EAST): int(EAST), int(WEST): int(WEST)}
-    for e in (env, mirror):
-        e.reset(torch.tensor([seed]))
-    start = env.battles
-    start.x, start.y = start.x.clone(), start.y.clone()
-    start.y[:, 0] = middle + torch.tensor([-4.0, 0.3, 4.0, -3.9, 0.1, 4.1])
-    view = env.placed(start)
-    other = mirror.battles
-    other.x, other.y = env.battles.x.clone(), 2 * middle - env.battles.y
-    mirrored = mirror.placed(other)
-    goal = load_task("3m").enemy_attack_move_to
-    assert goal is not None
-    assert goal[1] == middle
-    for _ in range(8):
-        actions = chosen(view.avail_actions, generator, attacks=True)
-        opposite = torch.tensor([[swap.get(int(a), int(a)) for a in actions[0]]])
-        if not bool(mirrored.avail_actions.gather(2, opposite.unsqueeze(2)).all()):
-            return
-        view, mirrored = env.step(actions).view, mirror.step(opposite).view
-        assert torch.allclose(env.battles.x, mirror.battles.x, atol=2e-3)
-        assert torch.allclose(env.battles.y, 2 * middle - mirror.battles.y, atol=2e-3)
-        assert torch.equal(env.battles.health, mirror.battles.health)
 
 
 @pytest.mark.parametrize("name", all_task_names())
