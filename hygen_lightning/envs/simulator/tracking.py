@@ -26,8 +26,8 @@ recorded health, on every sixth episode: best at 0.2 of 0.05, 0.1, 0.2, 0.4, 0.8
 LARGEST_OFFSET = 0.5
 """Map units beyond which an enemy that is off counts no less."""
 MISS = 1e-3
-"""Weight of a copy per ally whose health it gets wrong (on every sixth episode: likelihood about as good
-as at 0.01, share of exact health slightly better than at 0.01 and 0.03, by what chance may account for)."""
+"""Weight of a copy per ally whose health it gets wrong. It matters little: on every sixth episode, the
+share of exact health is 0.780 at 0.001, 0.01 and 0.03 alike (mean of three seeds, which differ by 0.003)."""
 DOUBT = 0.02
 """Share of copies whose hidden cooldowns are drawn anew after every step."""
 COOLDOWN_BLUR_LOOPS = 0.5
