@@ -10,7 +10,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 from hygen_lightning import __version__
 from hygen_lightning.specs import RunError, UserError
@@ -40,6 +40,11 @@ def main(args: Sequence[str] | None = None) -> int:
     except RunError as error:
         print(f"hygen_lightning {argv[0]}: {_one_line(error)}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"hygen_lightning {argv[0]}: {_path_problem(error)}", file=sys.stderr)
+        return 2
     except SystemExit as stop:  # --help and --print_config leave this way
         return int(stop.code or 0)
 
@@ -82,17 +87,36 @@ def _run_own(name: str, argv: list[str]) -> int:
     arguments = [piece for word in argv for piece in (["--json", "true"] if word == "--json" else [word])]
     command: Any = load_command(name)
     arguments = _configs_as_list(command, _words_as_list(command, arguments))
+    parts: dict[str, Any] = {"": command} if callable(command) else command
+    plain: dict[str, Any] = {part: _evaluated(function) for part, function in parts.items()}
     try:
         result = auto_cli(
-            command,
+            plain.get("") or plain,
             args=arguments,
             prog=f"python -m hygen_lightning {name}",
             exit_on_error=False,
             as_positional=True,
         )
     except ArgumentError as error:
-        raise UserError(str(error)) from error
+        from hygen_lightning.run.complaints import explain
+
+        options = {name for function in parts.values() for name in inspect.signature(function).parameters}
+        raise UserError(explain(error, sorted(options))) from error
     return int(result or 0)
+
+
+def _evaluated(command: Callable[..., int]) -> Callable[..., int]:
+    """The command with evaluated annotations, in this module as it were: of a command's own module the
+    parser would import whatever that names for type checkers only, torch among it."""
+
+    def run(*args: Any, **kwargs: Any) -> int:
+        return command(*args, **kwargs)
+
+    types, signature = get_type_hints(command), inspect.signature(command)
+    parameters = [p.replace(annotation=types[name]) for name, p in signature.parameters.items()]
+    run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, types
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run
 
 
 def _words_as_list(command: Callable[..., int] | dict[str, Callable[..., int]], argv: list[str]) -> list[str]:
@@ -136,6 +160,13 @@ def _first_line(name: str) -> str:
     """First line of a command's module docstring, without importing what it needs."""
     doc: Any = importlib.import_module(f"hygen_lightning.commands.{name}").__doc__
     return str(doc or "").split("\n", 1)[0].rstrip(".")
+
+
+def _path_problem(error: OSError) -> str:
+    """What is wrong with a path that cannot be read or written."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return f"{error.filename}: a file stands where a folder is needed; give another place"
+    return f"{error.filename}: {error.strerror}"
 
 
 def _one_line(error: Exception) -> str:

@@ -16,7 +16,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from hygen_lightning import algorithms
 from hygen_lightning.algorithms import HyGen
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.data.datamodule import HybridDataModule
@@ -24,8 +26,9 @@ from hygen_lightning.data.odis import write_run
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation_callback import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
-from hygen_lightning.run.arguments import explain, layered_arguments, own_complaint
+from hygen_lightning.run.arguments import layered_arguments
 from hygen_lightning.run.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from hygen_lightning.run.complaints import explain, own_complaint
 from hygen_lightning.run.differences import differences, started_with
 from hygen_lightning.run.files import ResumableCSVLogger, RunFiles, run_facts, write_run_results
 from hygen_lightning.run.folder import new_run_dir, run_dir_of
@@ -44,7 +47,7 @@ def run_trainer_command(command: str, argv: list[str]) -> int:
         HyGenCLI([command, *layered_arguments(command, argv)])
     except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
         if isinstance(error, jsonargparse.ArgumentError) or own_complaint(error):
-            raise UserError(explain(error, _option_names())) from error
+            raise UserError(explain(error, _option_names(), algorithms.__all__)) from error
         raise
     return 0
 
@@ -136,6 +139,15 @@ class HyGenCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("data.widths", "model.init_args.widths", apply_on="instantiate")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        super().parse_arguments(parser, args)
+        command = self.config["subcommand"]
+        config = self.config[command]
+        if command != "fit" and config.get("ckpt_path") is None:
+            raise UserError("whose policy plays? Give --ckpt_path runs/<name>/<run>/checkpoints/best.ckpt")
+        if not 0 <= int(config.seed_everything) < 2**32:
+            raise UserError(f"--seed_everything is {config.seed_everything}; give 0 to {2**32 - 1}")
+
     def _parse_ckpt_path(self) -> None:
         """Nothing to do: `layered_arguments` puts a checkpoint's model under the command line."""
 
@@ -160,7 +172,10 @@ class HyGenCLI(LightningCLI):
         plugins = self._get(self.config_init, "trainer.plugins") or []
         kwargs["plugins"] = [*(plugins if isinstance(plugins, list) else [plugins]), AtomicCheckpointIO()]
         kwargs["default_root_dir"] = str(self.run_dir)
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError) as error:  # what this machine has not, or nobody has
+            raise UserError(f"--trainer options: {error}") from error
 
     def _loggers(self) -> list[Logger]:
         """metrics.csv always; Weights & Biases beside it where run.wandb_project says so."""

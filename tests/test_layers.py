@@ -69,3 +69,24 @@ def test_importing_the_package_imports_no_torch() -> None:
     code = "import hygen_lightning.cli, hygen_lightning.tasks, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_help_of_the_commands_beside_lightnings_imports_nothing_heavy() -> None:
+    """fit, validate, test and predict are left out: their options are the parameters of classes that
+    need torch and Lightning."""
+    import subprocess
+    import sys
+
+    code = """
+import sys
+from hygen_lightning.cli import load_command, main, own_commands
+main(["--help"])
+for name in own_commands():
+    command = load_command(name)
+    for part in [[]] if callable(command) else [[], *([sub] for sub in command)]:
+        assert main([name, *part, "--help"]) == 0
+heavy = {"torch", "lightning", "numpy", "h5py", "matplotlib", "wandb", "PIL"} & sys.modules.keys()
+print("heavy:", sorted(heavy))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "heavy: []"

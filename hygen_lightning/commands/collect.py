@@ -40,6 +40,7 @@ def collect(
     import torch
 
     from hygen_lightning.commands.output import print_json, print_table
+    from hygen_lightning.data.files import check_place
     from hygen_lightning.data.odis import write_run
     from hygen_lightning.rollouts.recording import record
     from hygen_lightning.seeding import stream_generator
@@ -51,6 +52,7 @@ def collect(
     spec, folder = load_task(task), Path(dataset_dir) / task / quality / run
     if folder.exists():
         raise UserError(f"{folder} exists already; give another --run name")
+    check_place(folder)
     policy = _player(player, seed) if ckpt_path is None else _learned(ckpt_path)
     draw = stream_generator(seed, "openings", task)
     opening = torch.randint(max_opening_env_steps + 1, (episodes,), generator=draw)

@@ -55,9 +55,11 @@ def render(
         seed: seed of the battles; a recording needs none
         json: one JSON object on stdout, instead of a line
     """
+    from hygen_lightning.data.files import check_place
     from hygen_lightning.report.battle_picture import check_suffix, draw_battle
 
     check_suffix(out)
+    check_place(out)
     spec = load_task(task)
     battles = _battles(spec, player, ckpt_path, recording, env, seed)
     row = _picked(battles, pick, spec)

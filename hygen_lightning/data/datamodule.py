@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -256,6 +257,10 @@ class BattleRequests:
 def _expand_sets(names: list[str]) -> list[str]:
     """Task names, with a task set's name standing for all its tasks."""
     sets = {name: [*s.train, *s.unseen] for name, s in TASK_SETS.items()}
+    for name in names:
+        near = difflib.get_close_matches(name, sets, n=1, cutoff=0.75)
+        if near and name not in sets:
+            raise UserError(f"unknown task or task set {name!r}; did you mean {near[0]}?")
     return [task for name in names for task in sets.get(name, [name])]
 
 

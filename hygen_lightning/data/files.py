@@ -7,6 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from hygen_lightning.specs import UserError
+
+
+def check_place(path: Path) -> None:
+    """UserError where nothing can be written at `path`: found before the work, not after it."""
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise UserError(f"{path}: {nearest.name} is a file, no folder; give another place to write to")
+    if not os.access(nearest, os.W_OK):
+        raise UserError(f"{path}: {nearest} may not be written to; give another place to write to")
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,8 @@ def layered_arguments(command: str, argv: list[str]) -> list[str]:
     words = [
         _packaged(word) if words[i - 1] in ("--config", "-c") and i else word for i, word in enumerate(words)
     ]
+    for path in _configs(words):
+        check_config(Path(path))
     below = ["--config", _packaged("conf/base.yaml")]
     if command == "fit" and not {"--config", "-c"} & set(words):
         below += ["--config", _packaged("conf/quickstart.yaml")]
@@ -60,6 +60,27 @@ def _value(words: list[str], option: str) -> str | None:
     return values[-1] if values else None
 
 
+def _configs(words: list[str]) -> list[str]:
+    """The files that --config names."""
+    return [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("--config", "-c")]
+
+
+def check_config(path: Path) -> None:
+    """UserError unless this is a YAML file of options."""
+    import yaml
+
+    if not path.is_file():
+        raise UserError(f"no config at {path}; give a YAML file, or one of the package: conf/tasks/toy.yaml")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        line = f", line {place.line + 1}" if place else ""
+        raise UserError(f"{path}{line}: not YAML ({getattr(error, 'problem', 'no text')})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: no options in it; --print_config shows what a config looks like")
+
+
 def _with_checkpoint(command: str, words: list[str]) -> list[str]:
     """Turn `--resume auto` and `--ckpt_path last` into the checkpoint's path."""
     asks_last = _value(words, "--ckpt_path") == "last"
@@ -83,8 +104,7 @@ def _configured(words: list[str], default: Any, *keys: str) -> Any:
     """An option as the configs give it; the last one wins."""
     import yaml
 
-    configs = [words[i + 1] for i, word in enumerate(words[:-1]) if word in ("--config", "-c")]
-    configs = [_packaged("conf/base.yaml"), *(configs or [_packaged("conf/quickstart.yaml")])]
+    configs = [_packaged("conf/base.yaml"), *(_configs(words) or [_packaged("conf/quickstart.yaml")])]
     found = default
     for path in configs:
         value = yaml.safe_load(Path(path).read_text()) if Path(path).is_file() else None
@@ -115,29 +135,3 @@ def checkpoint_model(path: Path) -> dict[str, Any]:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0]
-
-
-def explain(error: Exception, options: Sequence[str]) -> str:
-    """A parser's complaint in one line, with the nearest option where one is unknown."""
-    own = own_complaint(error)
-    if own is not None:
-        return own
-    text = str(error)
-    nested = re.search(r"class_path '[\w.]+': (.*)", text)
-    text = " ".join((nested[1] if nested else text).split())
-    unknown = re.search(r"(?:unrecognized arguments: --|Option ')([\w.]+)", text)
-    if unknown:
-        near = difflib.get_close_matches(unknown[1], options, n=1, cutoff=0.5)
-        near = near or [o for o in options if o.endswith(f".{unknown[1]}")]
-        hint = f"did you mean --{near[0]}?" if near else "see --help for all options"
-        return f"unknown option --{unknown[1]}; {hint}"
-    return text.replace("Parser key ", "option ").replace("a typing.Literal", "one of ")
-
-
-def own_complaint(error: BaseException | None) -> str | None:
-    """The message of this package's own error, if one led to `error`."""
-    while error is not None:
-        if isinstance(error, UserError):
-            return str(error)
-        error = error.__cause__ or error.__context__
-    return None

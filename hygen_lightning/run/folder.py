@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from hygen_lightning.data.files import check_place
 from hygen_lightning.specs import UserError
 
 _RUN_DIR_VARIABLE = "HYGEN_LIGHTNING_RUN_DIR"
@@ -18,6 +19,7 @@ def new_run_dir(root: str, name: str, seed: int) -> Path:
     if inherited and os.environ.get("LOCAL_RANK", "0") != "0":
         return Path(inherited)
     stem = Path(root) / name / f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}"
+    check_place(stem)
     folder, count = stem, 1
     while folder.exists():
         count += 1

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from factories import make_episodes
+from refusals import refused
 from tiny_runs import table, the_run, tiny_fit
 
 from hygen_lightning.cli import TRAINER_COMMANDS, main, own_commands
@@ -29,15 +30,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pictures = ["--files.curve", "true", "--files.battle_gif", "true"]
     assert main([*tiny_fit(folder), *more, *pictures]) == 0
     return the_run(folder)
-
-
-def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on stderr of a command that ends with exit code 2."""
-    capsys.readouterr()
-    assert main(argv) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
 
 
 # What a run leaves

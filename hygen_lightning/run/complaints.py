@@ -1,0 +1,58 @@
+"""What a parser has against a command line, in one line that says what to do."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from hygen_lightning.specs import UserError
+
+_UNKNOWN = re.compile(r"(?:unrecognized arguments: --|[Oo]ption ')([\w.]+)")
+_BARE_WORD = re.compile(r"unrecognized arguments: ([^-\s]\S*)")
+_NO_LIST = re.compile(
+    r"[\"']?([\w.]+)[\"']?: Does not validate .*Subtypes: \[list\[str\].*Given value: (\S+)"
+)
+_NO_CLASS = re.compile(r"Expected a dot import path string: ([\w.]+)")
+
+
+def explain(error: Exception, options: Sequence[str], classes: Sequence[str] = ()) -> str:
+    """A parser's complaint in one line, with the nearest option where one is unknown.
+
+    options: names without the leading dashes; classes: what an option may name that names a class.
+    """
+    own = own_complaint(error)
+    if own is not None:
+        return own
+    text = str(error)
+    nested = re.search(r"class_path '[\w.]+': (.*)", text)
+    text = " ".join((nested[1] if nested else text).split())
+    unknown = _UNKNOWN.search(text)
+    if unknown:
+        return f"unknown option --{unknown[1]}; {_nearest_option(unknown[1], options)}"
+    word = _BARE_WORD.search(text)
+    if word:
+        return f"unexpected {word[1]!r}; names of options begin with --, see --help for all"
+    no_list = _NO_LIST.search(text)
+    if no_list:
+        return f"--{no_list[1]} takes a list, like [3m,4m]; got {no_list[2]}"
+    no_class = _NO_CLASS.search(text)
+    if no_class and classes:
+        return f"unknown name {no_class[1]!r}; choose one of {', '.join(classes)}"
+    text = text.replace("Parser key ", "option ").replace("a typing.Literal", "one of ")
+    return re.sub(r"(?:a )?<class '([\w.]+)'>", r"\1", text)
+
+
+def _nearest_option(name: str, options: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    near = near or [option for option in options if option.endswith(f".{name}")]
+    return f"did you mean --{near[0]}?" if near else "see --help for all options"
+
+
+def own_complaint(error: BaseException | None) -> str | None:
+    """The message of this package's own error, if one led to `error`."""
+    while error is not None:
+        if isinstance(error, UserError):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,93 @@
+"""What people type who do not know the commands yet: one line that says what to do, nothing lost."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from refusals import refused
+
+FILES = {
+    "afile": "",
+    "empty.yaml": "",
+    "text.yaml": "hello\n",
+    "broken.yaml": "data: [\n",
+    "typo.yaml": "data:\n  batch_sise: 3\n",
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with some files and an empty folder, where the commands run."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("render --task 8m --out x.foo", "can be drawn to .gif, .mp4, .png, not to '.foo'"),
+        ("render --task 8k", "unknown task '8k'; did you mean 8m?"),
+        ("render --out afile/x.gif", "afile is a file, no folder"),
+        ("render --ckpt_path nowhere.ckpt", "no checkpoint at nowhere.ckpt"),
+        ("collect", "required: task"),
+        ("collect 3mm", "unknown task '3mm'; did you mean 3m"),
+        ("collect 3m --dataset_dir afile", "afile is a file, no folder"),
+        ("collect 3m --ckpt_path afile", "afile is not a whole checkpoint"),
+        ("collect 3m --episods 2", "unknown option --episods; did you mean --episodes?"),
+        ("collect 3m --episodes two", 'option "episodes": Expected int. Got value: two'),
+        ("players --tasks 3m", "--tasks takes a list, like [3m,4m]; got 3m"),
+        ("players 3m", "unexpected '3m'; names of options begin with --"),
+        ("players --names [nobody]", "unknown player 'nobody'; choose one of"),
+        ("report", "required: runs"),
+        ("report empty", "no results.json at or below it; give folders of finished runs"),
+        ("inspect empty", "holds no .h5 files; give a folder of recordings, or record with `collect`"),
+        ("sweep nowhere.yaml", "nowhere.yaml is not a sweep file"),
+        ("benchmark updat", "invalid choice: 'updat'"),
+        ("validate", "Give --ckpt_path"),
+        ("test", "Give --ckpt_path"),
+        ("predict", "Give --ckpt_path"),
+        ("validate --ckpt_path empty", "no checkpoint at empty"),
+        ("validate --ckpt_path", "--ckpt_path: expected one argument"),
+        (
+            "fit --data.eval_tasks marine-hrad",
+            "takes a list, like [3m,4m]; got marine-hrad",
+        ),
+        ("fit --data.eval_tasks [marine-hrad]", "'marine-hrad'; did you mean marine-hard?"),
+        ("fit --data.task_set marine-hrad", "Expected one of ['toy', 'marine-easy', 'marine-hard'"),
+        ("fit --model HyGan", "unknown name 'HyGan'; choose one of BC, HyGen"),
+        ("fit --trainer.max_steps ten", "Expected int. Got value: ten"),
+        ("fit --trainer.accelerator gppu", "invalid accelerator name"),
+        ("fit --trainer.accelerator cpu --trainer.devices 0", "--trainer options"),
+        ("fit --seed_everything -1", "--seed_everything is -1; give 0 to 4294967295"),
+        ("fit --run.root afile", "afile is a file, no folder"),
+        ("fit data.batch_size=3", "unexpected 'data.batch_size=3'; names of options begin with --"),
+        ("fit --config nowhere.yaml", "no config at nowhere.yaml"),
+        ("fit --config empty.yaml", "empty.yaml: no options in it"),
+        ("fit --config text.yaml", "text.yaml: no options in it"),
+        ("fit --config broken.yaml", "broken.yaml, line 2: not YAML"),
+        ("fit --config typo.yaml", "unknown option --data.batch_sise; did you mean --data.batch_size?"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_changes_no_file(
+    line: str, expected: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected in refused(line.split(), capsys)
+    assert {path.name for path in folder.rglob("*")} == {*FILES, "empty"}
+    assert all((folder / name).read_text() == text for name, text in FILES.items())
+
+
+def test_an_mp4_without_ffmpeg_is_one_line_and_leaves_no_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    monkeypatch.setattr("hygen_lightning.commands.render.CANDIDATES", 1)
+    line = refused(["render", "--out", "battle.mp4"], capsys)
+    assert "MP4 needs the program ffmpeg" in line
+    assert {path.name for path in folder.iterdir()} == {*FILES, "empty"}

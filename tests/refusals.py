@@ -1,0 +1,16 @@
+"""What a command says that refuses its input."""
+
+from __future__ import annotations
+
+import pytest
+
+from hygen_lightning.cli import main
+
+
+def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr of a command that ends with exit code 2."""
+    capsys.readouterr()
+    assert main(argv) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
