@@ -131,8 +131,8 @@ def attend_among_units(
     query = (embedding @ score @ embedding.T).transpose(0, 1).flatten(1)
     value = (embedding @ moved).flatten(0, 1)
     queries = (units[:, :n_queries] @ query).view(n_rows, -1, n_features)
-    shares = (queries @ units.mT).softmax(dim=2)
-    return (shares @ units).view(n_rows, n_queries, -1) @ value + attention.out.bias
+    shares = (units @ queries.mT).softmax(dim=1)  # [R, N, Q * H]: fast, the long dimension is the last
+    return (shares.mT @ units).view(n_rows, n_queries, -1) @ value + attention.out.bias
 
 
 def fold_heads(attention: MultiHeadAttention) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from hygen_lightning.models.attention import SingleHeadAttention
@@ -64,14 +63,26 @@ class AttentionMixer(nn.Module):
         share = self.attention.weights(tokens).mean(dim=-1)
         context = (share.unsqueeze(-1) * tokens).sum(dim=-2)
         allies = tokens[..., : layout.n_allies, :]
-        joined = torch.cat([context.unsqueeze(-2).expand_as(allies), allies], dim=-1)
         return MixingWeights(
             packing,
-            self.agent_weights(joined).abs(),
+            self._agent_weights(context, allies).abs(),
             self.bias(context),
             self.out_weights(context).abs(),
             self.value(context)[..., 0],
         )
+
+    def _agent_weights(self, context: Tensor, allies: Tensor) -> Tensor:
+        """MLP(c, ally_i) of context [P, D] and allies [P, A, D] -> [P, A, M].
+
+        Its first Linear works on the context once per state, not once per ally.
+        """
+        first = self.agent_weights[0]
+        assert isinstance(first, nn.Linear)
+        of_context, of_ally = first.weight.chunk(2, dim=1)
+        hidden = nn.functional.linear(allies, of_ally, first.bias)
+        hidden = hidden + nn.functional.linear(context, of_context).unsqueeze(-2)
+        weights: Tensor = self.agent_weights[1:](hidden)
+        return weights
 
     def forward(
         self, layout: EntityLayout, qs: Tensor, state: Tensor, filled: Tensor | None = None
