@@ -41,7 +41,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"hygen_lightning {argv[0]}: {_one_line(error)}", file=sys.stderr)
         return 1
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None or argv[0] in TRAINER_COMMANDS:
             raise
         print(f"hygen_lightning {argv[0]}: {_path_problem(error)}", file=sys.stderr)
         return 2

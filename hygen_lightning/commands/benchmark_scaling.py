@@ -9,6 +9,7 @@ from typing import Any
 
 from hygen_lightning.commands.benchmark_update import check_counts
 from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.data.files import check_place
 from hygen_lightning.specs import UserError
 
 MAPS = ("3m", "5m", "8m", "13m_vs_15m", "25m", "27m_vs_30m")
@@ -53,6 +54,8 @@ def scaling(
 
     if seconds <= 0 or (threads is not None and threads < 1):
         raise UserError(f"--seconds {seconds} and --threads {threads} must be above 0")
+    if plot is not None:
+        check_place(plot)
     for n in batches or BATCHES:
         check_counts(n, BASE_TIMESTEPS, repeats)
     for n in timesteps or TIMESTEPS:

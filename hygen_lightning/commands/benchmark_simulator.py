@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.data.files import check_place
 from hygen_lightning.specs import NO_OP, UserError
 
 DEFAULT_MAPS = ["3m", "5m_vs_6m", "10m_vs_11m"]
@@ -23,7 +24,7 @@ SMAX_BATCHES = ["1024", "4096", "16384"]
 SMAX_TIMEOUT_S = 1800
 RESTART_EVERY_STEPS = 8
 TOGETHER_BATCH = 32
-"""Battles per map as in rollouts, where --together measures and no batch is given."""
+"""Battles per map where --together measures and no batch is given."""
 WARM_UP_STEPS = 3
 TOGETHER_STEPS = 16
 """Steps of a round of --together: most battles last longer."""
@@ -47,13 +48,13 @@ def simulator(
 
     Only steps of battles that are not over count. With --against smax, SMAX plays the same maps on
     the same machine right after, with its best of three batch sizes; there both sides act at random,
-    here the enemies fight. With --together, all maps step in one batch, as in rollouts, and are
-    compared with the same battles stepped map after map; nothing is compiled then.
+    here the enemies fight. With --together, all maps step in one batch (rollouts play map after map)
+    and are compared with the same battles stepped map after map; nothing is compiled then.
 
     Args:
-        map: maps to play (if not given, 3m, 5m_vs_6m and 10m_vs_11m)
-        batch: battles at once (if not given, fewer the more units a map has)
-        seconds: measured time per map, without compiling
+        map: maps to play (if not given, 3m, 5m_vs_6m and 10m_vs_11m; not with --growth)
+        batch: battles at once (if not given, fewer the more units a map has; with --together 32 per map)
+        seconds: measured time per map, without compiling (with --together: per way)
         compiled: whether torch.compile fuses the operations
         device: device of the battles
         threads: CPU threads of torch (as many as it takes, if not given)
@@ -66,23 +67,15 @@ def simulator(
     """
     import torch
 
-    from hygen_lightning.tasks import load_task, marine_task
-
     if seconds <= 0:
         raise UserError(f"--seconds is {seconds}; it must be above 0")
     if batch is not None and batch < 1:
         raise UserError(f"--batch is {batch}; at least one battle is needed")
     if threads is not None:
         torch.set_num_threads(threads)
-    if growth and against is not None:
-        raise UserError("--growth plays battles that SMAX does not have; leave --against out")
-    names = [map] if isinstance(map, str) else map or (GROWING_MAPS if growth else DEFAULT_MAPS)
-    tasks = [load_task(name) for name in names]
-    if growth:
-        tasks += [marine_task(allies, enemies) for allies, enemies in LARGER_BATTLES]
+    _check_ways(map, against, together, growth, plot)
+    tasks = _tasks(map, growth)
     if together:
-        if against is not None:
-            raise UserError("--together compares the simulator with itself; leave --against out")
         return _report_together(tasks, batch or TOGETHER_BATCH, seconds, device, json)
     found: dict[str, Any] = {}
     for task in tasks:
@@ -107,6 +100,31 @@ def simulator(
     else:
         _print(found)
     return 0
+
+
+def _check_ways(
+    map: list[str] | str | None, against: str | None, together: bool, growth: bool, plot: Path | None
+) -> None:
+    """UserError where options exclude one another."""
+    if growth and against is not None:
+        raise UserError("--growth plays battles that SMAX does not have; leave --against out")
+    if growth and map is not None:
+        raise UserError("--growth chooses the maps; leave --map out")
+    if together and against is not None:
+        raise UserError("--together compares the simulator with itself; leave --against out")
+    if together and plot is not None:
+        raise UserError("--together gives one figure over all maps; leave --plot out")
+    if plot is not None:
+        check_place(plot)
+
+
+def _tasks(map: list[str] | str | None, growth: bool) -> list[Any]:
+    """The tasks to play."""
+    from hygen_lightning.tasks import load_task, marine_task
+
+    if growth:
+        return [*(load_task(name) for name in GROWING_MAPS), *(marine_task(a, e) for a, e in LARGER_BATTLES)]
+    return [load_task(name) for name in ([map] if isinstance(map, str) else map or DEFAULT_MAPS)]
 
 
 def measure(task: Any, batch: int, seconds: float, compiled: bool, device: str) -> float:

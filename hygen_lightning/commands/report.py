@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.data.files import check_place
 
 if TYPE_CHECKING:
     from hygen_lightning.report.comparison import Comparison, GroupSummary, Improvement
@@ -31,6 +32,7 @@ def report(
     from hygen_lightning.report.results import write_atomically
     from hygen_lightning.report.runs import check_comparable, find_runs
 
+    check_place(out / "report.json")
     found = find_runs(runs)
     differences = check_comparable(found, allow_mixed)
     comparison = compare(found)

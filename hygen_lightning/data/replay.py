@@ -67,6 +67,7 @@ class ReplayRing:
                 )
         self.added_episodes = state["added_episodes"]
         lengths = state["lengths"].tolist()
-        parts = [state["steps"][name].clone().split(lengths) for name in TENSOR_NAMES if lengths]
+        steps = [state["steps"][name].split(lengths) for name in TENSOR_NAMES if lengths]
         self._packed.clear()
-        self._packed.extend(dict(zip(TENSOR_NAMES, episode)) for episode in zip(*parts))
+        for episode in zip(*steps):  # each a copy of its own, so that it goes alone
+            self._packed.append({name: x.clone() for name, x in zip(TENSOR_NAMES, episode)})

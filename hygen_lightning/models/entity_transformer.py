@@ -168,8 +168,8 @@ class EntityTransformer(nn.Module):
         return AgentRows.of(self._fold(), self.transformer.out, self.tokens, features)
 
     def _fold(self) -> FoldedBlock:
-        """The one block, folded: anew where gradients are asked for, else once until a parameter
-        changes (acting and the slow copies fold the same parameters again and again)."""
+        """The one block, folded: anew where gradients are asked for or autocast is on, else once until
+        a parameter changes (acting and the slow copies fold the same parameters again and again)."""
         block = self.transformer.blocks[0]
         assert isinstance(block, TransformerBlock)
         kind = compiled_folded_block() if self._compiled else FoldedBlock

@@ -166,7 +166,7 @@ def _settle(row: dict[str, Tensor], step: BattleStep) -> None:
 
 def _collect(task_name: str, n_battles: int, steps: list[dict[str, Tensor]], won: Tensor) -> Played:
     """Stack rows over time and clear what lies behind each episode's end."""
-    rows = [step.pop("rows") for step in steps]
+    rows = [step.pop("rows").cpu() for step in steps]
     stacked = {name: _stacked([step[name] for step in steps], rows, n_battles) for name in steps[0]}
     was_open = stacked.pop("open")
     filled = was_open.clone()
@@ -183,8 +183,9 @@ def _collect(task_name: str, n_battles: int, steps: list[dict[str, Tensor]], won
 def _stacked(parts: list[Tensor], rows: list[Tensor], n_battles: int) -> Tensor:
     """Per step a part [b, ...] of the battles rows [b] -> [B, T, ...] on the CPU, zeros elsewhere."""
     stacked = parts[0].new_zeros((n_battles, len(parts), *parts[0].shape[1:]), device="cpu")
-    for step, (part, here) in enumerate(zip(parts, rows)):
-        stacked[here.cpu(), step] = part.cpu()
+    whole = torch.cat(parts).cpu().split([len(part) for part in parts])
+    for step, (part, here) in enumerate(zip(whole, rows)):
+        stacked[here, step] = part
     return stacked
 
 

@@ -107,7 +107,7 @@ def _configured(words: list[str], default: Any, *keys: str) -> Any:
     configs = [_packaged("conf/base.yaml"), *(_configs(words) or [_packaged("conf/quickstart.yaml")])]
     found = default
     for path in configs:
-        value = yaml.safe_load(Path(path).read_text()) if Path(path).is_file() else None
+        value: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         for key in keys:
             value = (value or {}).get(key)
         found = found if value is None else value

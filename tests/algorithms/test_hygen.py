@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from factories import make_episodes
 from hygen_lightning.algorithms import BC, HyGen
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm, action_accuracy
 from hygen_lightning.algorithms.hygen import skill_use
+from hygen_lightning.envs.base import BattleView
 from hygen_lightning.models.entity_transformer import EntityTransformer
 from hygen_lightning.models.folded import FoldedBlock, compiled_folded_block
 from hygen_lightning.specs import Episodes, HybridBatch, UserError
@@ -138,6 +140,51 @@ def test_without_a_decay_the_weights_themselves_play() -> None:
 
 
 @pytest.mark.parametrize("kind", MultiTaskAlgorithm.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_acting_follows_the_average(kind: type[MultiTaskAlgorithm]) -> None:
+    torch.manual_seed(0)
+    module = kind(WIDTHS, width=8, n_heads=1, average_decay=0.5)  # type: ignore[call-arg]
+    task, episodes = load_task("3m"), make_episodes("3m", 8)
+    view = BattleView(episodes.obs[:, 0], episodes.state[:, 0], episodes.avail_actions[:, 0] | True)
+    none_yet = torch.full((8, 3), -1)
+
+    def actions() -> torch.Tensor:
+        return module.act(task, view, none_yet, module.initial_memory(task, 8)).actions
+
+    before = actions()
+    for noisy in (module.network, module.average):
+        with torch.no_grad():
+            for parameter in noisy.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        assert torch.equal(before, actions()) == (noisy is module.network)
+
+
+def test_no_checkpoint_of_stage_one_can_be_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = small(pretrain_steps=2)
+    learned = []
+    for step in range(5):
+        monkeypatch.setattr(HyGen, "global_step", step)
+        learned.append(module.policy_has_learned)
+    assert learned == [False, False, False, True, True]
+
+
+def test_a_cosine_falls_over_each_stage_and_starts_anew_at_the_switch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = small(pretrain_steps=4, lr=1.0, lr_schedule="cosine")
+    steps = Steps(module, monkeypatch)
+    rates = []
+    for steps.step in range(10):
+        module.on_train_batch_start(None, steps.step)
+        rates.append(steps.optimizer.param_groups[0]["lr"])
+    assert rates[0] == rates[4] == 1.0
+    assert rates[2] == pytest.approx(0.51), "half way down a cosine from 1 to 0.02"
+    assert all(a > b for a, b in itertools.pairwise(rates[:4]))
+    assert all(a > b for a, b in itertools.pairwise(rates[4:]))
+    module = small(lr=0.3)
+    module.on_train_batch_start(None, Steps(module, monkeypatch).step)
+
+
+@pytest.mark.parametrize("kind", MultiTaskAlgorithm.__subclasses__(), ids=lambda kind: kind.__name__)
 def test_compile_is_for_every_transformer_of_the_networks(kind: type[MultiTaskAlgorithm]) -> None:
     for wanted in (False, True):
         module = kind(WIDTHS, width=8, n_heads=1, compile=wanted)  # type: ignore[call-arg]
@@ -146,6 +193,14 @@ def test_compile_is_for_every_transformer_of_the_networks(kind: type[MultiTaskAl
         assert transformers
         block = compiled_folded_block() if wanted else FoldedBlock
         assert all(type(part._fold()) is block for part in transformers)
+
+
+def test_compile_of_several_blocks_compiles_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: compiled.append(self))
+    transformer = EntityTransformer(WIDTHS, width=8, n_heads=1, depth=2)
+    transformer.compile_blocks()
+    assert compiled == list(transformer.transformer.blocks)
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from refusals import refused
 
+from hygen_lightning.cli import main
+
 FILES = {
     "afile": "",
     "empty.yaml": "",
@@ -49,6 +51,11 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("inspect empty", "holds no .h5 files; give a folder of recordings, or record with `collect`"),
         ("sweep nowhere.yaml", "nowhere.yaml is not a sweep file"),
         ("benchmark updat", "invalid choice: 'updat'"),
+        ("report empty --out afile", "afile is a file, no folder"),
+        ("benchmark simulator --plot afile/x.png", "afile is a file, no folder"),
+        ("benchmark simulator --growth true --map 8m", "leave --map out"),
+        ("benchmark simulator --together true --plot x.png", "leave --plot out"),
+        ("benchmark scaling --plot afile/x.png", "afile is a file, no folder"),
         ("validate", "Give --ckpt_path"),
         ("test", "Give --ckpt_path"),
         ("predict", "Give --ckpt_path"),
@@ -91,3 +98,16 @@ def test_an_mp4_without_ffmpeg_is_one_line_and_leaves_no_file(
     line = refused(["render", "--out", "battle.mp4"], capsys)
     assert "MP4 needs the program ffmpeg" in line
     assert {path.name for path in folder.iterdir()} == {*FILES, "empty"}
+
+
+def test_a_path_that_the_system_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "x.h5")
+
+    monkeypatch.setattr("hygen_lightning.cli._run", refuse)
+    assert main(["inspect", "x.h5"]) == 2
+    assert capsys.readouterr().err == "hygen_lightning inspect: x.h5: Permission denied\n"
+    with pytest.raises(PermissionError):  # in a run it is no bad input, and where it happened matters
+        main(["fit"])

@@ -111,7 +111,7 @@ def same_battles(env: SimulatorEnv, other: SimulatorEnv, axis: str, sides: float
 
 
 def spread_out(env: SimulatorEnv, generator: torch.Generator) -> None:
-    """Both teams in two columns, six to eight units from one another, one and a half from their own."""
+    """Both teams in two columns, seven to thirteen units from one another, one and a half from their own."""
     s, n = env.battles, env.roster.n_allies
     for first, count, x0 in ((0, n, 10.0), (n, env.roster.n_enemies, 18.0)):
         row = torch.arange(count)

@@ -48,9 +48,8 @@ def kind_of(roster: Roster, before: BattleState) -> Tensor:
     """[B, 2] int64: how many enemies live, and how many of these have a living ally in range."""
     n = roster.n_allies
     living = before.alive[n:]
-    near = (Sight.of(roster, before).distance[:, n:] <= SHOOT_RANGE) & before.alive[:n].unsqueeze(
-        1
-    )  # [A, E, B]
+    near = Sight.of(roster, before).distance[:, n:] <= SHOOT_RANGE  # [A, E, B]
+    near &= before.alive[:n].unsqueeze(1)
     return torch.stack([living.sum(0), (living & near.any(0)).sum(0)], dim=1)
 
 

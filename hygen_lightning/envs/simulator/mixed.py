@@ -23,7 +23,8 @@ class MixedSimulatorEnvs(BattleEnvs):
 
     Small batches gain most: a game loop of some dozens of battles costs about the same for one task
     as for several. Tasks are put together, the most similar first, while that costs less than it
-    saves. The environments may have different numbers of battles and remain usable by themselves,
+    saves. (Rollouts play task after task; `benchmark simulator --together` shows what this saves.) The
+    environments may have different numbers of battles and remain usable by themselves,
     but have to be on one device. Tasks whose battles are all over cost nothing more.
     """
 
@@ -37,7 +38,7 @@ class MixedSimulatorEnvs(BattleEnvs):
         if len(devices) > 1:
             raise ValueError("simulators that are stepped together have to be on one device")
         sizes = [(env.roster.n_allies, env.roster.n_enemies, env.n_battles) for env in self.envs]
-        kind = "cpu" if all(device.type == "cpu" for device in devices) else "cuda"
+        kind = "cuda" if any(device.type == "cuda" for device in devices) else "cpu"
         self.groups = grouped(sizes, PAIRS_PER_CALL[kind], MOST_PAIRS[kind])
         self._seatings: dict[int, tuple[list[int], Seating]] = {}
 

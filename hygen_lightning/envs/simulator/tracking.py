@@ -88,7 +88,7 @@ class Tracker:
         p = self.n_particles
         wrong, offset = self._disagreement(recorded)
         weight = (wrong * math.log(MISS) - offset / POSITION_SCALE).view(-1, p).double().softmax(1)
-        bounds = weight.cumsum(1) / weight.sum(1, keepdim=True)
+        bounds = weight.cumsum(1)
         start = torch.rand(len(weight), 1, generator=self._generator, dtype=torch.float64)
         places = (torch.arange(p) + start) / p  # evenly spaced, one random shift: fewer lost by chance
         drawn = torch.searchsorted(bounds, places).clamp(max=p - 1)  # [B, P]
