@@ -50,11 +50,11 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, argv: list[str]) -> int:
+    # Threads that wait for one another spin for some microseconds, then sleep. Without spinning two
+    # threads are slower than one; spinning longer gains nothing and slows a busy machine down.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     if command in TRAINER_COMMANDS:
         os.environ.setdefault("WANDB_SILENT", "true")
-        # Threads that wait for one another spin for some microseconds, then sleep. Without spinning two
-        # threads are slower than one; spinning longer gains nothing and slows a busy machine down.
-        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
         from hygen_lightning.trainer_cli import run_trainer_command
 
         return run_trainer_command(command, argv)
@@ -84,7 +84,8 @@ def load_command(name: str) -> Callable[..., int] | dict[str, Callable[..., int]
 def _run_own(name: str, argv: list[str]) -> int:
     from jsonargparse import ArgumentError, auto_cli
 
-    arguments = [piece for word in argv for piece in (["--json", "true"] if word == "--json" else [word])]
+    bare = [word == "--json" and after not in ("true", "false") for word, after in zip(argv, [*argv[1:], ""])]
+    arguments = [piece for word, alone in zip(argv, bare) for piece in ([word, "true"] if alone else [word])]
     command: Any = load_command(name)
     arguments = _configs_as_list(command, _words_as_list(command, arguments))
     parts: dict[str, Any] = {"": command} if callable(command) else command

@@ -205,8 +205,9 @@ def _other_architecture(model: MultiTaskAlgorithm, checkpoint: dict[str, Any]) -
     return f"the checkpoint is of another architecture than the options ask for: {', '.join(others)}"
 
 
-def load_policy(ckpt_path: str | Path) -> MultiTaskAlgorithm:
-    """The model of a checkpoint, ready to act; UserError if the file is none of this package."""
+def load_policy(ckpt_path: str | Path, task: TaskSpec) -> MultiTaskAlgorithm:
+    """The model of a checkpoint, ready to act; UserError if the file is none of this package, or if its
+    policy plays another family of tasks."""
     try:
         content = torch.load(ckpt_path, map_location="cpu", weights_only=True)
         config, widths = content["model_config"], content["entity_widths"]
@@ -220,6 +221,11 @@ def load_policy(ckpt_path: str | Path) -> MultiTaskAlgorithm:
     )
     model.on_load_checkpoint(content)
     model.load_state_dict(content["state_dict"])
+    if model.widths != task.layout.widths:
+        raise UserError(
+            f"{ckpt_path} plays {', '.join(content['trained_on'])} and tasks like these; "
+            f"{task.name} describes units by other features"
+        )
     return model.eval()
 
 

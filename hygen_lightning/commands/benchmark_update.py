@@ -153,10 +153,10 @@ def time_stage(
 
 
 def make_model(task: TaskSpec) -> HyGen:
-    """HyGen of default sizes."""
+    """HyGen of default sizes, with the id bits that the task's agents need."""
     from hygen_lightning.algorithms.hygen import HyGen
 
-    return HyGen(task.layout.widths)
+    return HyGen(task.layout.widths, id_bits=max(4, task.n_allies.bit_length()))
 
 
 def make_update(

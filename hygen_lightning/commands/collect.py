@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from hygen_lightning.specs import TaskSpec, UserError
+
 
 def collect(
     task: str,
@@ -44,7 +46,6 @@ def collect(
     from hygen_lightning.data.odis import write_run
     from hygen_lightning.rollouts.recording import record
     from hygen_lightning.seeding import stream_generator
-    from hygen_lightning.specs import UserError
     from hygen_lightning.tasks import load_task
 
     if episodes < 1 or max_opening_env_steps < 0 or not 0 <= epsilon <= 1:
@@ -53,7 +54,7 @@ def collect(
     if folder.exists():
         raise UserError(f"{folder} exists already; give another --run name")
     check_place(folder)
-    policy = _player(player, seed) if ckpt_path is None else _learned(ckpt_path)
+    policy = _player(player, seed) if ckpt_path is None else _learned(ckpt_path, spec)
     draw = stream_generator(seed, "openings", task)
     opening = torch.randint(max_opening_env_steps + 1, (episodes,), generator=draw)
     played = record(spec, policy, torch.full((episodes,), epsilon), opening, env, seed)
@@ -67,15 +68,16 @@ def collect(
     figures = {
         "task": task,
         "episodes": episodes,
-        "win_rate": float(played.won.float().mean()),
+        "win_rate": float(played.won.double().mean()),
         "mean_return": float(played.returns.mean()),
-        "mean_length": float(played.lengths.float().mean()),
+        "mean_length": float(played.lengths.double().mean()),
         "files": [str(path) for path in files],
     }
     if json:
         print_json(figures)
     else:
-        print_table(f"recorded in {folder}", list(figures)[:-1], [list(figures.values())[:-1]])
+        cells = [f"{x:.3f}" if isinstance(x, float) else x for x in list(figures.values())[:-1]]
+        print_table(f"recorded in {folder}", list(figures)[:-1], [cells])
     return 0
 
 
@@ -86,11 +88,11 @@ def _player(name: str, seed: int) -> Any:
     return scripted_player(name, seed)
 
 
-def _learned(ckpt_path: str) -> Any:
+def _learned(ckpt_path: str, task: TaskSpec) -> Any:
     """The policy of a checkpoint."""
     from hygen_lightning.algorithms.base import load_policy
 
-    return load_policy(ckpt_path)
+    return load_policy(ckpt_path, task)
 
 
 COMMAND = collect

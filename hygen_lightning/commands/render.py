@@ -96,7 +96,7 @@ def _battles(
     if ckpt_path is not None:
         from hygen_lightning.algorithms.base import load_policy
 
-        return _played(task, load_policy(ckpt_path), ckpt_path.name, env, seed)
+        return _played(task, load_policy(ckpt_path, task), ckpt_path.name, env, seed)
     from hygen_lightning.rollouts.scripted import scripted_player
 
     name = player or "kiting"

@@ -97,7 +97,10 @@ def _with_checkpoint(command: str, words: list[str]) -> list[str]:
             raise UserError(f"--ckpt_path last: no unfinished run with seed {seed} below {Path(root) / name}")
         words = [str(found) if words[i - 1] == "--ckpt_path" and i else word for i, word in enumerate(words)]
         return words
-    return words if found is None else [*words, "--ckpt_path", str(found)]
+    if found is None:
+        print(f"no unfinished run with seed {seed} below {Path(root) / name}: a new one begins", flush=True)
+        return words
+    return [*words, "--ckpt_path", str(found)]
 
 
 def _configured(words: list[str], default: Any, *keys: str) -> Any:

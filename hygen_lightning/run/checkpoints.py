@@ -138,7 +138,8 @@ class RunCheckpoint(Checkpoint):
         if not trainer.is_global_zero:
             raise SystemExit(0)
         print(
-            f"asked to stop: saved step {trainer.global_step} in {self.last_path}; go on with --resume auto",
+            f"asked to stop: saved step {trainer.global_step} in {self.last_path}; "
+            "go on with the same command and --resume auto",
             flush=True,
         )
         raise SystemExit(self._stop.exit_code)

@@ -10,6 +10,7 @@ from hygen_lightning.report.battle_picture import draw_battle
 from hygen_lightning.report.learning_curves import draw_learning_curves
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds
+from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
@@ -19,8 +20,12 @@ if TYPE_CHECKING:
 def draw_curves(data: HybridDataModule, folder: Path) -> None:
     """learning_curves.png beside the metrics.csv that it is drawn from, if there is one."""
     metrics = folder / "metrics.csv"
-    if metrics.is_file():
+    if not metrics.is_file():
+        return
+    try:
         draw_learning_curves(metrics, folder / "learning_curves.png", sorted(data.seen))
+    except UserError as error:  # a run of a few steps logs nothing to draw; its results stand
+        print(error, flush=True)
 
 
 def draw_unseen_battle(model: MultiTaskAlgorithm, data: HybridDataModule, folder: Path, env: str) -> None:

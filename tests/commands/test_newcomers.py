@@ -100,6 +100,16 @@ def test_an_mp4_without_ffmpeg_is_one_line_and_leaves_no_file(
     assert {path.name for path in folder.iterdir()} == {*FILES, "empty"}
 
 
+def test_json_is_a_flag_or_takes_a_value(capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = []
+    for words in (["--json"], ["--json", "true"], ["--json=true"]):
+        assert main(["players", "--tasks", "[3m]", "--names", "[random]", "--episodes", "1", *words]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0].startswith("{")
+    assert outputs[0] == outputs[1] == outputs[2]
+    assert main(["inspect", "empty", "--json", "false"]) == 2
+
+
 def test_a_path_that_the_system_refuses_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

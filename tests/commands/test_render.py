@@ -14,7 +14,7 @@ from hygen_lightning.cli import main
 from hygen_lightning.commands import render as command
 from hygen_lightning.data.odis import write_run
 from hygen_lightning.policy import Decision
-from hygen_lightning.specs import STOP, UserError
+from hygen_lightning.specs import STOP, TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 
 render = command.render
@@ -88,7 +88,7 @@ def test_a_checkpoints_policy_plays_with_its_skills(
 ) -> None:
     asked: list[Path] = []
 
-    def load_policy(path: Path) -> _Statue:
+    def load_policy(path: Path, task: TaskSpec) -> _Statue:
         asked.append(path)
         return _Statue()
 

@@ -17,6 +17,7 @@ from hygen_lightning.cli import main
 from hygen_lightning.envs import make_env
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.run.checkpoints import save_atomically
+from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
 
 
@@ -48,7 +49,10 @@ def test_only_the_newest_rank_file_stays(tiny_run: Path) -> None:
 
 
 def test_a_policy_from_a_checkpoint_plays_teams_of_another_size(tiny_run: Path) -> None:
-    policy, task = load_policy(tiny_run / "checkpoints" / "last.ckpt"), load_task("5m")
+    task = load_task("5m")
+    policy = load_policy(tiny_run / "checkpoints" / "last.ckpt", task)
+    with pytest.raises(UserError, match="plays 3m and tasks like these; 2s3z describes units by other"):
+        load_policy(tiny_run / "checkpoints" / "last.ckpt", load_task("2s3z"))
     played = play(make_env("simulator", task, 2), policy, torch.tensor([1, 2]))
     assert played.episodes.n_steps > 1
 
