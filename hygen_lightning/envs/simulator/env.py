@@ -67,7 +67,7 @@ class SimulatorEnv(BattleEnv):
     def only(self, battles: Tensor) -> SimulatorEnv:
         part = copy.copy(self)
         part.n_battles = len(battles)
-        part.battles = BattleState(**{k: v[..., battles] for k, v in self.battles.tensors().items()})
+        part.battles = self.battles.columns(battles)
         part._available = self._available[battles]
         return part
 

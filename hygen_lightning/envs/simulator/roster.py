@@ -105,12 +105,7 @@ class Roster:
     @classmethod
     def of(cls, task: TaskSpec, device: torch.device) -> Roster:
         """The roster of a battle task; UserError where the simulator does not know a unit."""
-        names = (*task.ally_units, *task.enemy_units)
-        unknown = sorted({n for n in names if n not in UNITS})
-        if task.kind != "battle" or unknown:
-            what = f"units {', '.join(unknown)}" if unknown else f"a {task.kind} task"
-            raise UserError(f"task {task.name!r}: the simulator cannot play {what}; it plays {sorted(UNITS)}")
-        units = [UNITS[name] for name in names]
+        names, units = _known_units(task)
         sides = [i < task.n_allies for i in range(len(units))]
         n = task.n_allies
 
@@ -130,6 +125,10 @@ class Roster:
         notice = [
             [_notice(v, u) if can_shoot[n + j][i] else -1.0 for j, v in enumerate(units[n:])]
             for i, u in enumerate(units[:n])
+        ]
+        can_heal = [
+            [name == "medivac" and a == b and "biological" in v.attributes for v, b in zip(units, sides)]
+            for name, a in zip(names, sides)
         ]
         return cls(
             tasks=(task,),
@@ -163,18 +162,20 @@ class Roster:
             damage=pairs([[_damage(u, v, v.armour) for v in units] for u in units]),
             raw_damage=pairs([[_damage(u, v, 0.0) for v in units] for u in units]),
             can_shoot=pairs(can_shoot),
-            can_heal=pairs(
-                [
-                    [
-                        name == "medivac" and a == b and "biological" in v.attributes
-                        for v, b in zip(units, sides)
-                    ]
-                    for name, a in zip(names, sides)
-                ]
-            ),
+            can_heal=pairs(can_heal),
             ally_types=_type_bits(task, task.ally_units, ALLY_TYPE_ORDER, device),
             enemy_types=_type_bits(task, task.enemy_units, ENEMY_TYPE_ORDER, device),
         )
+
+
+def _known_units(task: TaskSpec) -> tuple[tuple[str, ...], list[UnitType]]:
+    """Names and types of all units, allies first; UserError where the simulator does not know one."""
+    names = (*task.ally_units, *task.enemy_units)
+    unknown = sorted({name for name in names if name not in UNITS})
+    if task.kind != "battle" or unknown:
+        what = f"units {', '.join(unknown)}" if unknown else f"a {task.kind} task"
+        raise UserError(f"task {task.name!r}: the simulator cannot play {what}; it plays {sorted(UNITS)}")
+    return names, [UNITS[name] for name in names]
 
 
 def _notice(enemy: UnitType, ally: UnitType) -> float:

@@ -45,6 +45,10 @@ class BattleState:
         """Every tensor by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
+    def columns(self, battles: Tensor) -> BattleState:
+        """These battles [b] int64 alone."""
+        return BattleState(**{k: v[..., battles] for k, v in self.tensors().items()})
+
     def kept_where(self, over: Tensor, old: BattleState) -> BattleState:
         """This state, but `old` in the battles of `over` [B] bool."""
         new = self.tensors()

@@ -81,7 +81,7 @@ class Tracker:
         size = torch.zeros_like(key).scatter_add_(1, group, torch.ones_like(key))
         first = size.gather(1, group).argmax(1, keepdim=True)
         column = (order.gather(1, first) + self._first_columns(len(key))).squeeze(1)
-        return self._picked(column)
+        return self.battles.columns(column)
 
     def learn(self, recorded: BattleState) -> None:
         """Keep the copies that agree with the states [N, B] that were recorded after the step."""
@@ -93,7 +93,7 @@ class Tracker:
         places = (torch.arange(p) + start) / p  # evenly spaced, one random shift: fewer lost by chance
         drawn = torch.searchsorted(bounds, places).clamp(max=p - 1)  # [B, P]
         column = (drawn + self._first_columns(len(drawn))).flatten()
-        self.battles, self._last_shot = self._picked(column), self._last_shot[:, column]
+        self.battles, self._last_shot = self.battles.columns(column), self._last_shot[:, column]
         lost = (wrong > 0).view(-1, p).all(1).repeat_interleave(p)
         self._exchange()
         self._doubt(lost)
@@ -101,7 +101,7 @@ class Tracker:
     def drop_after(self, n_episodes: int) -> None:
         """Follow the first episodes only (the others are over)."""
         columns = torch.arange(n_episodes * self.n_particles)
-        self.battles, self._last_shot = self._picked(columns), self._last_shot[:, columns]
+        self.battles, self._last_shot = self.battles.columns(columns), self._last_shot[:, columns]
 
     def _disagreement(self, recorded: BattleState) -> tuple[Tensor, Tensor]:
         """How many allies' health is wrong, and by how much the enemies are off; [B x P]."""
@@ -145,9 +145,6 @@ class Tracker:
     def _first_columns(self, n_episodes: int) -> Tensor:
         """[B, 1] int64: the column of every episode's first copy."""
         return torch.arange(n_episodes).unsqueeze(1) * self.n_particles
-
-    def _picked(self, column: Tensor) -> BattleState:
-        return BattleState(**{k: v[..., column] for k, v in self.battles.tensors().items()})
 
     def _copies(self, battles: BattleState) -> BattleState:
         return BattleState(**{k: self._repeat(v) for k, v in battles.tensors().items()})
