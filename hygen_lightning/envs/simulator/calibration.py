@@ -9,7 +9,8 @@ Stats of the units stand in units.py.
 from __future__ import annotations
 
 LOOPS_PER_STEP = 8
-"""Game loops per environment step (SMAC `step_mul`; measured: a Marine walks 1.125 a step)."""
+"""Game loops per environment step (SMAC `step_mul`; measured: a Marine walks 1.125 a step). As often
+an enemy looks around (measured: whatever comes near is noticed within eight loops, each as likely)."""
 
 POSITION_GRID = 4096.0
 """StarCraft II shows positions in multiples of 1 / 4096 map units (measured)."""
@@ -18,7 +19,7 @@ COOLDOWN_JITTER_LOOPS = (-1.0, 2.0)
 """Added to a weapon's period, uniform (published: -0.0625 to 0.125 s; measured: the periods of 8 000
 shots lie between 12.77 and 15.77 loops, evenly spread)."""
 WIND_UP_LOOPS = 1.0
-"""A ready weapon waits this long after a new target or after walking (published damage point of
+"""A ready weapon waits this long after an order to attack or after walking (published damage point of
 the Marine: 0.05 s = 0.8 loops; measured: one loop)."""
 
 SCAN_MARGIN = 0.5
@@ -26,17 +27,24 @@ SCAN_MARGIN = 0.5
 an ally begin at centre distances of at most 6.25 = 5 + 0.75 + 0.5)."""
 MIN_SCAN_RANGE = 5.0
 """Shortest range that SCAN_MARGIN is added to (published: melee units notice opponents at 5)."""
-NOTICE_CHANCE_PER_LOOP = 0.15
-"""Chance per loop that an enemy without a target looks for one (measured: first turns are spread
-over about eight loops after an ally comes near; likelihood of the recorded damage best at 0.15 of
-0.1, 0.12, 0.15, 0.25, 0.5)."""
-SWITCH_CHANCE_PER_LOOP = 0.18
-"""Chance per loop that an enemy with a target looks for a better one: an ally ordered to attack it,
-while its target is not (measured: likelihood of the recorded damage best at 0.18 of 0.08, 0.12,
-0.18, 0.25, 0.35)."""
+ANSWER_MARGIN = 1.25
+"""Enemies without a target turn on allies who shoot, up to this far beyond weapon range (measured: in
+the loop of the first shot at one of them all three turn, at centre distances of up to 7)."""
+SHOT_LOOPS = 3.0
+"""A weapon whose cooldown is less than this below its period has just shot (follows from
+COOLDOWN_JITTER_LOOPS and the fraction of a loop that a weapon keeps)."""
+CHOOSING_LOOPS = 2.0
+"""A ready weapon of an enemy waits this long after a new target (measured: one who notices an ally in
+range stands for two loops and shoots in the third)."""
+SETTLING_LOOPS = 4.8
+"""For so long after a shot an enemy does not look for a better target (measured: likelihood of the
+recorded damage best at 4.8 of 0, 1.8, 3.8, 4.8, 5.8)."""
 
 PACKING = 0.918
 """Closest distance of two units over the sum of their separation radii (measured: 0.6885 / 0.75)."""
+CONTACT_SLACK = 1e-3
+"""Map units by which units may come too close before they give way: who touches does not push
+(measured: three Marines that touch keep their formation to the last digit for 48 loops)."""
 WALKS_INTO_PER_LOOP = 0.01
 """Map units per loop of a unit's way towards another, above which it walks into it and has to give
 way (assumed; 0.0001 to 0.03 give the same first steps as the recordings)."""

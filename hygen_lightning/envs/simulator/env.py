@@ -30,7 +30,7 @@ class SimulatorEnv(BattleEnv):
     """
 
     name = "simulator"
-    version = "3"
+    version = "4"
 
     def __init__(
         self,

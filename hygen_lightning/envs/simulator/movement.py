@@ -58,8 +58,8 @@ def walk(roster: Roster, terrain: Terrain | Patchwork, s: BattleState, vx: Tenso
     inverse = distance.clamp_(min=TINY).reciprocal_()
     nx, ny = dx.mul_(inverse), dy.mul_(inverse)
     towards = (vx.unsqueeze(1) * nx).add_(vy.unsqueeze(1) * ny)  # of i, to j
-    meeting = (overlap + towards).add_(towards.transpose(0, 1)).clamp_(min=0.0)
-    weight = torch.where(towards > TINY, meeting, 0.0)
+    meeting = (overlap + towards).add_(towards.transpose(0, 1))
+    weight = torch.where((towards > TINY) & (meeting > c.CONTACT_SLACK), meeting, 0.0)
     vx, vy = _around(vx, vy, _total(weight * nx), _total(weight * ny))
     towards = (vx.unsqueeze(1) * nx).add_(vy.unsqueeze(1) * ny)
     moving = vx * vx + vy * vy > 0
@@ -67,7 +67,8 @@ def walk(roster: Roster, terrain: Terrain | Patchwork, s: BattleState, vx: Tenso
     comes = towards > c.WALKS_INTO_PER_LOOP
     met = comes.transpose(0, 1)
     share = torch.where(comes & ~met, 1.0, torch.where(met & ~comes, 0.0, share))
-    push = overlap.add_(towards).add_(towards.transpose(0, 1)).clamp_(min=0.0).mul_(share)
+    push = overlap.add_(towards).add_(towards.transpose(0, 1))
+    push = torch.where(push > c.CONTACT_SLACK, push, 0.0).mul_(share)
     x, y = s.x + vx - _total(push * nx), s.y + vy - _total(push * ny)
     x, y = torch.where(s.alive, x, s.x), torch.where(s.alive, y, s.y)
     s.x, s.y = terrain.kept_inside(roster, s.x, s.y, x, y)

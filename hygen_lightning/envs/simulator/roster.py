@@ -27,7 +27,7 @@ class Roster:
     """Constants of the N units of a task; tensors [N, 1] float32 unless said otherwise.
 
     is_medivac, flying, cliff_walking, zerg, bursts, splashes_line [N, 1] bool (the last two:
-    Baneling, Colossus). draw [N + 2 E, 1] int64: number of each random draw of a step.
+    Baneling, Colossus). draw [N + E, 1] int64: number of each random draw of a step.
     max_cooldown: SMAC's divisor.
     reach [N, N, 1]: centre distance within which a row unit can shoot at (or heal) a column unit.
     notice [A, E, 1]: centre distance within which an enemy notices an ally; -1 if it cannot shoot it.
@@ -139,7 +139,7 @@ class Roster:
             has_medivacs="medivac" in names,
             line_splashers=tuple(i for i, u in enumerate(units) if u.splash == "line"),
             bursters=tuple(i for i, u in enumerate(units) if u.splash == "burst"),
-            draw=torch.arange(len(units) + 2 * task.n_enemies, device=device).unsqueeze(1),
+            draw=torch.arange(len(units) + task.n_enemies, device=device).unsqueeze(1),
             health=column([u.health for u in units]),
             shield=column([u.shield for u in units]),
             speed=column([u.speed for u in units]),

@@ -138,13 +138,7 @@ class Seating:
         a, e, n = self.n_allies, self.n_enemies, roster.n_units
         draw = roster.draw
         changed: dict[str, Any] = {
-            "draw": torch.cat(
-                [
-                    _at_rows(draw[:n], rows, a + e, 0),
-                    _with_rows(draw[n : n + roster.n_enemies], e, 0),
-                    _with_rows(draw[n + roster.n_enemies :], e, 0),
-                ]
-            ),
+            "draw": torch.cat([_at_rows(draw[:n], rows, a + e, 0), _with_rows(draw[n:], e, 0)]),
             "notice": _with_rows(_with_rows(roster.notice, a, -1).transpose(0, 1), e, -1).transpose(0, 1),
             **{name: roster.health.new_zeros(0, 0) for name in OF_VIEWS},
         }

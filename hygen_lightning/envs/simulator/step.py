@@ -17,7 +17,7 @@ from hygen_lightning.envs.simulator.orders import Orders, orders_of
 from hygen_lightning.envs.simulator.randomness import uniform
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
-from hygen_lightning.envs.simulator.targeting import choose_targets, first_look
+from hygen_lightning.envs.simulator.targeting import choose_targets
 from hygen_lightning.envs.simulator.terrain import Patchwork, Terrain
 from hygen_lightning.specs import FIRST_TARGET, NO_OP
 
@@ -27,10 +27,10 @@ STEP_STREAM, START_STREAM = 0, 1
 
 @dataclass
 class Plan:
-    """What is known before the loops of a step: orders, looks [E, B] (see targeting), jitter [N, B]."""
+    """What is known before the loops of a step: orders, look [E, B] (see targeting), jitter [N, B]."""
 
     orders: Orders
-    looks: tuple[Tensor, Tensor]
+    look: Tensor
     jitter: Tensor
 
 
@@ -44,16 +44,13 @@ def played(roster: Roster, terrain: Terrain | Patchwork, before: BattleState, ac
 
 def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[BattleState, Plan]:
     """A copy of the battles, with the actions noted, and the plan of the step."""
-    n, e = roster.n_allies, roster.n_enemies
+    n = roster.n_allies
     draws = uniform(before.seed, before.step, roster.draw, STEP_STREAM)
-    jitter, notice, switch = draws.split([roster.n_units, e, e])
+    jitter, look = draws.split([roster.n_units, roster.n_enemies])
     low, high = c.COOLDOWN_JITTER_LOOPS
     plan = Plan(
         orders=orders_of(roster, actions),
-        looks=(
-            first_look(notice, c.NOTICE_CHANCE_PER_LOOP),
-            first_look(switch, c.SWITCH_CHANCE_PER_LOOP),
-        ),
+        look=(look * c.LOOPS_PER_STEP).long(),
         jitter=low + (high - low) * jitter,
     )
     s = copy.copy(before)
@@ -70,7 +67,7 @@ def game_loop(
 ) -> BattleState:
     """The battles one game loop later: targets, movement, shots, damage. loop: number in the step."""
     s = copy.copy(before)
-    choose_targets(roster, s, plan.orders, plan.looks, loop)
+    choose_targets(roster, s, plan.orders, plan.look, loop)
     has_target = s.target >= 0
     index = s.target.clamp(min=0)
     dx, dy = s.x.gather(0, index) - s.x, s.y.gather(0, index) - s.y

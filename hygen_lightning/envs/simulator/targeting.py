@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -16,20 +14,13 @@ FAR = 1e6
 """Score of what cannot be a target."""
 
 
-def first_look(draw: Tensor, chance_per_loop: float) -> Tensor:
-    """Loop (0, 1, ... int64) of the first success, of this chance per loop. draw in [0, 1)."""
-    return (torch.log1p(-draw) / math.log1p(-chance_per_loop)).floor().clamp(max=c.LOOPS_PER_STEP).long()
+def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor, loop: Tensor) -> None:
+    """Set `s.target`, and hold a ready weapon after a change of an enemy's target.
 
-
-def choose_targets(
-    roster: Roster, s: BattleState, orders: Orders, looks: tuple[Tensor, Tensor], loop: Tensor
-) -> None:
-    """Set `s.target`, and hold a ready weapon for the wind-up after a change of an enemy's target.
-
-    looks: the loops [E, B] from which an enemy without a target looks for one, and in which one with
-    a target looks for a better one. An enemy prefers allies that are ordered to attack it, then the
-    nearest; it keeps a target unless it looks and finds one of the preferred kind while its own is
-    not, or its own is out of sight.
+    look: the loop [E, B] int64 of the step in which each enemy looks around. Then, unless it has just
+    shot, it prefers allies that are ordered to attack it, then the nearest, but keeps a target that
+    it sees, unless it finds one of the preferred kind while its own is not. An enemy whose target has
+    died looks at once. One without a target whom allies near it wake by a shot takes the nearest.
     """
     n = roster.n_allies
     alive = s.alive
@@ -39,24 +30,27 @@ def choose_targets(
     dx = s.x[:n].unsqueeze(1) - s.x[n:].unsqueeze(0)  # [A, E, B]
     dy = s.y[:n].unsqueeze(1) - s.y[n:].unsqueeze(0)
     distance = torch.sqrt(dx * dx + dy * dy)
-    visible = (distance <= roster.notice) & alive[:n].unsqueeze(1)
-    score = torch.where(visible, distance + orders.menace, FAR)
-    best, nearest = score.min(0)  # [E, B]
     current = s.target[n:]
+    shot = s.cooldown[:n] > (roster.period[:n] - c.SHOT_LOOPS).clamp(min=0.0)
+    heard = (distance <= roster.notice + c.ANSWER_MARGIN) & alive[:n].unsqueeze(1)
+    woken = (heard & shot.unsqueeze(1)).any(0) & (current < 0)
+    visible = heard & (woken | (distance <= roster.notice))
+    score = torch.where(visible, distance + torch.where(woken, 0.0, orders.menace), FAR)
+    best, nearest = score.min(0)  # [E, B]
     held = current.clamp(min=0)
     standing = (current >= 0) & alive.gather(0, held)
     held_score = score.gather(0, held.clamp(max=n - 1).unsqueeze(0)).squeeze(0)
     keep = standing & (held_score < FAR) & ((held_score < CALM) | (best >= CALM))
-    notice_loop, switch_loop = looks
-    look = torch.where(standing, switch_loop == loop, (current >= 0) | (notice_loop <= loop))
+    settled = s.cooldown[n:] <= roster.period[n:] - c.SETTLING_LOOPS
+    looks = torch.where(standing, (look == loop) & settled, (look == loop) | woken | (current >= 0))
     found = torch.where(best < FAR, nearest, -1)
-    chosen = torch.where(look, torch.where(keep, current, found), torch.where(standing, current, -1))
+    chosen = torch.where(looks, torch.where(keep, current, found), torch.where(standing, current, -1))
     chosen = torch.where(alive[n:], chosen, -1)
     if roster.has_medivacs:
         chosen = torch.where(roster.is_medivac[n:], _patients(roster, s), chosen)
         ally_target = torch.where(_useful(roster, s, ally_target), ally_target, -1)
     fresh = (chosen >= 0) & (chosen != current)
-    waiting = torch.where(fresh, s.cooldown[n:].clamp(min=c.WIND_UP_LOOPS), s.cooldown[n:])
+    waiting = torch.where(fresh, s.cooldown[n:].clamp(min=c.CHOOSING_LOOPS), s.cooldown[n:])
     s.cooldown = torch.cat([s.cooldown[:n], waiting])
     s.target = torch.cat([ally_target, chosen])
 

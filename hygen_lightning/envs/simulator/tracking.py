@@ -20,16 +20,21 @@ from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import played
 from hygen_lightning.envs.simulator.terrain import Terrain
 
-POSITION_SCALE = 0.2
+POSITION_SCALE = 0.1
 """Map units: a copy whose enemies are off by so much in sum counts 1 / e (likelihood of the next
-recorded health, on every sixth episode: best at 0.2 of 0.05, 0.1, 0.2, 0.4, 0.8)."""
+recorded health, on every sixth episode: best at 0.1 of 0.05, 0.1, 0.15)."""
 LARGEST_OFFSET = 0.5
 """Map units beyond which an enemy that is off counts no less."""
 MISS = 1e-3
 """Weight of a copy per ally whose health it gets wrong. It matters little: on every sixth episode, the
 share of exact health is 0.780 at 0.001, 0.01 and 0.03 alike (mean of three seeds, which differ by 0.003)."""
 DOUBT = 0.02
-"""Share of copies whose hidden cooldowns are drawn anew after every step."""
+"""Share of copies in which hidden cooldowns are drawn anew after every step."""
+TARGET_DOUBT = 0.04
+"""Share of the enemies' targets drawn anew after every step (likelihood of the next recorded health, on
+every sixth episode: best at 0.04 of 0, 0.01, 0.02, 0.04, 0.08)."""
+REDRAWN_WHERE_LOST = 0.5
+"""Share of the hidden cooldowns and targets drawn anew in the copies of an episode that none followed."""
 COOLDOWN_BLUR_LOOPS = 0.5
 """Hidden cooldowns are shifted by up to this much after every step, so that no two copies stay alike."""
 SHOT_RISE_LOOPS = 3.0
@@ -125,22 +130,32 @@ class Tracker:
         home = (story.argsort(dim=1, stable=True) + base).flatten()
         cooldown = s.cooldown.clone()
         for row in range(n, self.roster.n_units):
-            shuffled = torch.rand(story.shape, generator=self._generator).argsort(1)
+            shuffled = self._draw(story.shape).argsort(1)
             by_story = story.gather(1, shuffled).argsort(dim=1, stable=True)
             source = (shuffled.gather(1, by_story) + base).flatten()
             cooldown[row, home] = s.cooldown[row, source]
         s.cooldown = cooldown
 
     def _doubt(self, lost: Tensor) -> None:
-        """Draw cooldowns of enemies anew where no copy agreed (`lost`) and in a few others; blur the rest."""
+        """Draw what is hidden anew where no copy agreed (`lost` [B x P]) and in a few others; blur the
+        cooldowns of the rest."""
         s, n = self.battles, self.roster.n_allies
-        where = lost | (torch.rand(lost.shape, generator=self._generator) < DOUBT)
-        hidden = s.cooldown[n:]
-        changed = where & (torch.rand(hidden.shape, generator=self._generator) < 0.5)
-        drawn = torch.rand(hidden.shape, generator=self._generator) * self.roster.period[n:]
-        shift = (2 * torch.rand(hidden.shape, generator=self._generator) - 1) * COOLDOWN_BLUR_LOOPS
+        hidden, aimed = s.cooldown[n:], s.target[n:]
+        where = lost | (self._draw(lost.shape) < DOUBT)
+        changed = where & (self._draw(hidden.shape) < REDRAWN_WHERE_LOST)
+        drawn = self._draw(hidden.shape) * self.roster.period[n:]
+        shift = (2 * self._draw(hidden.shape) - 1) * COOLDOWN_BLUR_LOOPS
         blurred = torch.where(hidden > 1.0, hidden + shift, hidden)  # ready weapons stay ready
         s.cooldown = torch.cat([s.cooldown[:n], torch.where(changed, drawn, blurred)])
+        dx, dy = (p[:n].unsqueeze(1) - p[n:].unsqueeze(0) for p in (s.x, s.y))
+        seen = (torch.hypot(dx, dy) <= self.roster.notice) & s.alive[:n].unsqueeze(1)
+        chance, somebody = torch.where(seen, self._draw(seen.shape), -1.0).max(0)  # [E, B x P]
+        redrawn = self._draw(aimed.shape) < torch.where(lost, REDRAWN_WHERE_LOST, TARGET_DOUBT)
+        redrawn &= (chance >= 0) & (aimed >= 0)
+        s.target = torch.cat([s.target[:n], torch.where(redrawn, somebody, aimed)])
+
+    def _draw(self, shape: torch.Size) -> Tensor:
+        return torch.rand(shape, generator=self._generator)
 
     def _first_columns(self, n_episodes: int) -> Tensor:
         """[B, 1] int64: the column of every episode's first copy."""
