@@ -3,43 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from arenas import act, arena, lost
 
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.specs import EAST, FIRST_TARGET, NO_OP, NORTH, STOP, WEST
+from hygen_lightning.specs import EAST, FIRST_TARGET, NORTH, STOP, WEST
 from hygen_lightning.tasks import load_task
 
 CPU = torch.device("cpu")
-
-
-def arena(name: str, allies: list[tuple[float, float]], enemies: list[tuple[float, float]]) -> SimulatorEnv:
-    """One battle with these units alive at these places, the rest dead; enemies hold their places."""
-    env = SimulatorEnv(load_task(name), 1)
-    env.reset(torch.tensor([3]))
-    s, n = env.battles, env.roster.n_allies
-    s.health = torch.zeros_like(s.health)
-    for first, places in ((0, allies), (n, enemies)):
-        for row, (x, y) in enumerate(places, start=first):
-            s.x[row], s.y[row] = x, y
-            s.health[row] = env.roster.health[row]
-    s.goal_x, s.goal_y = s.x[n:].clone(), s.y[n:].clone()
-    env.placed(s)
-    env.battles.goal_x, env.battles.goal_y = s.goal_x, s.goal_y
-    return env
-
-
-def act(env: SimulatorEnv, *actions: int) -> Tensor:
-    """One step; agents that are not named stop, or do nothing if dead. Returns the reward [1]."""
-    alive = env.battles.alive[: env.roster.n_allies, 0]
-    chosen = [int(STOP) if a else int(NO_OP) for a in alive]
-    chosen[: len(actions)] = actions
-    return env.step(torch.tensor([chosen])).reward
-
-
-def lost(env: SimulatorEnv, row: int) -> float:
-    """Health that a unit has lost."""
-    return float(env.roster.health[row, 0] - env.battles.health[row, 0])
 
 
 def test_a_marine_walks_one_and_an_eighth_units_a_step() -> None:

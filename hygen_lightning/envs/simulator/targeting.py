@@ -18,8 +18,8 @@ def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor,
     """Set `s.target`, and hold a ready weapon after a change of an enemy's target.
 
     look: the loop [E, B] int64 of the step in which each enemy looks around. Then, unless it has just
-    shot, it prefers allies that are ordered to attack it, then the nearest, but keeps a target that
-    it sees, unless it finds one of the preferred kind while its own is not. An enemy whose target has
+    shot, it prefers allies that are ordered to attack it, then the nearest, but keeps a target in
+    range, unless it finds one of the preferred kind while its own is not. An enemy whose target has
     died looks at once. One without a target whom allies near it wake by a shot takes the nearest.
     """
     n = roster.n_allies
@@ -39,8 +39,10 @@ def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor,
     best, nearest = score.min(0)  # [E, B]
     held = current.clamp(min=0)
     standing = (current >= 0) & alive.gather(0, held)
-    held_score = score.gather(0, held.clamp(max=n - 1).unsqueeze(0)).squeeze(0)
-    keep = standing & (held_score < FAR) & ((held_score < CALM) | (best >= CALM))
+    row = held.clamp(max=n - 1).unsqueeze(0)  # Medivacs aim at enemies, but choose otherwise
+    menacing = orders.menace.gather(0, row).squeeze(0) == 0.0
+    in_range = distance.gather(0, row).squeeze(0) <= roster.of_target(roster.reach, s.target.clamp(min=0))[n:]
+    keep = standing & in_range & (menacing | (best >= CALM))
     settled = s.cooldown[n:] <= roster.period[n:] - c.SETTLING_LOOPS
     looks = torch.where(standing, (look == loop) & settled, (look == loop) | woken | (current >= 0))
     found = torch.where(best < FAR, nearest, -1)

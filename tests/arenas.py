@@ -1,0 +1,44 @@
+"""Hand-placed battles: a few units at chosen places, the rest of the team dead."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.specs import NO_OP, STOP
+from hygen_lightning.tasks import load_task
+
+
+def arena(
+    name: str, allies: list[tuple[float, float]], enemies: list[tuple[float, float]], n_battles: int = 1
+) -> SimulatorEnv:
+    """Battles with these units alive at these places, the rest dead; enemies hold their places.
+
+    The battles differ in their seeds: 3, 4, ...
+    """
+    env = SimulatorEnv(load_task(name), n_battles)
+    env.reset(torch.arange(n_battles) + 3)
+    s, n = env.battles, env.roster.n_allies
+    s.health = torch.zeros_like(s.health)
+    for first, places in ((0, allies), (n, enemies)):
+        for row, (x, y) in enumerate(places, start=first):
+            s.x[row], s.y[row] = x, y
+            s.health[row] = env.roster.health[row]
+    s.goal_x, s.goal_y = s.x[n:].clone(), s.y[n:].clone()
+    env.placed(s)
+    env.battles.goal_x, env.battles.goal_y = s.goal_x, s.goal_y
+    return env
+
+
+def act(env: SimulatorEnv, *actions: int) -> Tensor:
+    """One step; agents that are not named stop, or do nothing if dead. Returns the rewards [B]."""
+    alive = env.battles.alive[: env.roster.n_allies, 0]
+    chosen = [int(STOP) if a else int(NO_OP) for a in alive]
+    chosen[: len(actions)] = actions
+    return env.step(torch.tensor([chosen]).expand(env.n_battles, -1)).reward
+
+
+def lost(env: SimulatorEnv, row: int) -> float:
+    """Health that a unit of the first battle has lost."""
+    return float(env.roster.health[row, 0] - env.battles.health[row, 0])
