@@ -16,7 +16,7 @@ from hygen_lightning.envs.simulator.randomness import uniform
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import START_STREAM, concluded, first_loop, game_loop, prepared
-from hygen_lightning.envs.simulator.terrain import Patchwork, Terrain
+from hygen_lightning.envs.simulator.terrain import Ground, Terrain
 from hygen_lightning.specs import TaskSpec
 
 
@@ -84,9 +84,7 @@ class SimulatorEnv(BattleEnv):
             raise ValueError(f"{self.task.name}: an action was not available in the last view")
         return actions.t().clone(memory_format=torch.contiguous_format)
 
-    def simulated(
-        self, roster: Roster, terrain: Terrain | Patchwork, before: BattleState, actions: Tensor
-    ) -> BattleState:
+    def simulated(self, roster: Roster, terrain: Ground, before: BattleState, actions: Tensor) -> BattleState:
         """These battles after the game loops of a step, not yet judged. actions [A, B] int64."""
         after, plan = self._prepared(roster, before, actions)
         for loop in self._loops:

@@ -9,7 +9,7 @@ from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.orders import Orders
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
-from hygen_lightning.envs.simulator.terrain import Patchwork, Terrain
+from hygen_lightning.envs.simulator.terrain import Ground
 
 TINY = 1e-6
 FAR = 1e6
@@ -20,7 +20,7 @@ their right (measured in the first step of the recordings)."""
 
 def wanted_velocity(
     roster: Roster,
-    terrain: Terrain | Patchwork,
+    terrain: Ground,
     s: BattleState,
     orders: Orders,
     chasing: Tensor,
@@ -43,7 +43,7 @@ def wanted_velocity(
     return dx * pace, dy * pace
 
 
-def walk(roster: Roster, terrain: Terrain | Patchwork, s: BattleState, vx: Tensor, vy: Tensor) -> None:
+def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor) -> None:
     """Move every unit by its velocity: around units in its way, apart from others, inside the walls.
 
     A unit whose way is blocked walks past at full speed, along the tangent (measured: units behind a

@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs.simulator.roster import Roster
-from hygen_lightning.envs.simulator.state import BattleState
-from hygen_lightning.envs.simulator.terrain import Patchwork, Terrain
+from hygen_lightning.envs.simulator.state import OF_ALLIES, OF_BATTLES, OF_ENEMIES, BattleState
+from hygen_lightning.envs.simulator.terrain import Ground, Patchwork, Terrain
 from hygen_lightning.specs import NO_OP
 
-OF_ENEMIES = frozenset({"goal_x", "goal_y"})
-OF_BATTLES = frozenset({"step", "seed", "over"})
 OF_VIEWS = ("ally_types", "enemy_types")
 """Constants that only views need, which are made task by task: none in a batch of several."""
 NOBODY = {"target": -1, "last_action": -1}
@@ -89,7 +87,7 @@ class Seating:
         )
 
     @cached_property
-    def terrain(self) -> Terrain | Patchwork:
+    def terrain(self) -> Ground:
         """The one terrain, or all side by side."""
         if len({t.name for t in self.terrains}) == 1:
             return self.terrains[0]
@@ -127,7 +125,7 @@ class Seating:
         nobody = NOBODY.get(name, 0)
         if name in OF_BATTLES:
             return value
-        if name == "last_action":
+        if name in OF_ALLIES:
             return _with_rows(value, self.n_allies, nobody)
         if name in OF_ENEMIES:
             return _with_rows(value, self.n_enemies, nobody)
@@ -183,7 +181,7 @@ def _own(name: str, value: Tensor, roster: Roster, rows: Tensor) -> Tensor:
     """Of a tensor with rows for everybody, those of a task's units."""
     if name in OF_BATTLES:
         return value
-    if name == "last_action":
+    if name in OF_ALLIES:
         return value[: roster.n_allies]
     if name in OF_ENEMIES:
         return value[: roster.n_enemies]

@@ -8,6 +8,12 @@ import torch
 from torch import Tensor
 
 
+OF_ALLIES = frozenset({"last_action"})
+OF_ENEMIES = frozenset({"goal_x", "goal_y"})
+OF_BATTLES = frozenset({"step", "seed", "over"})
+"""The tensors of a state with a row per ally, per enemy, or none; all others have a row per unit."""
+
+
 @dataclass
 class BattleState:
     """B battles of N = A + E units, allies on top.

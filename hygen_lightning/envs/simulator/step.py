@@ -18,7 +18,7 @@ from hygen_lightning.envs.simulator.randomness import uniform
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.targeting import choose_targets
-from hygen_lightning.envs.simulator.terrain import Patchwork, Terrain
+from hygen_lightning.envs.simulator.terrain import Ground, Terrain
 from hygen_lightning.specs import FIRST_TARGET, NO_OP
 
 STEP_STREAM, START_STREAM = 0, 1
@@ -34,7 +34,7 @@ class Plan:
     jitter: Tensor
 
 
-def played(roster: Roster, terrain: Terrain | Patchwork, before: BattleState, actions: Tensor) -> BattleState:
+def played(roster: Roster, terrain: Ground, before: BattleState, actions: Tensor) -> BattleState:
     """The battles one step later. actions [A, B] int64. `before` is left as it is."""
     s, plan = prepared(roster, before, actions)
     for loop in torch.arange(c.LOOPS_PER_STEP, device=s.x.device).unbind():
@@ -62,9 +62,7 @@ def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[Batt
     return s, plan
 
 
-def game_loop(
-    roster: Roster, terrain: Terrain | Patchwork, before: BattleState, plan: Plan, loop: Tensor
-) -> BattleState:
+def game_loop(roster: Roster, terrain: Ground, before: BattleState, plan: Plan, loop: Tensor) -> BattleState:
     """The battles one game loop later: targets, movement, shots, damage. loop: number in the step."""
     s = copy.copy(before)
     choose_targets(roster, s, plan.orders, plan.look, loop)

@@ -150,6 +150,10 @@ class Patchwork:
         return torch.cat([x for x, _ in found], dim=1), torch.cat([y for _, y in found], dim=1)
 
 
+Ground = Terrain | Patchwork
+"""What battles stand on: one terrain, or the terrains of a batch of several tasks."""
+
+
 def _box(grid: Tensor) -> tuple[float, float, float, float] | None:
     """The rectangle that the open cells fill, or None."""
     rows, columns = grid.any(1).nonzero().flatten(), grid.any(0).nonzero().flatten()
