@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-
 OF_ALLIES = frozenset({"last_action"})
 OF_ENEMIES = frozenset({"goal_x", "goal_y"})
 OF_BATTLES = frozenset({"step", "seed", "over"})
