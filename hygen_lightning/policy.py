@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Decision:
-    """actions [B, A] int64 (greedy), memory for the next step, skills [B, A] int64 or None."""
+    """actions [B, A] int64 (without exploration), memory for the next step, skills [B, A] int64 or None."""
 
     actions: Tensor
     memory: Any

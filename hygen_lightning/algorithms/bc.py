@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import Categorical
 
 from hygen_lightning.algorithms.base import LRSchedule, MultiTaskAlgorithm, action_accuracy
 from hygen_lightning.losses import action_cross_entropy, masked_mean
@@ -30,6 +31,8 @@ class BC(MultiTaskAlgorithm):
         lr: learning rate of Adam
         lr_schedule: constant, or a cosine that falls to 2 % of it over the run
         average_decay: decay per optimiser step of the mean of the weights, which plays; 0: none
+        play: greedy (the most likely action), or sampled: actions as often as the clone gives them
+            probability, so that a choice it cannot tell apart is not always made the same way
         compile: run the transformer blocks through torch.compile
     """
 
@@ -45,9 +48,11 @@ class BC(MultiTaskAlgorithm):
         lr: float = 5e-4,
         lr_schedule: LRSchedule = "constant",
         average_decay: float = 0.0,
+        play: Literal["greedy", "sampled"] = "greedy",
         compile: bool = False,
     ) -> None:
         super().__init__(widths, lr, lr_schedule, average_decay, compile)
+        self.play = play
         self.network = ActionDecoder(self.widths, 0, width, n_heads, depth, id_bits)
         self.keep_average()
 
@@ -73,7 +78,10 @@ class BC(MultiTaskAlgorithm):
         return torch.zeros(n_battles, task.n_allies, self.acting.entities.width, device=self.device)
 
     def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Tensor) -> Decision:
-        """The most likely available action."""
+        """The most likely available action, or one drawn by its probability (torch's global generator)."""
         avail = view.avail_actions
         logits, hidden = self.acting.act(task.layout, view.obs, last_actions, memory, avail_actions=avail)
-        return Decision(logits.masked_fill(~avail, -torch.inf).argmax(dim=-1), hidden)
+        logits = logits.masked_fill(~avail, -torch.inf)
+        if self.play == "sampled":
+            return Decision(Categorical(logits=logits).sample(), hidden)
+        return Decision(logits.argmax(dim=-1), hidden)

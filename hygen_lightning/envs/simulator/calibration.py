@@ -34,8 +34,8 @@ SHOT_LOOPS = 3.0
 """A weapon whose cooldown is less than this below its period has just shot (follows from
 COOLDOWN_JITTER_LOOPS and the fraction of a loop that a weapon keeps)."""
 CHOOSING_LOOPS = 2.0
-"""A ready weapon of an enemy waits this long after a new target (measured: one who notices an ally in
-range stands for two loops and shoots in the third)."""
+"""A ready weapon of an enemy without a living target waits this long after a new one (measured: one
+who notices an ally in range stands for two loops and shoots in the third)."""
 SETTLING_LOOPS = 4.8
 """For so long after a shot an enemy does not look for a better target (measured: likelihood of the
 recorded damage best at 4.8 of 0, 1.8, 3.8, 4.8, 5.8)."""

@@ -51,7 +51,7 @@ def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor,
     if roster.has_medivacs:
         chosen = torch.where(roster.is_medivac[n:], _patients(roster, s), chosen)
         ally_target = torch.where(_useful(roster, s, ally_target), ally_target, -1)
-    fresh = (chosen >= 0) & (chosen != current)
+    fresh = (chosen >= 0) & ~standing
     waiting = torch.where(fresh, s.cooldown[n:].clamp(min=c.CHOOSING_LOOPS), s.cooldown[n:])
     s.cooldown = torch.cat([s.cooldown[:n], waiting])
     s.target = torch.cat([ally_target, chosen])
