@@ -32,7 +32,8 @@ class BC(MultiTaskAlgorithm):
         lr_schedule: constant, or a cosine that falls to 2 % of it over the run
         average_decay: decay per optimiser step of the mean of the weights, which plays; 0: none
         play: greedy (the most likely action), or sampled: actions as often as the clone gives them
-            probability, so that a choice it cannot tell apart is not always made the same way
+            probability, so that a choice it cannot tell apart is not always made the same way; then
+            a battle depends on all that was drawn before it, not on its seed alone
         compile: run the transformer blocks through torch.compile
     """
 

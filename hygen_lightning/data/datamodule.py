@@ -170,7 +170,7 @@ class HybridDataModule(LightningDataModule):
         return Episodes.cat(parts).trimmed(), n_offline
 
     def record_wins(self, task: str, won: list[bool]) -> None:
-        """Tell the dynamic schedule how greedy battles of a training task ended."""
+        """Tell the dynamic schedule how battles of a training task ended without exploration."""
         share = self.shares.get(task)
         if isinstance(share, DynamicShare):
             share.record(won)

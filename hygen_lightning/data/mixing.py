@@ -76,7 +76,7 @@ class DynamicShare:
             raise UserError(f"dynamic offline share: window is {self.window}; give at least 1 episode")
 
     def record(self, won: Sequence[bool]) -> None:
-        """Tell how greedy evaluation battles ended, oldest first."""
+        """Tell how evaluation battles ended, oldest first."""
         self.recent = [*self.recent, *map(bool, won)][-self.window :]
 
     @property

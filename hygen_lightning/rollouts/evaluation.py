@@ -21,7 +21,7 @@ EnvFactory = Callable[["TaskSpec", int], "BattleEnv"]
 
 @dataclass(frozen=True)
 class BattleRecord:
-    """One greedy battle: its seed and what came of it. length in environment steps."""
+    """One battle without exploration: its seed and what came of it. length in environment steps."""
 
     task: str
     seed: int

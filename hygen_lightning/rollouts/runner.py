@@ -57,7 +57,7 @@ def play(
     """Play one battle per seed to its end.
 
     seeds [B] int64. With probability `epsilon` (0..1, one for all or [B]) an agent takes an
-    available action drawn uniformly from `generator` instead of the policy's greedy one. For the
+    available action drawn uniformly from `generator` instead of the policy's own. For the
     first `opening` [B] steps of a battle it always does, so that battles start from many places.
     """
     task, n_battles = env.task, env.n_battles
@@ -134,13 +134,13 @@ def _picked(tree: Any, rows: Tensor) -> Any:
     return tree if tree is None else tree[rows]
 
 
-def _explore(greedy: Tensor, avail: Tensor, share: Tensor, generator: torch.Generator | None) -> Tensor:
-    """greedy [B, A], avail [B, A, K], share [B] of random actions -> actions [B, A]."""
+def _explore(chosen: Tensor, avail: Tensor, share: Tensor, generator: torch.Generator | None) -> Tensor:
+    """chosen [B, A], avail [B, A, K], share [B] of random actions -> actions [B, A]."""
     if not bool((share > 0).any()):
-        return greedy
-    wanders = torch.rand(greedy.shape, generator=generator) < share.unsqueeze(1)
-    random = torch.multinomial(avail.flatten(0, 1).float().cpu(), 1, generator=generator).view(greedy.shape)
-    return torch.where(wanders.to(greedy.device), random.to(greedy.device), greedy)
+        return chosen
+    wanders = torch.rand(chosen.shape, generator=generator) < share.unsqueeze(1)
+    random = torch.multinomial(avail.flatten(0, 1).float().cpu(), 1, generator=generator).view(chosen.shape)
+    return torch.where(wanders.to(chosen.device), random.to(chosen.device), chosen)
 
 
 def _row(now: _Battles, actions: Tensor, skills: Tensor | None) -> dict[str, Tensor]:

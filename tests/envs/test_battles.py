@@ -96,6 +96,18 @@ def test_a_marine_that_walks_ahead_keeps_its_line_when_others_run_into_its_side(
     assert float(env.battles.y[2, 0]) > 16 > float(env.battles.y[1, 0]), "these two pass on their right"
 
 
+def test_marines_that_touch_keep_their_formation() -> None:
+    env = SimulatorEnv(load_task("3m"), 8)
+    env.reset(torch.arange(8))
+    before = env.battles
+    for _ in range(4):
+        env.step(torch.full((8, 3), int(STOP)))
+    x, y = env.battles.x[3:] - before.x[3:], env.battles.y[3:] - before.y[3:]
+    for way in (x, y):
+        assert torch.allclose(way, way[:1].expand_as(way), atol=0.005)
+    assert torch.allclose(torch.hypot(x, y), torch.full_like(x, 4 * 1.125), atol=1e-3)
+
+
 def test_shields_absorb_first_and_grow_again_after_ten_seconds() -> None:
     env = arena("2s3z", [(10, 16)], [(13, 16)])
     s = env.battles

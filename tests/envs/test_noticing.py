@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from arenas import act, arena
 
+from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import game_loop, prepared
-from hygen_lightning.specs import FIRST_TARGET, STOP
+from hygen_lightning.specs import FIRST_TARGET, NO_OP, STOP
 from hygen_lightning.tasks import load_task
 
 N_BATTLES = 400
@@ -32,9 +34,10 @@ def test_whoever_comes_near_is_noticed_within_eight_loops_each_as_likely() -> No
     assert bool((counts[:8] < N_BATTLES / 4).all())
 
 
-def test_nobody_is_noticed_beyond_the_weapon_range_and_its_margin() -> None:
-    env = arena("3m", [(9.7, 16)], [(16, 16)], N_BATTLES)  # 6.3 away, 6.25 are seen
-    assert bool((first_loops(env, 3) == 8).all())
+def test_whoever_stays_beyond_the_distance_of_noticing_is_not_noticed() -> None:
+    for x, noticed in ((9.7, False), (9.8, True)):  # 6.3 and 6.2 away, 6.25 are seen
+        env = arena("3m", [(x, 16)], [(16, 16)], N_BATTLES)
+        assert bool(((first_loops(env, 3) < 8) == noticed).all())
 
 
 def test_an_enemy_that_notices_shoots_in_the_third_loop() -> None:
@@ -44,48 +47,67 @@ def test_an_enemy_that_notices_shoots_in_the_third_loop() -> None:
     assert torch.equal(env.battles.health[0] < 45, noticed <= 5)
 
 
-def test_one_shot_wakes_all_enemies_near_the_shooter_at_once() -> None:
-    near, far = (15.5, 16), (16.9, 16)  # the shooter stands at 10: in its range, and 6.9 away
-    env = arena("3m", [(10, 16)], [near, far, (18, 16)], N_BATTLES)
-    s, plan = prepared(env.roster, env.battles, torch.tensor([[FIRST_TARGET], [0], [0]]).expand(3, N_BATTLES))
-    plan.look = torch.full_like(plan.look, 7)
-    for loop in torch.arange(3).unbind():
-        assert bool((s.target[3:] == -1).all())
+def after(env: SimulatorEnv, actions: list[int], look: int, loops: int) -> BattleState:
+    """The one battle after some loops of a step in which every enemy looks around in loop `look`."""
+    s, plan = prepared(env.roster, env.battles, torch.tensor(actions).unsqueeze(1))
+    plan.look = torch.full_like(plan.look, look)
+    for loop in torch.arange(loops).unbind():
         s = game_loop(env.roster, env.terrain, s, plan, loop)
-    assert bool((s.target[3:5] == 0).all())
-    assert bool((s.target[5] == -1).all())  # 8 away
+    return s
+
+
+def test_one_shot_wakes_all_enemies_near_the_shooter_at_once() -> None:
+    near, hears, does_not = (15.5, 16), (17.45, 16), (17.55, 15.9)  # the shooter stands at 10; 7.5 are heard
+    env = arena("3m", [(10, 16)], [near, hears, does_not])
+    shoot = [int(FIRST_TARGET), int(NO_OP), int(NO_OP)]
+    assert after(env, shoot, look=7, loops=2).target[3:, 0].tolist() == [-1, -1, -1]
+    assert after(env, shoot, look=7, loops=3).target[3:, 0].tolist() == [0, 0, -1]
 
 
 def test_an_enemy_that_looks_around_gives_up_a_target_out_of_range_for_one_in_range() -> None:
     for x, target in ((10.3, 0), (10.2, 1)):  # 5.7 and 5.8 away; a Marine reaches 5.75
         env = arena("3m", [(x, 16), (12, 16)], [(16, 16)])
         env.battles.target[3] = 0
-        s, plan = prepared(env.roster, env.battles, torch.tensor([[STOP], [STOP], [0]]))
-        plan.look = torch.full_like(plan.look, 0)
-        s = game_loop(env.roster, env.terrain, s, plan, torch.tensor(0))
-        assert int(s.target[3, 0]) == target
+        stay = [int(STOP), int(STOP), int(NO_OP)]
+        assert int(after(env, stay, look=0, loops=1).target[3, 0]) == target
 
 
 def test_an_enemy_that_has_just_shot_does_not_look_for_a_better_target() -> None:
-    for cooldown, switched in ((13.7, False), (5.0, True)):
-        env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)], N_BATTLES)
+    for cooldown, target in ((11.1, 0), (10.9, 1)):  # at its look, in loop 2: 9.1 and 8.9; 8.97 are settled
+        env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
         env.battles.target[3], env.battles.cooldown[3] = 0, cooldown
-        s, plan = prepared(
-            env.roster, env.battles, torch.tensor([[STOP], [FIRST_TARGET], [0]]).expand(3, N_BATTLES)
-        )
-        plan.look = torch.full_like(plan.look, 2)
-        for loop in torch.arange(4).unbind():
-            s = game_loop(env.roster, env.terrain, s, plan, loop)
-        assert bool((s.target[3] == int(switched)).all())
+        attacked = [int(STOP), int(FIRST_TARGET), int(NO_OP)]
+        assert int(after(env, attacked, look=2, loops=3).target[3, 0]) == target
 
 
-def test_marines_that_touch_keep_their_formation() -> None:
-    env = SimulatorEnv(load_task("3m"), 8)
-    env.reset(torch.arange(8))
-    before = env.battles
-    for _ in range(4):
-        env.step(torch.full((8, 3), int(STOP)))
-    x, y = env.battles.x[3:] - before.x[3:], env.battles.y[3:] - before.y[3:]
-    for way in (x, y):
-        assert torch.allclose(way, way[:1].expand_as(way), atol=0.005)
-    assert torch.allclose(torch.hypot(x, y), torch.full_like(x, 4 * 1.125), atol=1e-3)
+def test_a_ready_weapon_shoots_in_the_loop_in_which_its_target_changes() -> None:
+    env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
+    env.battles.target[3], env.battles.cooldown[3] = 0, 2.0
+    s = after(env, [int(STOP), int(FIRST_TARGET), int(NO_OP)], look=2, loops=3)
+    assert s.health[:2, 0].tolist() == [45, 39]
+
+
+def test_a_baneling_gives_up_a_target_out_of_range_too() -> None:
+    env = arena("so_many_baneling", [(10, 16), (14.5, 16)], [(16, 16)])
+    n = env.roster.n_allies
+    env.battles.target[n], env.battles.cooldown[n] = 0, c.WIND_UP_LOOPS  # it walks to its target
+    stay = [int(STOP), int(STOP)] + [int(NO_OP)] * (n - 2)
+    assert int(after(env, stay, look=0, loops=1).target[n, 0]) == 1
+
+
+def test_an_order_to_heal_wakes_nobody() -> None:
+    env = SimulatorEnv(load_task("MMM"), 1)
+    env.reset(torch.tensor([3]))
+    s, r = env.battles, env.roster
+    healer, patient = r.names.index("medivac"), r.names.index("marine")
+    enemy = r.names.index("marine", r.n_allies)
+    lives = torch.isin(torch.arange(r.n_units), torch.tensor([healer, patient, enemy])).unsqueeze(1)
+    s.health = torch.where(lives, r.health, 0.0)
+    s.health[patient] = 20.0
+    s.x[healer], s.x[patient], s.x[enemy] = 10.0, 9.0, 16.8  # 6.8 from the Medivac: heard, not seen
+    s.y[:] = 16.0
+    env.placed(s)
+    env.battles.goal_x, env.battles.goal_y = s.x[r.n_allies :].clone(), s.y[r.n_allies :].clone()
+    actions = [int(NO_OP)] * r.n_allies
+    actions[patient], actions[healer] = int(STOP), int(FIRST_TARGET) + patient
+    assert int(after(env, actions, look=9, loops=6).target[enemy, 0]) == -1

@@ -57,3 +57,19 @@ def test_cooldowns_are_exchanged_between_copies_of_one_story_only(tracker: Track
         for number in range(2):
             members = episode[story[episode] == number]
             assert torch.equal(after[:, members].sort(1).values, cooldown[:, members])
+
+
+def test_targets_are_drawn_anew_among_the_living_in_sight_where_no_copy_agreed() -> None:
+    task, n_copies = load_task("3m"), 2000
+    state = SimulatorEnv(task, 1).reset(torch.arange(1)).state
+    tracker = Tracker(Roster.of(task, CPU), Terrain.of(task.terrain, CPU), state, n_copies, seed=0)
+    s = tracker.battles
+    s.x[:], s.y[:] = torch.tensor([10.0, 11.0, 12.0, 15.0, 15.0, 15.0]).unsqueeze(1), 16.0
+    s.health[2] = 0.0  # ally 2 is dead, ally 0 and 1 are in sight
+    for lost, share in ((True, 0.5), (False, 0.04)):
+        s.target[3], s.target[4], s.target[5] = 2, 2, -1
+        tracker._doubt(torch.full((n_copies,), lost))
+        aimed = tracker.battles.target
+        assert abs(float((aimed[3] != 2).float().mean()) - share) < 0.05 * (1 if lost else 0.5)
+        assert set(aimed[3:5].unique().tolist()) == {0, 1, 2}  # 2: kept
+        assert bool((aimed[5] == -1).all())

@@ -9,8 +9,9 @@ Stats of the units stand in units.py.
 from __future__ import annotations
 
 LOOPS_PER_STEP = 8
-"""Game loops per environment step (SMAC `step_mul`; measured: a Marine walks 1.125 a step). As often
-an enemy looks around (measured: whatever comes near is noticed within eight loops, each as likely)."""
+"""Game loops per environment step (SMAC `step_mul`; measured: a Marine walks 1.125 a step). Once in
+every step, in a loop drawn anew, an enemy looks around (measured: one that is near when a step begins
+is noticed in each of its loops as likely; targets change within eight loops)."""
 
 POSITION_GRID = 4096.0
 """StarCraft II shows positions in multiples of 1 / 4096 map units (measured)."""
@@ -28,17 +29,19 @@ an ally begin at centre distances of at most 6.25 = 5 + 0.75 + 0.5)."""
 MIN_SCAN_RANGE = 5.0
 """Shortest range that SCAN_MARGIN is added to (published: melee units notice opponents at 5)."""
 ANSWER_MARGIN = 1.25
-"""Enemies without a target turn on allies who shoot, up to this far beyond weapon range (measured: in
-the loop of the first shot at one of them all three turn, at centre distances of up to 7)."""
+"""How far beyond the distance of noticing a shot of an ally wakes an enemy without a target, which in
+the next loop takes the nearest ally up to there (measured: the first shot at one of three enemies turns
+all of them, at centre distances of up to 7 = 6.25 + 0.75; what lies beyond is assumed)."""
 SHOT_LOOPS = 3.0
-"""A weapon whose cooldown is less than this below its period has just shot (follows from
-COOLDOWN_JITTER_LOOPS and the fraction of a loop that a weapon keeps)."""
+"""A weapon whose cooldown is less than this below its period has shot one to four loops ago (follows
+from COOLDOWN_JITTER_LOOPS and the fraction of a loop that a weapon keeps)."""
 CHOOSING_LOOPS = 2.0
 """A ready weapon of an enemy without a living target waits this long after a new one (measured: one
 who notices an ally in range stands for two loops and shoots in the third)."""
 SETTLING_LOOPS = 4.8
-"""For so long after a shot an enemy does not look for a better target (measured: likelihood of the
-recorded damage best at 4.8 of 0, 1.8, 3.8, 4.8, 5.8)."""
+"""An enemy whose cooldown is less than this below its period does not look for a better target: three
+to seven loops after a shot (measured: likelihood of the recorded damage best at 4.8 of 0, 1.8, 3.8,
+4.8, 5.8, 6.8)."""
 
 PACKING = 0.918
 """Closest distance of two units over the sum of their separation radii (measured: 0.6885 / 0.75)."""

@@ -47,9 +47,9 @@ def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor
     """Move every unit by its velocity: around units in its way, apart from others, inside the walls.
 
     A unit whose way is blocked walks past at full speed, along the tangent (measured: units behind a
-    standing front slide around it). Overlaps that remain are pushed apart by those who walk into
-    the other; nobody gives way to one who comes from behind or from the side (measured in the first
-    step of the recordings: of three Marines that meet, the one walking ahead keeps its line).
+    standing front slide around it). Overlaps of more than CONTACT_SLACK are pushed apart by those who
+    walk into the other; nobody gives way to one who comes from behind or from the side (measured in the
+    first step of the recordings: of three Marines that meet, the one walking ahead keeps its line).
     """
     dx, dy = s.x.unsqueeze(0) - s.x.unsqueeze(1), s.y.unsqueeze(0) - s.y.unsqueeze(1)  # [i, j, B]: i to j
     distance = (dx * dx).add_(dy * dy).sqrt_()  # in place where nobody else looks: memory is what costs

@@ -15,12 +15,13 @@ FAR = 1e6
 
 
 def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor, loop: Tensor) -> None:
-    """Set `s.target`, and hold a ready weapon after a change of an enemy's target.
+    """Set `s.target`, and hold the ready weapon of an enemy that finds a target and had no living one.
 
     look: the loop [E, B] int64 of the step in which each enemy looks around. Then, unless it has just
     shot, it prefers allies that are ordered to attack it, then the nearest, but keeps a target in
-    range, unless it finds one of the preferred kind while its own is not. An enemy whose target has
-    died looks at once. One without a target whom allies near it wake by a shot takes the nearest.
+    range, unless it finds one of the preferred kind while its own is not. If it sees nobody then, it
+    gives up a target out of range. An enemy whose target has died looks at once. One without a target
+    is woken by the shot of an ally near it and takes the ally nearest to it.
     """
     n = roster.n_allies
     alive = s.alive
@@ -31,8 +32,8 @@ def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor,
     dy = s.y[:n].unsqueeze(1) - s.y[n:].unsqueeze(0)
     distance = torch.sqrt(dx * dx + dy * dy)
     current = s.target[n:]
-    shot = s.cooldown[:n] > (roster.period[:n] - c.SHOT_LOOPS).clamp(min=0.0)
-    heard = (distance <= roster.notice + c.ANSWER_MARGIN) & alive[:n].unsqueeze(1)
+    shot = s.cooldown[:n] > (roster.period[:n] - c.SHOT_LOOPS).clamp(min=c.WIND_UP_LOOPS)
+    heard = (roster.notice > 0) & (distance <= roster.notice + c.ANSWER_MARGIN) & alive[:n].unsqueeze(1)
     woken = (heard & shot.unsqueeze(1)).any(0) & (current < 0)
     visible = heard & (woken | (distance <= roster.notice))
     score = torch.where(visible, distance + torch.where(woken, 0.0, orders.menace), FAR)
@@ -43,7 +44,7 @@ def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor,
     menacing = orders.menace.gather(0, row).squeeze(0) == 0.0
     in_range = distance.gather(0, row).squeeze(0) <= roster.of_target(roster.reach, s.target.clamp(min=0))[n:]
     keep = standing & in_range & (menacing | (best >= CALM))
-    settled = s.cooldown[n:] <= roster.period[n:] - c.SETTLING_LOOPS
+    settled = s.cooldown[n:] <= (roster.period[n:] - c.SETTLING_LOOPS).clamp(min=c.WIND_UP_LOOPS)
     looks = torch.where(standing, (look == loop) & settled, (look == loop) | woken | (current >= 0))
     found = torch.where(best < FAR, nearest, -1)
     chosen = torch.where(looks, torch.where(keep, current, found), torch.where(standing, current, -1))

@@ -27,19 +27,21 @@ LARGEST_OFFSET = 0.5
 """Map units beyond which an enemy that is off counts no less."""
 MISS = 1e-3
 """Weight of a copy per ally whose health it gets wrong. It matters little: on every sixth episode, the
-share of exact health is 0.780 at 0.001, 0.01 and 0.03 alike (mean of three seeds, which differ by 0.003)."""
+share of exact health was 0.780 at 0.001, 0.01 and 0.03 alike with simulator version 3 (mean of three
+seeds, which differ by 0.003), 0.818 and 0.817 at 0.001 and 0.0001 with version 4 (one seed)."""
 DOUBT = 0.02
 """Share of copies in which hidden cooldowns are drawn anew after every step."""
 TARGET_DOUBT = 0.04
 """Share of the enemies' targets drawn anew after every step (likelihood of the next recorded health, on
 every sixth episode: best at 0.04 of 0, 0.01, 0.02, 0.04, 0.08)."""
-REDRAWN_WHERE_LOST = 0.5
-"""Share of the hidden cooldowns and targets drawn anew in the copies of an episode that none followed."""
+REDRAWN_SHARE = 0.5
+"""In the copies of an episode that none followed, share of the hidden cooldowns and targets drawn anew;
+in the copies of `DOUBT`, of the cooldowns."""
 COOLDOWN_BLUR_LOOPS = 0.5
 """Hidden cooldowns are shifted by up to this much after every step, so that no two copies stay alike."""
 SHOT_RISE_LOOPS = 3.0
-"""A cooldown that is higher by more than this after a step tells of a shot: the wind-up raises it by
-at most two loops. Weapons with a period below eleven loops may shoot unseen."""
+"""A cooldown that is higher by more than this after a step tells of a shot: a new target or walking
+raises it by at most two loops. Weapons with a period below eleven loops may shoot unseen."""
 
 
 class Tracker:
@@ -137,12 +139,12 @@ class Tracker:
         s.cooldown = cooldown
 
     def _doubt(self, lost: Tensor) -> None:
-        """Draw what is hidden anew where no copy agreed (`lost` [B x P]) and in a few others; blur the
-        cooldowns of the rest."""
+        """Draw what is hidden anew where no copy agreed (`lost` [B x P]); elsewhere the cooldowns of a few
+        copies, blurring the rest, and a few targets (who is noticed, not who is followed further)."""
         s, n = self.battles, self.roster.n_allies
         hidden, aimed = s.cooldown[n:], s.target[n:]
         where = lost | (self._draw(lost.shape) < DOUBT)
-        changed = where & (self._draw(hidden.shape) < REDRAWN_WHERE_LOST)
+        changed = where & (self._draw(hidden.shape) < REDRAWN_SHARE)
         drawn = self._draw(hidden.shape) * self.roster.period[n:]
         shift = (2 * self._draw(hidden.shape) - 1) * COOLDOWN_BLUR_LOOPS
         blurred = torch.where(hidden > 1.0, hidden + shift, hidden)  # ready weapons stay ready
@@ -150,7 +152,7 @@ class Tracker:
         dx, dy = (p[:n].unsqueeze(1) - p[n:].unsqueeze(0) for p in (s.x, s.y))
         seen = (torch.hypot(dx, dy) <= self.roster.notice) & s.alive[:n].unsqueeze(1)
         chance, somebody = torch.where(seen, self._draw(seen.shape), -1.0).max(0)  # [E, B x P]
-        redrawn = self._draw(aimed.shape) < torch.where(lost, REDRAWN_WHERE_LOST, TARGET_DOUBT)
+        redrawn = self._draw(aimed.shape) < torch.where(lost, REDRAWN_SHARE, TARGET_DOUBT)
         redrawn &= (chance >= 0) & (aimed >= 0)
         s.target = torch.cat([s.target[:n], torch.where(redrawn, somebody, aimed)])
 
