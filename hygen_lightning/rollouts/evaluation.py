@@ -1,4 +1,4 @@
-"""Greedy battles that measure a policy: one record per battle, never only a mean."""
+"""Battles without exploration that measure a policy: one record per battle, never only a mean."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def battle_records(task: TaskSpec, seeds: torch.Tensor, played: Played) -> list[
 def evaluate(
     policy: Policy, tasks: Iterable[TaskSpec], make_env: EnvFactory, seeds_of: Callable[[str], torch.Tensor]
 ) -> list[BattleRecord]:
-    """Greedy battles of every task, one per seed of `seeds_of(task name)` [B] int64."""
+    """Battles of every task without exploration, one per seed of `seeds_of(task name)` [B] int64."""
     records = []
     for task in tasks:
         seeds = seeds_of(task.name)

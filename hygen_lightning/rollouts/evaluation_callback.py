@@ -1,4 +1,4 @@
-"""Greedy battles inside Lightning's validate, test and predict loops."""
+"""Battles without exploration inside Lightning's validate, test and predict loops."""
 
 from __future__ import annotations
 
