@@ -22,7 +22,7 @@ RESULT_KEYS = ("tasks", "mean_seen_win_rate", "mean_unseen_win_rate")
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Battles of one task without exploration: how many, how many won, mean return, mean length in env steps."""
+    """Battles of one task without exploration: number, won, mean return, mean length in env steps."""
 
     task: str
     seen: bool
