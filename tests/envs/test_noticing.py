@@ -56,7 +56,7 @@ def after(env: SimulatorEnv, actions: list[int], look: int, loops: int) -> Battl
     return s
 
 
-def test_one_shot_wakes_all_enemies_near_the_shooter_at_once() -> None:
+def test_one_shot_wakes_all_enemies_in_hearing_at_once() -> None:
     near, hears, does_not = (15.5, 16), (17.45, 16), (17.55, 15.9)  # the shooter stands at 10; 7.5 are heard
     env = arena("3m", [(10, 16)], [near, hears, does_not])
     shoot = [int(FIRST_TARGET), int(NO_OP), int(NO_OP)]

@@ -29,9 +29,10 @@ an ally begin at centre distances of at most 6.25 = 5 + 0.75 + 0.5)."""
 MIN_SCAN_RANGE = 5.0
 """Shortest range that SCAN_MARGIN is added to (published: melee units notice opponents at 5)."""
 ANSWER_MARGIN = 1.25
-"""How far beyond the distance of noticing a shot of an ally wakes an enemy without a target, which in
-the next loop takes the nearest ally up to there (measured: the first shot at one of three enemies turns
-all of them, at centre distances of up to 7 = 6.25 + 0.75; what lies beyond is assumed)."""
+"""How far beyond the distance of noticing an enemy without a target hears: in the loop after a shot of
+any ally it takes the nearest ally up to there (measured: the first shot at one of three enemies turns all
+of them, at centre distances of up to 7 = 6.25 + 0.75; what lies beyond is assumed, and so is that the
+shooter may stand further away, which spares a pass over all pairs)."""
 SHOT_LOOPS = 3.0
 """A weapon whose cooldown is less than this below its period has shot one to four loops ago (follows
 from COOLDOWN_JITTER_LOOPS and the fraction of a loop that a weapon keeps)."""

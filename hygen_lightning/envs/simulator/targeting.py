@@ -20,8 +20,8 @@ def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor,
     look: the loop [E, B] int64 of the step in which each enemy looks around. Then, unless it has just
     shot, it prefers allies that are ordered to attack it, then the nearest, but keeps a target in
     range, unless it finds one of the preferred kind while its own is not. If it sees nobody then, it
-    gives up a target out of range. An enemy whose target has died looks at once. One without a target
-    is woken by the shot of an ally near it and takes the ally nearest to it.
+    gives up a target out of range. An enemy whose target has died looks at once. Any shot
+    of an ally wakes an enemy without a target, which takes the nearest ally in hearing.
     """
     n = roster.n_allies
     alive = s.alive
@@ -34,15 +34,18 @@ def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor,
     current = s.target[n:]
     shot = s.cooldown[:n] > (roster.period[:n] - c.SHOT_LOOPS).clamp(min=c.WIND_UP_LOOPS)
     heard = (roster.notice > 0) & (distance <= roster.notice + c.ANSWER_MARGIN) & alive[:n].unsqueeze(1)
-    woken = (heard & shot.unsqueeze(1)).any(0) & (current < 0)
+    woken = shot.any(0, keepdim=True) & (current < 0)  # [E, B]
     visible = heard & (woken | (distance <= roster.notice))
-    score = torch.where(visible, distance + torch.where(woken, 0.0, orders.menace), FAR)
-    best, nearest = score.min(0)  # [E, B]
+    best, nearest = torch.where(visible, distance + torch.where(woken, 0.0, orders.menace), FAR).min(0)
     held = current.clamp(min=0)
     standing = (current >= 0) & alive.gather(0, held)
-    row = held.clamp(max=n - 1).unsqueeze(0)  # Medivacs aim at enemies, but choose otherwise
-    menacing = orders.menace.gather(0, row).squeeze(0) == 0.0
-    in_range = distance.gather(0, row).squeeze(0) <= roster.of_target(roster.reach, s.target.clamp(min=0))[n:]
+    hx, hy = s.x.gather(0, held) - s.x[n:], s.y.gather(0, held) - s.y[n:]
+    reach = roster.of_target(roster.reach, s.target.clamp(min=0))[n:]
+    in_range = torch.sqrt(hx * hx + hy * hy) <= reach
+    enemy = torch.arange(n, roster.n_units, device=held.device).unsqueeze(1)
+    menacing = (
+        ordered.gather(0, held.clamp(max=n - 1)) == enemy
+    )  # Medivacs hold friends, but choose otherwise
     keep = standing & in_range & (menacing | (best >= CALM))
     settled = s.cooldown[n:] <= (roster.period[n:] - c.SETTLING_LOOPS).clamp(min=c.WIND_UP_LOOPS)
     looks = torch.where(standing, (look == loop) & settled, (look == loop) | woken | (current >= 0))
