@@ -7,6 +7,7 @@ from arenas import act, arena, lost
 
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.envs.simulator.step import on_grid
 from hygen_lightning.specs import EAST, FIRST_TARGET, NORTH, STOP, WEST
 from hygen_lightning.tasks import load_task
 
@@ -18,6 +19,11 @@ def test_a_marine_walks_one_and_an_eighth_units_a_step() -> None:
     act(env, EAST)
     assert abs(float(env.battles.x[0, 0]) - 11.125) < 1e-5
     assert float(env.battles.y[0, 0]) == 16
+
+
+def test_positions_are_rounded_to_the_grid_but_not_into_the_next_cell() -> None:
+    points = torch.tensor([20.00013, 20.0002, 20.99995, 21.0])  # a unit of the grid is 0.00024
+    assert (on_grid(points) * 4096).tolist() == [20 * 4096 + 1, 20 * 4096 + 1, 21 * 4096 - 1, 21 * 4096]
 
 
 def test_a_marine_stops_at_its_wall_margin() -> None:

@@ -118,5 +118,6 @@ def first_loop(roster: Roster, terrain: Terrain, s: BattleState) -> BattleState:
 
 
 def on_grid(position: Tensor) -> Tensor:
-    """Positions as StarCraft II shows them: multiples of 1 / 4096 map units."""
-    return (position * c.POSITION_GRID).round() / c.POSITION_GRID
+    """Positions as StarCraft II shows them: multiples of 1 / 4096 map units, never of the next cell."""
+    nearest = (position * c.POSITION_GRID).round() / c.POSITION_GRID
+    return torch.minimum(nearest, position.floor() + (1.0 - 1.0 / c.POSITION_GRID))
