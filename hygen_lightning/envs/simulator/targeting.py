@@ -20,8 +20,8 @@ def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor,
     look: the loop [E, B] int64 of the step in which each enemy looks around. Then, unless it has just
     shot, it prefers allies that are ordered to attack it, then the nearest, but keeps a target in
     range, unless it finds one of the preferred kind while its own is not. If it sees nobody then, it
-    gives up a target out of range. An enemy whose target has died looks at once. Any shot
-    of an ally wakes an enemy without a target, which takes the nearest ally in hearing.
+    gives up a target out of range. An enemy whose target has died looks at once. Any shot of an ally
+    wakes an enemy without a target, which takes the nearest ally in hearing.
     """
     n = roster.n_allies
     alive = s.alive
@@ -43,9 +43,7 @@ def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor,
     reach = roster.of_target(roster.reach, s.target.clamp(min=0))[n:]
     in_range = torch.sqrt(hx * hx + hy * hy) <= reach
     enemy = torch.arange(n, roster.n_units, device=held.device).unsqueeze(1)
-    menacing = (
-        ordered.gather(0, held.clamp(max=n - 1)) == enemy
-    )  # Medivacs hold friends, but choose otherwise
+    menacing = ordered.gather(0, held.clamp(max=n - 1)) == enemy  # Medivacs choose otherwise
     keep = standing & in_range & (menacing | (best >= CALM))
     settled = s.cooldown[n:] <= (roster.period[n:] - c.SETTLING_LOOPS).clamp(min=c.WIND_UP_LOOPS)
     looks = torch.where(standing, (look == loop) & settled, (look == loop) | woken | (current >= 0))

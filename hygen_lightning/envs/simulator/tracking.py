@@ -22,7 +22,7 @@ from hygen_lightning.envs.simulator.terrain import Terrain
 
 POSITION_SCALE = 0.1
 """Map units: a copy whose enemies are off by so much in sum counts 1 / e (likelihood of the next
-recorded health, on every sixth episode: best at 0.1 of 0.05, 0.1, 0.15)."""
+recorded health, on every sixth episode: higher at 0.1 than at 0.05)."""
 LARGEST_OFFSET = 0.5
 """Map units beyond which an enemy that is off counts no less."""
 MISS = 1e-3
