@@ -64,6 +64,24 @@ def test_one_shot_wakes_all_enemies_in_hearing_at_once() -> None:
     assert after(env, shoot, look=7, loops=3).target[3:, 0].tolist() == [0, 0, -1]
 
 
+def test_an_enemy_that_is_shot_at_turns_on_the_shooter_the_others_on_the_nearest() -> None:
+    env = arena("3m", [(10, 16), (9, 16)], [(14.6, 16), (16.8, 16)])  # the second one hears
+    s = after(env, [int(STOP), int(FIRST_TARGET), int(NO_OP)], look=7, loops=3)
+    assert s.target[3:5, 0].tolist() == [1, 0]
+
+
+def test_of_two_who_shoot_at_once_the_lot_decides() -> None:
+    env = arena("3m", [(10, 16), (10.5, 16)], [(15.5, 16)], N_BATTLES)
+    orders = torch.tensor([int(FIRST_TARGET), int(FIRST_TARGET), int(NO_OP)]).unsqueeze(1)
+    s, plan = prepared(env.roster, env.battles, orders.expand(3, N_BATTLES))
+    plan.look = torch.full_like(plan.look, 7)
+    for loop in torch.arange(3).unbind():
+        s = game_loop(env.roster, env.terrain, s, plan, loop)
+    chosen = torch.bincount(s.target[3], minlength=2)
+    assert chosen.tolist() == [int((plan.lot[0] < plan.lot[1]).sum()), int((plan.lot[0] > plan.lot[1]).sum())]
+    assert 0.4 < float(chosen[0]) / N_BATTLES < 0.6
+
+
 def test_an_enemy_that_looks_around_gives_up_a_target_out_of_range_for_one_in_range() -> None:
     for x, target in ((10.3, 0), (10.2, 1)):  # 5.7 and 5.8 away; a Marine reaches 5.75
         env = arena("3m", [(x, 16), (12, 16)], [(16, 16)])

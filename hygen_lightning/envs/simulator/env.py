@@ -30,7 +30,7 @@ class SimulatorEnv(BattleEnv):
     """
 
     name = "simulator"
-    version = "4"
+    version = "5"
 
     def __init__(
         self,

@@ -26,6 +26,21 @@ class Orders:
     menace: Tensor
 
 
+@dataclass
+class Plan:
+    """What is known before the loops of a step.
+
+    orders; look [E, B] int64: the loop in which each enemy looks around; jitter [N, B] game loops:
+    what a shot of each unit adds to its weapon's period; lot [A, B]: uniform in [0, 1), decides where
+    allies are equal.
+    """
+
+    orders: Orders
+    look: Tensor
+    jitter: Tensor
+    lot: Tensor
+
+
 CALM = 100.0
 """Added to the distance of an ally who does not attack the enemy that chooses a target."""
 

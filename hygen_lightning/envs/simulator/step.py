@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.combat import fire, strike
 from hygen_lightning.envs.simulator.movement import walk, wanted_velocity
 from hygen_lightning.envs.simulator.observation import battle_view, outcome, reward
-from hygen_lightning.envs.simulator.orders import Orders, orders_of
+from hygen_lightning.envs.simulator.orders import Orders, Plan, orders_of
 from hygen_lightning.envs.simulator.randomness import uniform
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
@@ -23,15 +22,8 @@ from hygen_lightning.specs import FIRST_TARGET, NO_OP
 
 STEP_STREAM, START_STREAM = 0, 1
 """Independent streams of a battle's randomness: what happens in a step, who stands where at first."""
-
-
-@dataclass
-class Plan:
-    """What is known before the loops of a step: orders, look [E, B] (see targeting), jitter [N, B]."""
-
-    orders: Orders
-    look: Tensor
-    jitter: Tensor
+LOT_FOLDS = 997.0
+"""A uniform draw times this, less its whole part, is uniform again and tells nothing of the draw."""
 
 
 def played(roster: Roster, terrain: Ground, before: BattleState, actions: Tensor) -> BattleState:
@@ -52,6 +44,7 @@ def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[Batt
         orders=orders_of(roster, actions),
         look=(look * c.LOOPS_PER_STEP).long(),
         jitter=low + (high - low) * jitter,
+        lot=(jitter[:n] * LOT_FOLDS).remainder(1.0),
     )
     s = copy.copy(before)
     new_attack = (actions != s.last_action) & (actions >= FIRST_TARGET)
@@ -65,7 +58,7 @@ def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[Batt
 def game_loop(roster: Roster, terrain: Ground, before: BattleState, plan: Plan, loop: Tensor) -> BattleState:
     """The battles one game loop later: targets, movement, shots, damage. loop: number in the step."""
     s = copy.copy(before)
-    choose_targets(roster, s, plan.orders, plan.look, loop)
+    choose_targets(roster, s, plan, loop)
     has_target = s.target >= 0
     index = s.target.clamp(min=0)
     dx, dy = s.x.gather(0, index) - s.x, s.y.gather(0, index) - s.y

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs.simulator import calibration as c
-from hygen_lightning.envs.simulator.orders import CALM, Orders
+from hygen_lightning.envs.simulator.orders import CALM, Plan
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 
@@ -14,18 +14,19 @@ FAR = 1e6
 """Score of what cannot be a target."""
 
 
-def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor, loop: Tensor) -> None:
+def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> None:
     """Set `s.target`, and hold the ready weapon of an enemy that finds a target and had no living one.
 
-    look: the loop [E, B] int64 of the step in which each enemy looks around. Then, unless it has just
-    shot, it prefers allies that are ordered to attack it, then the nearest, but keeps a target in
-    range, unless it finds one of the preferred kind while its own is not. If it sees nobody then, it
-    gives up a target out of range. An enemy whose target has died looks at once. Any shot of an ally
-    wakes an enemy without a target, which takes the nearest ally in hearing.
+    In the loop in which an enemy looks around, unless it has just shot, it prefers allies that are
+    ordered to attack it, then the nearest, but keeps a target in range, unless it finds one of the
+    preferred kind while its own is not. If it sees nobody then, it gives up a target out of range. An
+    enemy whose target has died looks at once. Any shot of an ally wakes an enemy without a target: who
+    is shot at turns on the shooter (one of them by lot, if there are several), the others take the
+    nearest ally in hearing.
     """
     n = roster.n_allies
     alive = s.alive
-    ordered = orders.target
+    ordered, menace = plan.orders.target, plan.orders.menace
     at = ordered.clamp(min=0)
     ally_target = torch.where((ordered >= 0) & alive[:n] & alive.gather(0, at), ordered, -1)
     dx = s.x[:n].unsqueeze(1) - s.x[n:].unsqueeze(0)  # [A, E, B]
@@ -36,7 +37,10 @@ def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor,
     heard = (roster.notice > 0) & (distance <= roster.notice + c.ANSWER_MARGIN) & alive[:n].unsqueeze(1)
     woken = shot.any(0, keepdim=True) & (current < 0)  # [E, B]
     visible = heard & (woken | (distance <= roster.notice))
-    best, nearest = torch.where(visible, distance + torch.where(woken, 0.0, orders.menace), FAR).min(0)
+    struck = woken & shot.unsqueeze(1) & (menace < CALM)  # [A, E, B]
+    lot = plan.lot.unsqueeze(1) - CALM
+    score = torch.where(struck, lot, distance + torch.where(woken, 0.0, menace))
+    best, nearest = torch.where(visible, score, FAR).min(0)
     held = current.clamp(min=0)
     standing = (current >= 0) & alive.gather(0, held)
     hx, hy = s.x.gather(0, held) - s.x[n:], s.y.gather(0, held) - s.y[n:]
@@ -46,7 +50,7 @@ def choose_targets(roster: Roster, s: BattleState, orders: Orders, look: Tensor,
     menacing = ordered.gather(0, held.clamp(max=n - 1)) == enemy  # Medivacs choose otherwise
     keep = standing & in_range & (menacing | (best >= CALM))
     settled = s.cooldown[n:] <= (roster.period[n:] - c.SETTLING_LOOPS).clamp(min=c.WIND_UP_LOOPS)
-    looks = torch.where(standing, (look == loop) & settled, (look == loop) | woken | (current >= 0))
+    looks = torch.where(standing, (plan.look == loop) & settled, (plan.look == loop) | woken | (current >= 0))
     found = torch.where(best < FAR, nearest, -1)
     chosen = torch.where(looks, torch.where(keep, current, found), torch.where(standing, current, -1))
     chosen = torch.where(alive[n:], chosen, -1)
