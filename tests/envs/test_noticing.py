@@ -47,10 +47,15 @@ def test_an_enemy_that_notices_shoots_in_the_third_loop() -> None:
     assert torch.equal(env.battles.health[0] < 45, noticed <= 5)
 
 
+NEVER = 8
+"""A loop that no step has."""
+
+
 def after(env: SimulatorEnv, actions: list[int], look: int, loops: int) -> BattleState:
     """The one battle after some loops of a step in which every enemy looks around in loop `look`."""
     s, plan = prepared(env.roster, env.battles, torch.tensor(actions).unsqueeze(1))
     plan.look = torch.full_like(plan.look, look)
+    plan.lot = torch.zeros_like(plan.lot)  # and cares to look even with a target in range
     for loop in torch.arange(loops).unbind():
         s = game_loop(env.roster, env.terrain, s, plan, loop)
     return s
@@ -74,7 +79,7 @@ def test_of_two_who_shoot_at_once_the_lot_decides() -> None:
     env = arena("3m", [(10, 16), (10.5, 16)], [(15.5, 16)], N_BATTLES)
     orders = torch.tensor([int(FIRST_TARGET), int(FIRST_TARGET), int(NO_OP)]).unsqueeze(1)
     s, plan = prepared(env.roster, env.battles, orders.expand(3, N_BATTLES))
-    plan.look = torch.full_like(plan.look, 7)
+    plan.look = torch.full_like(plan.look, NEVER)
     for loop in torch.arange(3).unbind():
         s = game_loop(env.roster, env.terrain, s, plan, loop)
     chosen = torch.bincount(s.target[3], minlength=2)
@@ -103,6 +108,49 @@ def test_a_ready_weapon_shoots_in_the_loop_in_which_its_target_changes() -> None
     env.battles.target[3], env.battles.cooldown[3] = 0, 2.0
     s = after(env, [int(STOP), int(FIRST_TARGET), int(NO_OP)], look=2, loops=3)
     assert s.health[:2, 0].tolist() == [45, 39]
+
+
+def test_an_enemy_with_a_target_in_range_looks_for_a_better_one_in_some_steps_only() -> None:
+    env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)], N_BATTLES)
+    env.battles.target[3], env.battles.cooldown[3] = 0, 8.9  # it has shot a while ago
+    env.battles.cooldown[1] = 10.0  # the attacker will not hit it in this step
+    orders = torch.tensor([int(STOP), int(FIRST_TARGET), int(NO_OP)]).unsqueeze(1)
+    env.step(orders.expand(3, N_BATTLES).t())
+    share = float((env.battles.target[3] == 1).float().mean())
+    assert abs(share - c.LOOK_SHARE) < 0.1
+
+
+def test_an_enemy_that_another_ally_hits_answers_shortly_before_its_weapon_is_ready() -> None:
+    for cooldown, target in ((6.6, 0), (6.4, 1)):  # after three loops: 3.6 and 3.4
+        env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
+        env.battles.target[3], env.battles.cooldown[3] = 0, cooldown
+        attacked = [int(STOP), int(FIRST_TARGET), int(NO_OP)]
+        assert int(after(env, attacked, look=NEVER, loops=4).target[3, 0]) == target
+
+
+def test_an_enemy_keeps_a_target_that_attacks_it_though_another_ally_hits_it() -> None:
+    env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
+    env.battles.target[3], env.battles.cooldown[3] = 0, 3.0
+    attacked = [int(FIRST_TARGET), int(FIRST_TARGET), int(NO_OP)]
+    s = after(env, attacked, look=NEVER, loops=5)
+    assert int(s.target[3, 0]) == 0
+    assert not bool(s.provoked[0, 0])  # it has reconsidered
+
+
+def test_an_enemy_that_was_hit_takes_the_nearest_once_nobody_attacks_it() -> None:
+    for y, target in ((16.5, 0), (17.5, 1)):  # 4.03 and 4.27 away; the other one 4.12
+        env = arena("3m", [(12, y), (12, 15)], [(16, 16)])
+        env.battles.target[3], env.battles.cooldown[3] = 0, 3.0
+        env.battles.provoked[0] = True
+        rest = [int(STOP), int(STOP), int(NO_OP)]
+        assert int(after(env, rest, look=NEVER, loops=1).target[3, 0]) == target
+
+
+def test_an_enemy_whose_target_dies_takes_the_nearest_whoever_attacks_it() -> None:
+    env = arena("3m", [(11, 16), (12, 14.5), (12, 16)], [(16, 16)])
+    env.battles.target[3], env.battles.health[2] = 2, 0.0
+    attacked = [int(FIRST_TARGET), int(STOP), int(NO_OP)]
+    assert int(after(env, attacked, look=NEVER, loops=1).target[3, 0]) == 1
 
 
 def test_a_baneling_gives_up_a_target_out_of_range_too() -> None:

@@ -44,11 +44,22 @@ def strike(roster: Roster, s: BattleState, fires: Tensor, in_range: Tensor) -> N
     if roster.bursters:
         harm, raw = _explosions(roster, s, fires, harm, raw)
     _hurt(roster, s, harm, raw)
+    _provoke(roster, s, fires, target)
     if roster.has_medivacs:
         _heal(roster, s, target, in_range)
     if roster.has_zerg:
         grown = torch.minimum(s.health + c.ZERG_HEALTH_PER_LOOP, roster.health.expand_as(s.health))
         s.health = torch.where(roster.zerg & s.alive, grown, s.health)
+
+
+def _provoke(roster: Roster, s: BattleState, fires: Tensor, target: Tensor) -> None:
+    """Note which enemies were shot at by an ally that they do not aim at. fires, target [N, B]."""
+    n = roster.n_allies
+    at = target[:n]
+    ally = torch.arange(n, device=at.device).unsqueeze(1)
+    surprising = fires[:n] & (s.target.gather(0, at) != ally)
+    count = torch.zeros_like(s.health).scatter_add_(0, at, surprising.float())
+    s.provoked = s.provoked | (count[n:] > 0)
 
 
 def _hurt(roster: Roster, s: BattleState, harm: Tensor, raw: Tensor) -> None:

@@ -157,6 +157,7 @@ class SimulatorEnv(BattleEnv):
             target=torch.full((total, b), -1, device=self.device),
             calm=zeros,
             bursting=torch.zeros(total, b, dtype=torch.bool, device=self.device),
+            provoked=torch.zeros(r.n_enemies, b, dtype=torch.bool, device=self.device),
             goal_x=goal_x,
             goal_y=goal_y,
             last_action=torch.full((n, b), -1, device=self.device),

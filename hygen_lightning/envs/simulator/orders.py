@@ -31,8 +31,8 @@ class Plan:
     """What is known before the loops of a step.
 
     orders; look [E, B] int64: the loop in which each enemy looks around; jitter [N, B] game loops:
-    what a shot of each unit adds to its weapon's period; lot [A, B]: uniform in [0, 1), decides where
-    allies are equal.
+    what a shot of each unit adds to its weapon's period; lot [N, B]: uniform in [0, 1), decides where
+    allies are equal, and whether an enemy cares to look.
     """
 
     orders: Orders

@@ -55,6 +55,7 @@ def battle_state(roster: Roster, state: Tensor, last_action: Tensor | None = Non
         target=torch.full((total, b), -1, device=state.device),
         calm=zeros,
         bursting=torch.zeros(total, b, dtype=torch.bool, device=state.device),
+        provoked=torch.zeros(total - n, b, dtype=torch.bool, device=state.device),
         goal_x=zeros[n:],
         goal_y=zeros[n:],
         last_action=last_action.t().contiguous(),

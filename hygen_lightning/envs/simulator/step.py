@@ -44,7 +44,7 @@ def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[Batt
         orders=orders_of(roster, actions),
         look=(look * c.LOOPS_PER_STEP).long(),
         jitter=low + (high - low) * jitter,
-        lot=(jitter[:n] * LOT_FOLDS).remainder(1.0),
+        lot=(jitter * LOT_FOLDS).remainder(1.0),
     )
     s = copy.copy(before)
     new_attack = (actions != s.last_action) & (actions >= FIRST_TARGET)

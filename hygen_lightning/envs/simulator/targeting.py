@@ -17,12 +17,13 @@ FAR = 1e6
 def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> None:
     """Set `s.target`, and hold the ready weapon of an enemy that finds a target and had no living one.
 
-    In the loop in which an enemy looks around, unless it has just shot, it prefers allies that are
-    ordered to attack it, then the nearest, but keeps a target in range, unless it finds one of the
-    preferred kind while its own is not. If it sees nobody then, it gives up a target out of range. An
-    enemy whose target has died looks at once. Any shot of an ally wakes an enemy without a target: who
-    is shot at turns on the shooter (one of them by lot, if there are several), the others take the
-    nearest ally in hearing.
+    An enemy without a target takes, in the loop in which it looks around, the nearest ally that it sees,
+    of those ordered to attack it if there are any. Any shot of an ally wakes it: who is shot at turns on
+    the shooter (one of them by lot, if there are several), the others take the nearest ally in hearing.
+    When its target dies it takes the nearest at once. It gives up a target out of range when it looks
+    around, unless it has just shot. A target in range it keeps as long as that is ordered to attack it;
+    it leaves another one for an ally that is, in some of the loops in which it looks around, and when
+    another ally has hit it, shortly before its weapon is ready: then it takes the nearest otherwise.
     """
     n = roster.n_allies
     alive = s.alive
@@ -37,20 +38,24 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     heard = (roster.notice > 0) & (distance <= roster.notice + c.ANSWER_MARGIN) & alive[:n].unsqueeze(1)
     woken = shot.any(0, keepdim=True) & (current < 0)  # [E, B]
     visible = heard & (woken | (distance <= roster.notice))
-    struck = woken & shot.unsqueeze(1) & (menace < CALM)  # [A, E, B]
-    lot = plan.lot.unsqueeze(1) - CALM
-    score = torch.where(struck, lot, distance + torch.where(woken, 0.0, menace))
-    best, nearest = torch.where(visible, score, FAR).min(0)
     held = current.clamp(min=0)
     standing = (current >= 0) & alive.gather(0, held)
+    hasty = woken | ((current >= 0) & ~standing)
+    struck = woken & shot.unsqueeze(1) & (menace < CALM)  # [A, E, B]
+    lot = plan.lot[:n].unsqueeze(1) - CALM
+    score = torch.where(struck, lot, distance + torch.where(hasty, 0.0, menace))
+    best, nearest = torch.where(visible, score, FAR).min(0)
     hx, hy = s.x.gather(0, held) - s.x[n:], s.y.gather(0, held) - s.y[n:]
     reach = roster.of_target(roster.reach, s.target.clamp(min=0))[n:]
     in_range = torch.sqrt(hx * hx + hy * hy) <= reach
     enemy = torch.arange(n, roster.n_units, device=held.device).unsqueeze(1)
     menacing = ordered.gather(0, held.clamp(max=n - 1)) == enemy  # Medivacs choose otherwise
-    keep = standing & in_range & (menacing | (best >= CALM))
+    due = plan.look == loop
     settled = s.cooldown[n:] <= (roster.period[n:] - c.SETTLING_LOOPS).clamp(min=c.WIND_UP_LOOPS)
-    looks = torch.where(standing, (plan.look == loop) & settled, (plan.look == loop) | woken | (current >= 0))
+    content = in_range & (plan.lot[n:] >= c.LOOK_SHARE)
+    answers = s.provoked & standing & in_range & (s.cooldown[n:] <= c.ANSWER_LOOPS)
+    keep = standing & in_range & (menacing | ((best >= CALM) & ~answers))
+    looks = torch.where(standing, (due & settled & ~content) | answers, due | hasty)
     found = torch.where(best < FAR, nearest, -1)
     chosen = torch.where(looks, torch.where(keep, current, found), torch.where(standing, current, -1))
     chosen = torch.where(alive[n:], chosen, -1)
@@ -61,6 +66,7 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     waiting = torch.where(fresh, s.cooldown[n:].clamp(min=c.CHOOSING_LOOPS), s.cooldown[n:])
     s.cooldown = torch.cat([s.cooldown[:n], waiting])
     s.target = torch.cat([ally_target, chosen])
+    s.provoked = s.provoked & ~answers
 
 
 def _patients(roster: Roster, s: BattleState) -> Tensor:
