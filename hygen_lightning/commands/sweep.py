@@ -45,6 +45,8 @@ def trials(path: Path, count: int | None, seed: int) -> list[tuple[dict[str, Any
 
     from hygen_lightning.specs import UserError
 
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; the project's sweep files lie in sweeps/ of its source tree")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         method, parameters = content["method"], content["parameters"]

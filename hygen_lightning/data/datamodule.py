@@ -80,6 +80,8 @@ class HybridDataModule(LightningDataModule):
         seed: int = 1,
     ) -> None:
         super().__init__()
+        if train_tasks == []:
+            raise UserError("--data.train_tasks is empty; name a task, or leave the option out for the set's")
         names = list(train_tasks) if train_tasks else list(TASK_SETS[task_set].train)
         self.train_tasks = [load_task(name) for name in names]
         unseen = [] if train_tasks else list(TASK_SETS[task_set].unseen)

@@ -211,6 +211,8 @@ def _load(paths: list[Path], task: TaskSpec, in_memory: bool) -> Recordings:
 
 def what_is_there(dataset_dir: Path) -> str:
     """One phrase: which tasks and qualities a dataset folder holds, and what to do."""
+    if dataset_dir.is_file():
+        return f"{dataset_dir} is a file; give as dataset_dir the folder that holds TASK/QUALITY/..."
     if not dataset_dir.is_dir():
         return f"the folder {dataset_dir} does not exist; give another dataset_dir, or record with `collect`"
     parts = [path.relative_to(dataset_dir).parts for path in find_parts(dataset_dir)]

@@ -49,7 +49,7 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("report", "required: runs"),
         ("report empty", "no results.json at or below it; give folders of finished runs"),
         ("inspect empty", "holds no .h5 files; give a folder of recordings, or record with `collect`"),
-        ("sweep nowhere.yaml", "nowhere.yaml is not a sweep file"),
+        ("sweep nowhere.yaml", "nowhere.yaml: no such file; the project's sweep files lie in sweeps/"),
         ("benchmark updat", "invalid choice: 'updat'"),
         ("report empty --out afile", "afile is a file, no folder"),
         ("benchmark simulator --plot afile/x.png", "afile is a file, no folder"),

@@ -200,6 +200,8 @@ def test_packaged_configs_are_found_from_any_folder(
         (["--rollouts.env", "warcraft"], "unknown environment 'warcraft'; known: simulator"),
         (["--model.lr", "0"], "a learning rate is above 0"),
         (["--data.dataset_dir", "nowhere"], "the folder nowhere does not exist"),
+        (["--data.dataset_dir", __file__], "is a file; give as dataset_dir the folder"),
+        (["--data.train_tasks", "[]"], "--data.train_tasks is empty"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--data.train_tasks", "[25m]", "--model.id_bits", "4"], "25 agents do not fit"),
         (["--rollouts.episodes_per_step", "-1"], "give 0 (offline only) or more"),
