@@ -128,13 +128,15 @@ def test_an_enemy_that_another_ally_hits_answers_shortly_before_its_weapon_is_re
         assert int(after(env, attacked, look=NEVER, loops=4).target[3, 0]) == target
 
 
-def test_an_enemy_keeps_a_target_that_attacks_it_though_another_ally_hits_it() -> None:
-    env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
-    env.battles.target[3], env.battles.cooldown[3] = 0, 3.0
-    attacked = [int(FIRST_TARGET), int(FIRST_TARGET), int(NO_OP)]
-    s = after(env, attacked, look=NEVER, loops=5)
-    assert int(s.target[3, 0]) == 0
-    assert not bool(s.provoked[0, 0])  # it has reconsidered
+def test_an_enemy_keeps_a_target_that_attacks_it_though_a_nearer_ally_hits_it() -> None:
+    for target_shoots, target in ((True, 0), (False, 1)):
+        env = arena("3m", [(12, 14.5), (12, 16)], [(16, 16)])
+        env.battles.target[3], env.battles.cooldown[3] = 0, 8.0
+        actions = [int(FIRST_TARGET if target_shoots else STOP), int(FIRST_TARGET), int(NO_OP)]
+        assert bool(after(env, actions, look=NEVER, loops=3).provoked[0, 0])
+        s = after(env, actions, look=NEVER, loops=7)
+        assert not bool(s.provoked[0, 0])  # it has weighed its target
+        assert int(s.target[3, 0]) == target
 
 
 def test_an_enemy_that_was_hit_takes_the_nearest_once_nobody_attacks_it() -> None:

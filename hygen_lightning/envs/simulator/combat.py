@@ -35,7 +35,8 @@ def strike(roster: Roster, s: BattleState, fires: Tensor, in_range: Tensor) -> N
     single = fires
     if roster.line_splashers or roster.bursters:
         single = fires & ~(roster.splashes_line | roster.bursts)
-    harm.scatter_add_(0, target, torch.where(single, roster.of_target(roster.damage, target), 0.0))
+    dealt = torch.where(single, roster.of_target(roster.damage, target), 0.0)
+    harm.scatter_add_(0, target, dealt)
     if roster.has_shields:
         raw.scatter_add_(0, target, torch.where(single, roster.of_target(roster.raw_damage, target), 0.0))
     for row in roster.line_splashers:
@@ -43,8 +44,8 @@ def strike(roster: Roster, s: BattleState, fires: Tensor, in_range: Tensor) -> N
         harm, raw = _spread(roster, row, hit, harm, raw)
     if roster.bursters:
         harm, raw = _explosions(roster, s, fires, harm, raw)
+    _provoke(roster, s, dealt, harm)
     _hurt(roster, s, harm, raw)
-    _provoke(roster, s, fires, target)
     if roster.has_medivacs:
         _heal(roster, s, target, in_range)
     if roster.has_zerg:
@@ -52,14 +53,13 @@ def strike(roster: Roster, s: BattleState, fires: Tensor, in_range: Tensor) -> N
         s.health = torch.where(roster.zerg & s.alive, grown, s.health)
 
 
-def _provoke(roster: Roster, s: BattleState, fires: Tensor, target: Tensor) -> None:
-    """Note which enemies were shot at by an ally that they do not aim at. fires, target [N, B]."""
+def _provoke(roster: Roster, s: BattleState, dealt: Tensor, harm: Tensor) -> None:
+    """Note which enemies take more than the ally that they aim at deals them. dealt, harm [N, B]."""
     n = roster.n_allies
-    at = target[:n]
-    ally = torch.arange(n, device=at.device).unsqueeze(1)
-    surprising = fires[:n] & (s.target.gather(0, at) != ally)
-    count = torch.zeros_like(s.health).scatter_add_(0, at, surprising.float())
-    s.provoked = s.provoked | (count[n:] > 0)
+    prey = s.target[n:].clamp(min=0)
+    enemy = torch.arange(n, roster.n_units, device=prey.device).unsqueeze(1)
+    mutual = (s.target[n:] >= 0) & (s.target.gather(0, prey) == enemy)
+    s.provoked = s.provoked | (harm[n:] > torch.where(mutual, dealt.gather(0, prey), 0.0))
 
 
 def _hurt(roster: Roster, s: BattleState, harm: Tensor, raw: Tensor) -> None:

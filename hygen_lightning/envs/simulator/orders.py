@@ -31,8 +31,8 @@ class Plan:
     """What is known before the loops of a step.
 
     orders; look [E, B] int64: the loop in which each enemy looks around; jitter [N, B] game loops:
-    what a shot of each unit adds to its weapon's period; lot [N, B]: uniform in [0, 1), decides where
-    allies are equal, and whether an enemy cares to look.
+    what a shot of each unit adds to its weapon's period; lot [N, B]: uniform in [0, 1), decides whom
+    of several shooters a woken enemy takes, and whether one with a target in range looks.
     """
 
     orders: Orders
@@ -41,8 +41,8 @@ class Plan:
     lot: Tensor
 
 
-CALM = 100.0
-"""Added to the distance of an ally who does not attack the enemy that chooses a target."""
+CALM = 1000.0
+"""Added to the squared distance of an ally who does not attack the enemy that chooses a target."""
 
 
 def orders_of(roster: Roster, actions: Tensor) -> Orders:

@@ -21,8 +21,8 @@ class BattleState:
     is ready, down to -1 within the loop in which it became ready (SMAC shows 0); target [N, B] int64:
     the unit aimed at, -1 for none; calm [N, B] loops since the last damage (shields wait for it);
     bursting [N, B] bool: a Baneling that explodes in the next loop; provoked [E, B] bool: hit by an ally
-    that it does not aim at, and has not answered yet; goal_x, goal_y [E, B]: where the enemies attack-
-    move to; last_action [A, B] int64, -1 before the first step; step [B] int64
+    that it did not aim at, and has not weighed its target since; goal_x, goal_y [E, B]: where the
+    enemies attack-move to; last_action [A, B] int64, -1 before the first step; step [B] int64
     environment steps played; seed [B] int64; over [B] bool.
     """
 

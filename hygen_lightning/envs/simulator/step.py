@@ -23,7 +23,7 @@ from hygen_lightning.specs import FIRST_TARGET, NO_OP
 STEP_STREAM, START_STREAM = 0, 1
 """Independent streams of a battle's randomness: what happens in a step, who stands where at first."""
 LOT_FOLDS = 997.0
-"""A uniform draw times this, less its whole part, is uniform again and tells nothing of the draw."""
+"""A uniform draw times this, less its whole part, is uniform again and tells next to nothing of the draw."""
 
 
 def played(roster: Roster, terrain: Ground, before: BattleState, actions: Tensor) -> BattleState:

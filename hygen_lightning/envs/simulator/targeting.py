@@ -18,12 +18,13 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     """Set `s.target`, and hold the ready weapon of an enemy that finds a target and had no living one.
 
     An enemy without a target takes, in the loop in which it looks around, the nearest ally that it sees,
-    of those ordered to attack it if there are any. Any shot of an ally wakes it: who is shot at turns on
-    the shooter (one of them by lot, if there are several), the others take the nearest ally in hearing.
-    When its target dies it takes the nearest at once. It gives up a target out of range when it looks
-    around, unless it has just shot. A target in range it keeps as long as that is ordered to attack it;
-    it leaves another one for an ally that is, in some of the loops in which it looks around, and when
-    another ally has hit it, shortly before its weapon is ready: then it takes the nearest otherwise.
+    of those ordered to attack it if there are any. Any shot of an ally wakes it: where some who shot
+    lately are ordered to attack it, it turns on one of them, drawn by lot, else on the nearest ally in
+    hearing. When its target dies it takes the nearest at once. It gives up a target out of range when it
+    looks around, unless it has just shot. A target in range that is ordered to attack it is kept. Any
+    other is weighed (a) in `LOOK_SHARE` of the steps, when it looks around and has not just shot: then
+    it changes only to an ally ordered to attack it; (b) once provoked, when its weapon is nearly ready:
+    then it takes the nearest ally ordered to attack it, else the nearest.
     """
     n = roster.n_allies
     alive = s.alive
@@ -32,22 +33,23 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     ally_target = torch.where((ordered >= 0) & alive[:n] & alive.gather(0, at), ordered, -1)
     dx = s.x[:n].unsqueeze(1) - s.x[n:].unsqueeze(0)  # [A, E, B]
     dy = s.y[:n].unsqueeze(1) - s.y[n:].unsqueeze(0)
-    distance = torch.sqrt(dx * dx + dy * dy)
+    square = dx * dx + dy * dy
     current = s.target[n:]
     shot = s.cooldown[:n] > (roster.period[:n] - c.SHOT_LOOPS).clamp(min=c.WIND_UP_LOOPS)
-    heard = (roster.notice > 0) & (distance <= roster.notice + c.ANSWER_MARGIN) & alive[:n].unsqueeze(1)
     woken = shot.any(0, keepdim=True) & (current < 0)  # [E, B]
-    visible = heard & (woken | (distance <= roster.notice))
+    sees = roster.notice.clamp(min=0.0).square()  # [A, E, 1]
+    hears = torch.where(roster.notice > 0, roster.notice + c.ANSWER_MARGIN, 0.0).square()
+    visible = alive[:n].unsqueeze(1) & (square <= torch.where(woken, hears, sees))
     held = current.clamp(min=0)
     standing = (current >= 0) & alive.gather(0, held)
     hasty = woken | ((current >= 0) & ~standing)
     struck = woken & shot.unsqueeze(1) & (menace < CALM)  # [A, E, B]
-    lot = plan.lot[:n].unsqueeze(1) - CALM
-    score = torch.where(struck, lot, distance + torch.where(hasty, 0.0, menace))
+    first = plan.lot[:n].unsqueeze(1) - CALM  # below any distance
+    score = torch.where(struck, first, square + torch.where(hasty, 0.0, menace))
     best, nearest = torch.where(visible, score, FAR).min(0)
     hx, hy = s.x.gather(0, held) - s.x[n:], s.y.gather(0, held) - s.y[n:]
     reach = roster.of_target(roster.reach, s.target.clamp(min=0))[n:]
-    in_range = torch.sqrt(hx * hx + hy * hy) <= reach
+    in_range = hx * hx + hy * hy <= reach.square()
     enemy = torch.arange(n, roster.n_units, device=held.device).unsqueeze(1)
     menacing = ordered.gather(0, held.clamp(max=n - 1)) == enemy  # Medivacs choose otherwise
     due = plan.look == loop
