@@ -1,9 +1,10 @@
 """What a recording hides, estimated from the past of each episode: a particle filter.
 
-Recorded states hold neither the targets and cooldowns of the enemies nor the fraction of a loop by
-which a weapon was ready early. Every episode is followed by P simulated copies ("particles") that
-share all that is recorded and differ in what is hidden. After each step the copies that agree with
-the recorded health and positions are kept and multiplied, and exchange what is known apart.
+Recorded states hold neither the targets and cooldowns of the enemies, nor who of them was provoked, nor
+the fraction of a loop by which a weapon was ready early. Every episode is followed by P simulated copies
+("particles") that share all that is recorded and differ in what is hidden. After each step the copies
+that agree with the recorded health and positions are kept and multiplied, and exchange what is known
+apart.
 """
 
 from __future__ import annotations
