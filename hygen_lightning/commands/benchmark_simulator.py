@@ -18,8 +18,11 @@ DEFAULT_MAPS = ["3m", "5m_vs_6m", "10m_vs_11m"]
 GROWING_MAPS = ["3m", "5m", "10m", "13m_vs_15m", "25m", "27m_vs_30m"]
 LARGER_BATTLES = [(40, 44), (60, 66)]
 """Marines on both sides of battles beyond SMAC's largest, for --growth."""
-UNITS_PER_BATCH = 48_000
-"""Units in a batch that keep two CPU cores busy; sets the batch where none is given."""
+UNITS_PER_BATCH, PAIRS_PER_BATCH = 48_000, 500_000
+"""Most units, and pairs of units, in a batch that keeps two CPU cores busy and their caches not too
+full; they set the batch where none is given."""
+LANES = 16
+"""Batches are multiples of this, so that rows of battles begin where vector instructions load."""
 SMAX_BATCHES = ["1024", "4096", "16384"]
 SMAX_TIMEOUT_S = 1800
 RESTART_EVERY_STEPS = 8
@@ -79,9 +82,9 @@ def simulator(
         return _report_together(tasks, batch or TOGETHER_BATCH, seconds, device, json)
     found: dict[str, Any] = {}
     for task in tasks:
-        size = batch or max(UNITS_PER_BATCH // (task.n_allies + task.n_enemies), 32)
-        speed = measure(task, size, seconds, compiled, device)
         units = task.n_allies + task.n_enemies
+        size = batch or _usual_batch(units)
+        speed = measure(task, size, seconds, compiled, device)
         found[task.name] = {"env_steps_per_s": speed, "batch": size, "units": units}
         if against == "smax":
             smax = _smax(task.name, seconds, smax_python)
@@ -125,6 +128,12 @@ def _tasks(map: list[str] | str | None, growth: bool) -> list[Any]:
     if growth:
         return [*(load_task(name) for name in GROWING_MAPS), *(marine_task(a, e) for a, e in LARGER_BATTLES)]
     return [load_task(name) for name in ([map] if isinstance(map, str) else map or DEFAULT_MAPS)]
+
+
+def _usual_batch(units: int) -> int:
+    """Battles at once, where the user does not say."""
+    battles = min(UNITS_PER_BATCH // units, PAIRS_PER_BATCH // units**2)
+    return max(battles // LANES, 2) * LANES
 
 
 def measure(task: Any, batch: int, seconds: float, compiled: bool, device: str) -> float:

@@ -51,32 +51,40 @@ def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor
     walk into the other; nobody gives way to one who comes from behind or from the side (measured in the
     first step of the recordings: of three Marines that meet, the one walking ahead keeps its line).
     """
-    dx, dy = s.x.unsqueeze(0) - s.x.unsqueeze(1), s.y.unsqueeze(0) - s.y.unsqueeze(1)  # [i, j, B]: i to j
+    px = torch.where(s.alive, s.x, FAR)  # the dead are in nobody's way
+    dx, dy = px.unsqueeze(0) - px.unsqueeze(1), s.y.unsqueeze(0) - s.y.unsqueeze(1)  # [i, j, B]: i to j
     distance = (dx * dx).add_(dy * dy).sqrt_()  # in place where nobody else looks: memory is what costs
-    solid = s.alive.unsqueeze(1) & s.alive.unsqueeze(0) & (roster.apart > 0)
-    overlap = torch.where(solid, roster.apart - distance, -FAR)
+    overlap = roster.apart - distance
     inverse = distance.clamp_(min=TINY).reciprocal_()
     nx, ny = dx.mul_(inverse), dy.mul_(inverse)
-    towards = (vx.unsqueeze(1) * nx).add_(vy.unsqueeze(1) * ny)  # of i, to j
-    meeting = (overlap + towards).add_(towards.transpose(0, 1))
+    towards, away = _along(vx, vy, nx, ny)
+    meeting = (overlap + towards).sub_(away)
     weight = torch.where((towards > TINY) & (meeting > c.CONTACT_SLACK), meeting, 0.0)
     vx, vy = _around(vx, vy, _total(weight * nx), _total(weight * ny))
-    towards = (vx.unsqueeze(1) * nx).add_(vy.unsqueeze(1) * ny)
+    towards, away = _along(vx, vy, nx, ny)
     moving = vx * vx + vy * vy > 0
     share = torch.where(moving, 1.0, 0.0).unsqueeze(1) * torch.where(moving, 0.5, 1.0).unsqueeze(0)
-    comes = towards > c.WALKS_INTO_PER_LOOP
-    met = comes.transpose(0, 1)
+    comes, met = towards > c.WALKS_INTO_PER_LOOP, away < -c.WALKS_INTO_PER_LOOP
     share = torch.where(comes & ~met, 1.0, torch.where(met & ~comes, 0.0, share))
-    push = overlap.add_(towards).add_(towards.transpose(0, 1))
+    push = overlap.add_(towards).sub_(away)
     push = torch.where(push > c.CONTACT_SLACK, push, 0.0).mul_(share)
     x, y = s.x + vx - _total(push * nx), s.y + vy - _total(push * ny)
     x, y = torch.where(s.alive, x, s.x), torch.where(s.alive, y, s.y)
     s.x, s.y = terrain.kept_inside(roster, s.x, s.y, x, y)
 
 
+def _along(vx: Tensor, vy: Tensor, nx: Tensor, ny: Tensor) -> tuple[Tensor, Tensor]:
+    """[i, j, B] each: how far i and how far j walks in the direction nx, ny from i to j."""
+    towards = (vx.unsqueeze(1) * nx).add_(vy.unsqueeze(1) * ny)
+    return towards, (vx.unsqueeze(0) * nx).add_(vy.unsqueeze(0) * ny)
+
+
 def _total(pushes: Tensor) -> Tensor:
-    """[N, N, B] -> [N, B], summed in float64, where the order of float32 terms makes no difference:
-    a battle does not depend on its place in the batch, nor on rows of units that are not there."""
+    """[N, N, B] -> [N, B], in an order of the terms that makes no difference: a battle does not depend
+    on its place in the batch, nor on rows of units that are not there. The sum is taken in float64;
+    compiled code adds one row after another anyway."""
+    if torch.compiler.is_compiling():
+        return pushes.sum(1)
     return pushes.sum(1, dtype=torch.float64).float()
 
 

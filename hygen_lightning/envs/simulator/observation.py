@@ -48,31 +48,32 @@ def battle_view(roster: Roster, terrain: Terrain, state: BattleState) -> BattleV
     return BattleView(
         obs=obs.permute(2, 0, 1).contiguous(),
         state=global_state(roster, state).t().contiguous(),
-        avail_actions=available.permute(2, 0, 1).contiguous(),
+        avail_actions=available.permute(2, 0, 1).contiguous() > 0,
     )
 
 
 def available_actions(roster: Roster, terrain: Terrain, state: BattleState, sight: Sight) -> Tensor:
-    """[A, K, B] bool: no-op for the dead; stop, open moves and targets in shooting range for the living."""
+    """[A, K, B] float, 1 where available: no-op for the dead; stop, open moves and targets in shooting
+    range for the living. (Of flags, compiled code is several times slower.)"""
     n = roster.n_allies
-    x, y, alive = state.x[:n], state.y[:n], state.alive[:n]
+    x, y, alive = state.x[:n], state.y[:n], state.alive[:n].unsqueeze(1).float()
     step = MOVE_LOOKAHEAD
     ahead_x = torch.stack([x, x, x + step, x - step], dim=1)  # [A, 4, B] north south east west
     ahead_y = torch.stack([y + step, y - step, y, y], dim=1)
-    moves = terrain.walkable(ahead_x, ahead_y)
-    in_range = (sight.distance <= SHOOT_RANGE) & state.alive.unsqueeze(0)  # [A, N, B]
+    moves = terrain.walkable(ahead_x, ahead_y).float()
+    in_range = ((sight.distance <= SHOOT_RANGE) & state.alive.unsqueeze(0)).float()  # [A, N, B]
     targets = in_range[:, n:]
     if roster.has_medivacs:
         targets = torch.where(roster.is_medivac[:n].unsqueeze(1), _heal_targets(roster, in_range), targets)
-    stop = torch.ones_like(alive).unsqueeze(1)
-    living = torch.cat([stop, moves, targets], dim=1) & alive.unsqueeze(1)
-    return torch.cat([~alive.unsqueeze(1), living], dim=1)
+    stop = torch.ones_like(x).unsqueeze(1)
+    living = torch.cat([stop, moves, targets], dim=1) * alive
+    return torch.cat([1.0 - alive, living], dim=1)
 
 
 def _heal_targets(roster: Roster, in_range: Tensor) -> Tensor:
     """in_range [A, N, B] -> [A, E, B]: a Medivac's target j is ally j, unless that one flies too."""
     n, e = roster.n_allies, roster.n_enemies
-    allies = in_range[:, :n] & ~roster.is_medivac[:n].unsqueeze(0)
+    allies = in_range[:, :n] * ~roster.is_medivac[:n].unsqueeze(0)
     if n >= e:
         return allies[:, :e]
     return torch.cat([allies, allies.new_zeros(n, e - n, allies.shape[2])], dim=1)
@@ -98,9 +99,7 @@ def observations(roster: Roster, state: BattleState, sight: Sight, available: Te
             parts.append(types.view(1, units, -1, 1).expand(n, units, -1, b))
         return torch.cat(parts, dim=2) * seen[:, rows].unsqueeze(2)
 
-    enemy = block(
-        available[:, FIRST_TARGET:].float(), slice(n, None), roster.enemy_types, layout.shield_enemy
-    )
+    enemy = block(available[:, FIRST_TARGET:], slice(n, None), roster.enemy_types, layout.shield_enemy)
     ally = block(torch.ones_like(seen[:, :n]), slice(0, n), roster.ally_types, layout.shield_ally)
     own = [health[:n].unsqueeze(1)]
     if layout.shield_ally:
@@ -108,7 +107,7 @@ def observations(roster: Roster, state: BattleState, sight: Sight, available: Te
     if roster.ally_types.shape[1]:
         own.append(roster.ally_types.unsqueeze(2).expand(n, -1, b))
     own_block = torch.cat(own, dim=1) * alive[:n].unsqueeze(1)
-    moves = available[:, 2:FIRST_TARGET].float()
+    moves = available[:, 2:FIRST_TARGET]
     return torch.cat([moves, enemy.flatten(1, 2), _others(ally).flatten(1, 2), own_block], dim=1)
 
 

@@ -20,6 +20,8 @@ from hygen_lightning.tasks.maps import ALLY_TYPE_ORDER, ENEMY_TYPE_ORDER
 
 MAX_SHIELD_OF_NONE = 1.0
 """Divisor for units without shields, whose shield is always zero."""
+NEVER_APART = -1e6
+"""Closest centre distance of units that do not collide."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Roster:
     max_cooldown: SMAC's divisor.
     reach [N, N, 1]: centre distance within which a row unit can shoot at (or heal) a column unit.
     notice [A, E, 1]: centre distance within which an enemy notices an ally; -1 if it cannot shoot it.
-    apart [N, N, 1]: closest centre distance of two units, 0 where they do not collide.
+    apart [N, N, 1]: closest centre distance of two units, far below 0 where they do not collide.
     damage [N, N, 1]: what one shot of a row unit takes from a column unit's health (armour and bonus
     counted); raw_damage [N, N, 1]: the same without armour, which does not protect shields.
     can_shoot [N, N, 1] bool: opponents that the weapon reaches (ground or air); can_heal likewise.
@@ -157,7 +159,10 @@ class Roster:
             reach=pairs([[u.weapon_range + u.radius + v.radius for v in units] for u in units]),
             notice=pairs(notice),
             apart=pairs(
-                [[_apart(u, v) if i != j else 0.0 for j, v in enumerate(units)] for i, u in enumerate(units)]
+                [
+                    [_apart(u, v) if i != j else NEVER_APART for j, v in enumerate(units)]
+                    for i, u in enumerate(units)
+                ]
             ),
             damage=pairs([[_damage(u, v, v.armour) for v in units] for u in units]),
             raw_damage=pairs([[_damage(u, v, 0.0) for v in units] for u in units]),
@@ -184,8 +189,8 @@ def _notice(enemy: UnitType, ally: UnitType) -> float:
 
 
 def _apart(one: UnitType, other: UnitType) -> float:
-    """Closest centre distance of two units; 0 if one flies."""
-    return 0.0 if one.flying or other.flying else PACKING * (one.footprint + other.footprint)
+    """Closest centre distance of two units; NEVER_APART if one flies."""
+    return NEVER_APART if one.flying or other.flying else PACKING * (one.footprint + other.footprint)
 
 
 def _damage(attacker: UnitType, target: UnitType, armour: float) -> float:
