@@ -30,6 +30,14 @@ def test_every_step_of_a_living_battle_within_the_time_counts(monkeypatch: pytes
     assert speed == pytest.approx(4 * 4 / 5)
 
 
+@pytest.mark.parametrize(
+    ("units", "battles"),
+    [(6, 8000), (11, 4128), (21, 1120), (126, 32)],  # 48 000 / 6; 500 000 / 11 ^ 2, / 21 ^ 2; at least 32
+)
+def test_a_batch_is_bounded_by_units_and_by_pairs(units: int, battles: int) -> None:
+    assert benchmark_simulator._usual_batch(units) == battles
+
+
 def test_smax_stands_beside_it_with_the_ratio(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fake = tmp_path / "python"
     fake.write_text('#!/bin/sh\necho \'{"env_steps_per_s": 50.0, "batch": 4}\'\n', encoding="utf-8")
