@@ -82,7 +82,7 @@ def _along(vx: Tensor, vy: Tensor, nx: Tensor, ny: Tensor) -> tuple[Tensor, Tens
 def _total(pushes: Tensor) -> Tensor:
     """[N, N, B] -> [N, B], in an order of the terms that makes no difference: a battle does not depend
     on its place in the batch, nor on rows of units that are not there. The sum is taken in float64;
-    compiled code adds one row after another anyway."""
+    code compiled for CPU adds one row after another anyway."""
     if torch.compiler.is_compiling():
         return pushes.sum(1)
     return pushes.sum(1, dtype=torch.float64).float()

@@ -54,7 +54,7 @@ def battle_view(roster: Roster, terrain: Terrain, state: BattleState) -> BattleV
 
 def available_actions(roster: Roster, terrain: Terrain, state: BattleState, sight: Sight) -> Tensor:
     """[A, K, B] float, 1 where available: no-op for the dead; stop, open moves and targets in shooting
-    range for the living. (Of flags, compiled code is several times slower.)"""
+    range for the living. (With flags until the end, compiled code takes twice as long for a view.)"""
     n = roster.n_allies
     x, y, alive = state.x[:n], state.y[:n], state.alive[:n].unsqueeze(1).float()
     step = MOVE_LOOKAHEAD
