@@ -8,6 +8,7 @@ models      networks: tensors in, tensors out
 losses      pure functions
 policy      what a rollout knows of a model
 rollouts    policy x environment -> episodes; evaluation; the Lightning callback
+checkpoint  a checkpoint as a file: read whole, or one line that says what is wrong
 algorithms  one LightningModule per file
 report      statistics, tables, plots, battle pictures
 cli         the commands: python -m hygen_lightning --help

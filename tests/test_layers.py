@@ -18,8 +18,9 @@ MAY_IMPORT = {
     "envs": {"specs", "tasks"},
     "models": {"specs"},
     "losses": {"specs"},
+    "checkpoint": {"specs"},
     "rollouts": {"specs", "tasks", "data", "envs", "policy", "seeding", "algorithms"},
-    "algorithms": {"specs", "tasks", "models", "losses", "policy", "envs"},
+    "algorithms": {"specs", "tasks", "models", "losses", "policy", "envs", "checkpoint"},
     "report": {"specs", "tasks", "data", "rollouts"},
 }
 """Which parts of the package a part may name; what is not listed (commands, run, cli) may name all.

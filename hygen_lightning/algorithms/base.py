@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.models.entity_transformer import EntityTransformer
 from hygen_lightning.specs import BattleRequest, EntityWidths, Episodes, HybridBatch, TaskSpec, UserError
 from hygen_lightning.tasks import load_task
@@ -208,13 +209,8 @@ def _other_architecture(model: MultiTaskAlgorithm, checkpoint: dict[str, Any]) -
 def load_policy(ckpt_path: str | Path, task: TaskSpec) -> MultiTaskAlgorithm:
     """The model of a checkpoint, ready to act; UserError if the file is none of this package, or if its
     policy plays another family of tasks."""
-    try:
-        content = torch.load(ckpt_path, map_location="cpu", weights_only=True)
-        config, widths = content["model_config"], content["entity_widths"]
-    except FileNotFoundError as error:
-        raise UserError(f"no checkpoint at {ckpt_path}") from error
-    except Exception as error:  # a damaged pickle may raise anything
-        raise UserError(f"{ckpt_path} is not a whole checkpoint of this package") from error
+    content = read_checkpoint(ckpt_path, "model_config", "entity_widths", "trained_on", "state_dict")
+    config, widths = content["model_config"], content["entity_widths"]
     module, _, name = config["class_path"].rpartition(".")
     model: MultiTaskAlgorithm = getattr(importlib.import_module(module), name)(
         widths=widths, **config["init_args"]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hygen_lightning.algorithms.base import LRSchedule, MultiTaskAlgorithm, action_accuracy
+from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.losses import (
     LossSteps,
     PolicyTargets,
@@ -107,9 +108,9 @@ class HyGen(MultiTaskAlgorithm):
 
     def _load_skills(self, path: str) -> None:
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        except Exception as error:  # a damaged pickle may raise anything
-            raise UserError(f"--model.skills_from {path}: no checkpoint of this package ({error})") from error
+            state = read_checkpoint(path, "state_dict")["state_dict"]
+        except UserError as error:
+            raise UserError(f"--model.skills_from: {error}") from error
         prefix = "average." if any(name.startswith("average.") for name in state) else "network."
         own = {name[len(prefix) :]: x for name, x in state.items() if name.startswith(prefix)}
         try:

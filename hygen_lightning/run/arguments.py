@@ -8,8 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.run.folder import last_checkpoint
 from hygen_lightning.specs import UserError
 
@@ -119,22 +118,9 @@ def _configured(words: list[str], default: Any, *keys: str) -> Any:
 
 def checkpoint_content(path: Path) -> dict[str, Any]:
     """A whole checkpoint of this package; UserError if the file is none."""
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {path}; checkpoints lie in runs/<name>/<run>/checkpoints")
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        missing = {"model_config", "trained_on", "state_dict"} - set(content)
-    except Exception as error:  # whatever a damaged pickle raises
-        raise UserError(f"{path} cannot be read as a checkpoint ({_first_line(error)})") from error
-    if missing:
-        raise UserError(f"{path} is not a whole checkpoint of this package: {sorted(missing)[0]} is missing")
-    return content
+    return read_checkpoint(path, "model_config", "trained_on", "state_dict")
 
 
 def checkpoint_model(path: Path) -> dict[str, Any]:
     """class_path and init_args of the model in a checkpoint of this package."""
     return dict(checkpoint_content(path)["model_config"])
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]

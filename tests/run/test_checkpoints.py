@@ -13,6 +13,7 @@ from tiny_runs import assert_same_run, callback, run_command, the_run, tiny_fit
 from torch import Tensor
 
 from hygen_lightning.algorithms.base import load_policy
+from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.cli import main
 from hygen_lightning.envs import make_env
 from hygen_lightning.rollouts.runner import play
@@ -195,6 +196,43 @@ def test_a_truncated_checkpoint_is_one_line(
     cut.write_bytes((tiny_run / "checkpoints" / "last.ckpt").read_bytes()[:5000])
     line = fails_in_one_line(capsys, *tiny_fit(tmp_path, option, str(cut)))
     assert str(cut) in line
+
+
+@pytest.mark.parametrize("content", [b"some notes\n", b"", b"PK\x03\x04 half a zip"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "validate --ckpt_path",
+        "test --ckpt_path",
+        "fit --ckpt_path",
+        "fit --model.skills_from",
+        "collect 3m --ckpt_path",
+        "render --ckpt_path",
+    ],
+)
+def test_another_kind_of_file_as_checkpoint_is_one_line_in_our_own_words(
+    words: str, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    root = ["--run.root", str(tmp_path / "runs")] if words.startswith("fit") else []
+    line = fails_in_one_line(capsys, *words.split(), str(path), *root)
+    assert line.endswith(
+        f"{path} cannot be read as a checkpoint, it is another kind of file or damaged; "
+        "give a last.ckpt or best.ckpt, they lie in runs/<name>/<run>/checkpoints"
+    )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_checkpoint_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = tmp_path / "last.ckpt"
+    path.touch()
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(UserError, match="Permission denied"):
+        read_checkpoint(path)
 
 
 def test_no_run_goes_on_from_weights_alone(
