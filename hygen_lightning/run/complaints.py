@@ -10,6 +10,7 @@ from hygen_lightning.specs import UserError
 
 _UNKNOWN = re.compile(r"(?:unrecognized arguments: --|[Oo]ption ')([\w.]+)")
 _BARE_WORD = re.compile(r"unrecognized arguments: ([^-\s]\S*)")
+_NESTED = re.compile(r"Parser key \"([\w.]+)\": .*class_path '[\w.]+': (.*)")
 _NO_LIST = re.compile(
     r"[\"']?([\w.]+)[\"']?: Does not validate .*Subtypes: \[list\[str\].*Given value: (\S+)"
 )
@@ -24,12 +25,13 @@ def explain(error: Exception, options: Sequence[str], classes: Sequence[str] = (
     own = own_complaint(error)
     if own is not None:
         return own
-    text = str(error)
-    nested = re.search(r"class_path '[\w.]+': (.*)", text)
-    text = " ".join((nested[1] if nested else text).split())
+    whole = " ".join(str(error).split())
+    nested = _NESTED.search(whole)
+    text = nested[2] if nested else whole
     unknown = _UNKNOWN.search(text)
     if unknown:
-        return f"unknown option --{unknown[1]}; {_nearest_option(unknown[1], options)}"
+        name = f"{nested[1]}.{unknown[1]}" if nested else unknown[1]
+        return f"unknown option --{name}; {_nearest_option(name, options)}"
     word = _BARE_WORD.search(text)
     if word:
         return f"unexpected {word[1]!r}; names of options begin with --, see --help for all"
