@@ -89,6 +89,13 @@ def require_wandb_access() -> None:
         raise UserError("run.wandb_project: no W&B key; run `wandb login`, or set WANDB_MODE=offline")
 
 
+class HyGenParser(LightningArgumentParser):
+    """Says in every usage line, that of --model.help too, how the program is called."""
+
+    def __init__(self, *args: Any, prog: str = "python -m hygen_lightning", **kwargs: Any) -> None:
+        super().__init__(*args, prog=prog, **kwargs)
+
+
 class HyGenCLI(LightningCLI):
     """The parser of fit, validate, test and predict, and what happens around them."""
 
@@ -104,6 +111,7 @@ class HyGenCLI(LightningCLI):
             seed_everything_default=1,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
+            parser_class=HyGenParser,
             parser_kwargs={**options, **{name: dict(options) for name in self.subcommands()}},
             args=argv,
         )

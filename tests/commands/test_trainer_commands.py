@@ -304,9 +304,19 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("command", [*sorted(TRAINER_COMMANDS), *own_commands()])
-def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help_that_says_how_it_is_called(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([command, "--help"]) == 0
-    assert "usage:" in capsys.readouterr().out
+    usage = capsys.readouterr().out.partition("usage: ")[2]
+    called, _, rest = usage.partition(command)
+    assert called.removesuffix("[options] ") == "python -m hygen_lightning "
+    assert rest.strip()
+
+
+def test_help_of_a_model_says_how_the_program_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "--model.help", "HyGen"]) == 0
+    assert capsys.readouterr().out.startswith("usage: python -m hygen_lightning --model.widths")
 
 
 def test_the_list_of_commands_names_them_all(capsys: pytest.CaptureFixture[str]) -> None:
