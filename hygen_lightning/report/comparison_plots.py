@@ -114,15 +114,18 @@ def _draw_estimates(
 
 
 def draw_curves_over_seeds(curves: dict[str, dict[str, list[Curve]]], path: Path) -> None:
-    """Mean win rates over optimiser steps; band: 95 % interval over seeds (none for one run)."""
+    """Mean win rates over optimiser steps; band: 95 % interval over seeds (none for one run).
+
+    A group whose runs were never evaluated at the same step has no curve.
+    """
     figure = new_figure(width=11.0, height=3.8)
     for panel, (metric, (label, _)) in zip(figure.subplots(1, len(MEANS)), MEANS.items()):
         tidy_axes(panel, f"Mean win rate, {label}", "optimiser steps")
         for index, (group, found) in enumerate(curves.items()):
             runs = found.get(metric, [])
             colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
-            if runs:
-                steps, estimates = _over_seeds(runs)
+            steps, estimates = _over_seeds(runs) if runs else ([], [])
+            if steps:
                 bounds = [estimate.ci95 or (estimate.value, estimate.value) for estimate in estimates]
                 panel.fill_between(steps, *zip(*bounds), color=colour, alpha=0.18, lw=0)
                 values = [estimate.value for estimate in estimates]

@@ -66,6 +66,15 @@ def test_equal_runs_have_no_differences_and_a_seed_counts_once(tmp_path: Path) -
         check_comparable(find_runs([tmp_path]), allow_mixed=True)
 
 
+def test_runs_evaluated_at_different_steps_have_no_curve_in_common(tmp_path: Path) -> None:
+    for seed, step in ((1, 99), (2, 100)):
+        run = finished_run(tmp_path, "hygen", seed, {"3m": 9, "4m": 5})
+        (run / "metrics.csv").write_text(f"step,val/mean/seen_win_rate\n{step},0.5\n")
+    runs = find_runs([tmp_path])
+    write_plots(runs, compare(runs), tmp_path / "out")
+    assert (tmp_path / "out" / "learning_curves.png").is_file()
+
+
 def test_several_seeds_give_intervals_over_seeds_and_one_run_over_episodes(tmp_path: Path) -> None:
     for seed, wins in ((1, 7), (2, 8), (3, 9)):
         finished_run(tmp_path, "hygen", seed, {"4m": wins, "3m": 10})
