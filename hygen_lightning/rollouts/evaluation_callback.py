@@ -84,7 +84,9 @@ class BattleEvaluation(Callback):
         for record in self.records:
             by_task[record.task].append(record)
         metrics = _task_metrics(stage, by_task) | _mean_metrics(stage, by_task, self.groups)
-        pl_module.log_dict(metrics, batch_size=1, on_epoch=True, rank_zero_only=False)
+        # Inside a fit Lightning would log one step too few: it counts the step after its validation.
+        at = {"step": float(trainer.global_step)} if trainer.state.fn == "fit" else {}
+        pl_module.log_dict(metrics | at, batch_size=1, on_epoch=True, rank_zero_only=False)
         if stage == "val" and trainer.datamodule is not None:
             for task, records in by_task.items():
                 trainer.datamodule.record_wins(task, [r.won for r in records])

@@ -70,7 +70,8 @@ def forget_rows_after(folder: Path, step: int) -> None:
 
 def _metrics_are_before(row: Row, step: int) -> bool:
     at = int(row["step"])
-    return at < step or (at == step and any(name.startswith("rollout/") and row[name] for name in row))
+    before = any(name.startswith(("rollout/", "val/")) and row[name] for name in row)
+    return at < step or (at == step and before)
 
 
 def _keep(path: Path, is_before: Callable[[Row], bool]) -> None:

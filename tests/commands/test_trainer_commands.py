@@ -13,10 +13,12 @@ import torch
 import yaml
 from factories import make_episodes
 from refusals import refused
-from tiny_runs import table, the_run, tiny_fit
+from tiny_runs import MAX_STEPS, VAL_EVERY, table, the_run, tiny_fit
 
 from hygen_lightning.cli import TRAINER_COMMANDS, main, own_commands
 from hygen_lightning.data.odis import write_run
+from hygen_lightning.report.learning_curves import _draw_tasks, read_metrics, task_win_rates
+from hygen_lightning.report.style import new_figure
 from hygen_lightning.tasks import load_task
 
 CONF = Path(__file__).parent.parent.parent / "conf"
@@ -68,6 +70,15 @@ def test_metrics_hold_both_stages_rollouts_and_the_realised_share(run: Path) -> 
     shares = [float(row["train/3m/offline_share"]) for row in rows if "train/3m/offline_share" in row]
     assert shares[0] == 1.0, "stage one learns from recordings only"
     assert shares[-1] == 0.5, "batch 2 at fixed share 0.5 holds one recorded episode"
+
+
+def test_metrics_evaluations_and_the_picture_of_tasks_name_the_same_steps(run: Path) -> None:
+    at = {row["step"] for row in table(run / "metrics.csv") if "val/3m/win_rate" in row}
+    assert at == {str(step) for step in range(VAL_EVERY, MAX_STEPS + 1, VAL_EVERY)}
+    assert at == {row["step"] for row in table(run / "evaluations.csv") if row["stage"] == "val"}
+    axes = new_figure(4, 3).add_subplot()
+    _draw_tasks(axes, task_win_rates(read_metrics(run / "metrics.csv"), {"3m"}))
+    assert {label.get_text() for label in axes.get_xticklabels()} == at
 
 
 def test_the_saved_config_runs_again(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
