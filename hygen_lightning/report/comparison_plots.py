@@ -131,7 +131,7 @@ def draw_curves_over_seeds(curves: dict[str, dict[str, list[Curve]]], path: Path
                 values = [estimate.value for estimate in estimates]
                 panel.plot(steps, values, color=colour, lw=2, label=f"{group} ({len(runs)})")
         share_axis(panel)
-        if panel.lines:
+        if panel.get_legend_handles_labels()[0]:
             panel.legend(frameon=False, loc="lower right", fontsize=8.5, labelcolor=INK)
     figure.text(0.01, -0.03, "In brackets: runs. Bands: 95 % intervals over seeds.", fontsize=8.5, color=INK)
     save_figure(figure, path)

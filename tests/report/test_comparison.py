@@ -66,6 +66,7 @@ def test_equal_runs_have_no_differences_and_a_seed_counts_once(tmp_path: Path) -
         check_comparable(find_runs([tmp_path]), allow_mixed=True)
 
 
+@pytest.mark.filterwarnings("error")
 def test_runs_evaluated_at_different_steps_have_no_curve_in_common(tmp_path: Path) -> None:
     for seed, step in ((1, 99), (2, 100)):
         run = finished_run(tmp_path, "hygen", seed, {"3m": 9, "4m": 5})
