@@ -128,6 +128,24 @@ def test_an_enemy_that_another_ally_hits_answers_shortly_before_its_weapon_is_re
         assert int(after(env, attacked, look=NEVER, loops=4).target[3, 0]) == target
 
 
+def test_a_hit_of_its_own_target_does_not_provoke_an_enemy() -> None:
+    env = arena("3m", [(12, 16)], [(16, 16)])
+    env.battles.target[3], env.battles.cooldown[3] = 0, 8.0
+    s = after(env, [int(FIRST_TARGET), int(NO_OP), int(NO_OP)], look=NEVER, loops=3)
+    assert float(s.health[3, 0]) == 39
+    assert not bool(s.provoked[0, 0])
+
+
+def test_an_enemy_that_walks_to_its_target_answers_once_it_is_in_range() -> None:
+    for x, target, provoked in ((10.2, 0, True), (10.3, 1, False)):  # 5.8 and 5.7 away; 5.75 are reached
+        env = arena("3m", [(x, 16), (12, 16)], [(16, 16)])
+        env.battles.target[3], env.battles.cooldown[3] = 0, 3.0
+        env.battles.provoked[0] = True
+        attacked = [int(STOP), int(FIRST_TARGET), int(NO_OP)]
+        s = after(env, attacked, look=NEVER, loops=1)
+        assert (int(s.target[3, 0]), bool(s.provoked[0, 0])) == (target, provoked)
+
+
 def test_an_enemy_keeps_a_target_that_attacks_it_though_a_nearer_ally_hits_it() -> None:
     for target_shoots, target in ((True, 0), (False, 1)):
         env = arena("3m", [(12, 14.5), (12, 16)], [(16, 16)])
