@@ -20,7 +20,9 @@ def read_checkpoint(path: str | Path, *parts: str) -> dict[str, Any]:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         missing = sorted(set(parts) - set(content))
     except PermissionError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}; make it readable or give another"
+        ) from error
     except Exception as error:  # whatever another kind of file or a damaged pickle raises
         raise UserError(
             f"{path} cannot be read as a checkpoint, it is another kind of file or damaged; {WHAT_TO_GIVE}"

@@ -231,7 +231,7 @@ def test_a_checkpoint_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: 
     path = tmp_path / "last.ckpt"
     path.touch()
     monkeypatch.setattr(torch, "load", refuse)
-    with pytest.raises(UserError, match="Permission denied"):
+    with pytest.raises(UserError, match="cannot be read: Permission denied; make it readable"):
         read_checkpoint(path)
 
 
