@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from stand_in import stand_in_for_starcraft
 from tiny_runs import the_run, tiny_fit
 
 from hygen_lightning.cli import TRAINER_COMMANDS, main, own_commands
@@ -72,6 +73,8 @@ def test_a_command_of_the_readme_runs(
     line: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recordings_dir: Path
 ) -> None:
     recordings = recordings_dir.resolve()
+    if "smac" in line:
+        stand_in_for_starcraft(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     words = [word.replace("../shared/dataset", str(recordings)) for word in shlex.split(line)]
     words = [word.replace("CKPT", str(run / "checkpoints/best.ckpt")) for word in words]

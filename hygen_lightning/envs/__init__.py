@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENTS: dict[str, str] = {
     "simulator": "hygen_lightning.envs.simulator.env:SimulatorEnv",
+    "smac": "hygen_lightning.envs.smac.env:SmacEnv",
 }
 """Name -> "module:class", imported on first use."""
 
@@ -30,8 +31,11 @@ def environment_class(name: str) -> type[Any]:
 
 
 def make_env(name: str, task: TaskSpec, n_battles: int, device: str | torch.device = "cpu") -> BattleEnv:
-    """B battles of a task in the environment of this name."""
-    return environment_class(name)(task, n_battles, device=device)  # type: ignore[no-any-return]
+    """B battles of a task in the environment of this name, or as many as it can hold (`n_battles` says)."""
+    kind: type[BattleEnv] = environment_class(name)
+    most = kind.most_at_once()
+    held = n_battles if most is None else min(n_battles, most)
+    return kind(task, held, device=device)  # type: ignore[call-arg]
 
 
 def make_envs(

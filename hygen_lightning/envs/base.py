@@ -55,6 +55,19 @@ class BattleEnv(ABC):
     name: str = "abstract"
     version: str = "0"
 
+    @classmethod  # noqa: B027  (most environments need nothing else)
+    def check_installed(cls) -> None:
+        """UserError where something that this kind of environment needs is not on this machine."""
+
+    @classmethod  # noqa: B027  (most environments play every task)
+    def check_tasks(cls, tasks: Sequence[TaskSpec]) -> None:
+        """UserError where this kind of environment cannot play one of these tasks."""
+
+    @classmethod
+    def most_at_once(cls) -> int | None:
+        """How many battles one environment of this kind can hold; None for any number."""
+        return None
+
     @abstractmethod
     def reset(self, seeds: Tensor) -> BattleView:
         """Start B battles. seeds [B] int64: the whole randomness of each battle."""
@@ -64,7 +77,7 @@ class BattleEnv(ABC):
         """actions [B, A] int64, each available in the last view."""
 
     def only(self, battles: Tensor) -> BattleEnv | None:
-        """These battles [b] int64 alone, to be stepped on; None where they cannot leave the others."""
+        """These battles [b] int64 alone, to be stepped on or reset; None where they cannot be parted."""
         return None
 
     @classmethod

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Callback
 
-from hygen_lightning.envs import make_env
+from hygen_lightning.rollouts.open_envs import OpenEnvs
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import UserError
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
-    from hygen_lightning.envs.base import BattleEnv
     from hygen_lightning.rollouts.runner import Played
 
 
@@ -58,11 +57,10 @@ class OnlineRollouts(Callback):
             )
         self.episodes_per_step, self.every_n_steps = episodes_per_step, every_n_steps
         self.epsilon_begin, self.epsilon_end, self.epsilon_steps = epsilon_begin, epsilon_end, epsilon_steps
-        self.env_name = env
         self.played_episodes = 0
         self.played_env_steps = 0
         self._last_rollout_step = -1
-        self._envs: dict[str, BattleEnv] = {}
+        self._envs = OpenEnvs(env)
         self._generator = torch.Generator()
 
     def epsilon(self, stage_two_step: int) -> float:
@@ -73,6 +71,11 @@ class OnlineRollouts(Callback):
     def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         """Before a checkpoint is loaded, which brings the generator's state."""
         self._generator = stream_generator(trainer.datamodule.seed, trainer.global_rank, "exploration")
+        if stage == "fit" and self.episodes_per_step > 0:
+            self._envs.check(trainer.datamodule.train_tasks)
+
+    def teardown(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
+        self._envs.close()
 
     def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         self._play_if_due(trainer, pl_module)
@@ -94,7 +97,7 @@ class OnlineRollouts(Callback):
         was_training = pl_module.training
         pl_module.eval()
         for name, ring in data.rings.items():
-            env = self._env(name, n_battles, pl_module.device)
+            env = self._envs.of(load_task(name), n_battles, pl_module.device)
             seeds = battle_seeds(
                 n_battles, data.seed, trainer.global_rank, "rollout", name, trainer.global_step
             )
@@ -116,11 +119,6 @@ class OnlineRollouts(Callback):
             logger.log_metrics(
                 {f"rollout/{task}/{k}": v for k, v in metrics.items()}, step=trainer.global_step
             )
-
-    def _env(self, task: str, n_battles: int, device: torch.device) -> BattleEnv:
-        if task not in self._envs:
-            self._envs[task] = make_env(self.env_name, load_task(task), n_battles, device)
-        return self._envs[task]
 
     def rank_state(self) -> dict[str, Any]:
         """What a stopped run needs to go on, for this rank."""

@@ -12,15 +12,14 @@ import torch
 from lightning.pytorch import Callback
 
 from hygen_lightning.data.files import append_whole
-from hygen_lightning.envs import make_env
 from hygen_lightning.rollouts.evaluation import BattleRecord, battle_records
+from hygen_lightning.rollouts.open_envs import OpenEnvs
 from hygen_lightning.rollouts.runner import Played, play
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
-    from hygen_lightning.envs.base import BattleEnv
     from hygen_lightning.specs import BattleRequest
 
 EVALUATIONS_FILE = "evaluations.csv"
@@ -43,17 +42,22 @@ class BattleEvaluation(Callback):
         self.records: list[BattleRecord] = []
         self.played: dict[str, list[Played]] = defaultdict(list)
         self.groups: dict[str, str] = {}
-        self._envs: dict[tuple[str, int], BattleEnv] = {}
+        self._envs = OpenEnvs(env)
 
     def _play(self, pl_module: MultiTaskAlgorithm, request: BattleRequest) -> Played:
-        key = (request.task.name, len(request.seeds))
-        if key not in self._envs:
-            self._envs[key] = make_env(self.env_name, request.task, len(request.seeds), pl_module.device)
-        played = play(self._envs[key], pl_module, request.seeds.to(pl_module.device))
+        env = self._envs.of(request.task, len(request.seeds), pl_module.device)
+        played = play(env, pl_module, request.seeds.to(pl_module.device))
         self.records += battle_records(request.task, request.seeds, played)
         group = "seen" if request.seen else "unseen"
         self.groups[request.task.name] = "extra" if request.extra else group
         return played
+
+    def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
+        data = trainer.datamodule
+        self._envs.check([*data.eval_tasks, *data.extra_tasks])
+
+    def teardown(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
+        self._envs.close()
 
     def _start(self, *_: Any) -> None:
         self.records, self.groups = [], {}

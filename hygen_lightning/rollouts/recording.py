@@ -132,11 +132,7 @@ def record(task: TaskSpec, policy: Policy, epsilon: Tensor, opening: Tensor, env
         episodes = without_opening(task, played.episodes, opening[rows])
         batches.append(replace(played, episodes=episodes, returns=episodes.reward.double().sum(1)))
         battles.close()
-    return Played(
-        Episodes.cat([b.episodes for b in batches]),
-        torch.cat([b.won for b in batches]),
-        torch.cat([b.returns for b in batches]),
-    )
+    return Played.cat(batches)
 
 
 def without_opening(task: TaskSpec, episodes: Episodes, opening: Tensor) -> Episodes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,18 @@ class Played:
     returns: Tensor
     skills: Tensor | None = None
 
+    @classmethod
+    def cat(cls, parts: Sequence[Played]) -> Played:
+        """One batch of several of the same task."""
+        skills = [part.skills for part in parts if part.skills is not None]
+        longest = max((s.shape[1] for s in skills), default=0)
+        return cls(
+            Episodes.cat([part.episodes for part in parts]),
+            torch.cat([part.won for part in parts]),
+            torch.cat([part.returns for part in parts]),
+            torch.cat([_extended(s, longest) for s in skills]) if skills else None,
+        )
+
     @property
     def lengths(self) -> Tensor:
         """[B] int64: environment steps played (stored steps less the final one)."""
@@ -45,6 +58,11 @@ class Played:
         return (allies[..., 0] > 0).sum(-1), (enemies[..., 0] > 0).sum(-1)
 
 
+def _extended(skills: Tensor, n_steps: int) -> Tensor:
+    """skills [B, T, A] with -1 appended up to n_steps."""
+    return torch.nn.functional.pad(skills, (0, 0, 0, n_steps - skills.shape[1]), value=-1)
+
+
 @torch.no_grad()
 def play(
     env: BattleEnv,
@@ -54,12 +72,32 @@ def play(
     opening: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Played:
-    """Play one battle per seed to its end.
+    """Play one battle per seed to its end, as many at once as `env` holds.
 
     seeds [B] int64. With probability `epsilon` (0..1, one for all or [B]) an agent takes an
     available action drawn uniformly from `generator` instead of the policy's own. For the
     first `opening` [B] steps of a battle it always does, so that battles start from many places.
     """
+    share = torch.as_tensor(epsilon).expand(len(seeds))
+    opening = torch.zeros(len(seeds), dtype=torch.int64) if opening is None else opening
+    parts = []
+    for some, wander, steps in zip(*(x.split(env.n_battles) for x in (seeds, share, opening))):
+        here = env if len(some) == env.n_battles else env.only(torch.arange(len(some)))
+        if here is None:
+            raise ValueError(f"{env.name}: {len(some)} battles in an environment that plays {env.n_battles}")
+        parts.append(_play_at_once(here, policy, some, wander, steps, generator))
+    return parts[0] if len(parts) == 1 else Played.cat(parts)
+
+
+def _play_at_once(
+    env: BattleEnv,
+    policy: Policy,
+    seeds: Tensor,
+    wander: Tensor,
+    opening: Tensor,
+    generator: torch.Generator | None,
+) -> Played:
+    """`play` for exactly the battles that `env` holds. wander [B]: share of random actions."""
     task, n_battles = env.task, env.n_battles
     view = env.reset(seeds)
     device = view.obs.device
@@ -73,10 +111,9 @@ def play(
     )
     steps: list[dict[str, Tensor]] = []
     won = torch.zeros(n_battles, dtype=torch.bool, device=device)
-    wander = torch.as_tensor(epsilon).expand(n_battles)
     while True:
         decision = policy.act(task, now.view, now.last_actions, now.memory)
-        share = wander if opening is None else torch.where(opening > len(steps), 1.0, wander)
+        share = torch.where(opening > len(steps), 1.0, wander)
         actions = _explore(decision.actions, now.view.avail_actions, share[now.rows.cpu()], generator)
         row = _row(now, actions, decision.skills)
         steps.append(row)

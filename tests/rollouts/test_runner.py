@@ -11,7 +11,7 @@ from torch import Tensor
 from hygen_lightning.envs.base import BattleEnv, BattleStep, BattleView
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.policy import Decision
-from hygen_lightning.rollouts.runner import play
+from hygen_lightning.rollouts.runner import Played, play
 from hygen_lightning.rollouts.scripted import scripted_player
 from hygen_lightning.specs import TaskSpec
 from hygen_lightning.tasks import load_task
@@ -138,6 +138,40 @@ def test_simulated_battles_leave_without_a_trace(player: str, monkeypatch: pytes
     assert torch.equal(played.episodes.state, expected.episodes.state)
     assert torch.equal(played.episodes.obs, expected.episodes.obs)
     assert torch.equal(played.won, expected.won)
+
+
+def test_more_battles_than_an_environment_holds_are_played_in_turn_and_are_the_same() -> None:
+    seeds, opening = torch.arange(7), torch.tensor([0, 3, 0, 0, 1, 0, 0])
+    few, all_at_once = (SimulatorEnv(load_task("3m"), n) for n in (3, 7))
+    played, expected = (
+        play(env, scripted_player("kiting", seed=1), seeds, epsilon=torch.zeros(7))
+        for env in (few, all_at_once)
+    )
+    for name in ("obs", "state", "actions", "reward", "filled", "terminated"):
+        assert torch.equal(getattr(played.episodes, name), getattr(expected.episodes, name)), name
+    assert torch.equal(played.won, expected.won)
+    assert torch.equal(played.returns, expected.returns)
+    wandering = play(few, scripted_player("kiting", seed=1), seeds, 0.0, opening, torch.Generator())
+    differs = (wandering.episodes.actions[:, 0] != expected.episodes.actions[:, 0]).any(1)
+    assert differs[opening == 0].sum() == 0
+    assert differs[opening > 0].any()
+
+
+def test_joined_batches_pad_their_skills_like_their_steps() -> None:
+    short, long = ([2, 1], [True, False], [False, False]), ([4], [False], [True])
+    parts = [
+        play(CountdownBattles(*facts), Counting(), torch.arange(len(facts[0]))) for facts in (short, long)
+    ]
+    both = Played.cat(parts)
+    assert both.skills is not None
+    assert both.skills[:, :, 0].tolist() == [[0, 1, 2, -1, -1], [0, 1, -1, -1, -1], [0, 1, 2, 3, 4]]
+    assert both.lengths.tolist() == [2, 1, 4]
+    assert both.won.tolist() == [True, False, False]
+
+
+def test_an_environment_whose_battles_cannot_be_parted_refuses_a_smaller_rest() -> None:
+    with pytest.raises(ValueError, match="1 battles in an environment that plays 2"):
+        play(battles(), Counting(), torch.arange(3))
 
 
 def test_exploration_takes_available_actions_at_about_its_share() -> None:

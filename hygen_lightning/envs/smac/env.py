@@ -1,0 +1,172 @@
+"""StarCraft II as a `BattleEnv`: one game per battle, all of them stepped at once."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import PathFinder
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hygen_lightning.envs.base import BattleEnv, BattleStep, BattleView
+from hygen_lightning.envs.smac.game import Brought, Game, Shown, answers
+from hygen_lightning.specs import NO_OP, TaskSpec, UserError
+
+GAMES_VARIABLE = "HYGEN_SMAC_GAMES"
+MOST_GAMES = 8
+"""Games at once unless GAMES_VARIABLE says otherwise, but no more than cores: as many as the authors'
+parallel runner starts. Each holds about a gigabyte of memory."""
+LARGEST_SEED = 2**31
+
+
+def _smac_version() -> str:
+    try:
+        return installed_version("smac")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+class SmacEnv(BattleEnv):
+    """B battles of one task in StarCraft II, played by the `smac` package with its default options.
+
+    Every battle has a game of its own in a process of its own. StarCraft II takes a seed when it
+    starts and none later, so battles with equal seeds are not equal. A battle in which StarCraft II
+    stops answering ends as by the time limit, without reward, and says so on standard output.
+    """
+
+    name = "smac"
+    version = _smac_version()
+    reproducible = False
+
+    def __init__(self, task: TaskSpec, n_battles: int, device: str | torch.device = "cpu") -> None:
+        """Raises UserError where the package, the game or the map is missing, or has other sizes."""
+        self.check_installed()
+        self.task, self.n_battles, self.device = task, n_battles, torch.device(device)
+        self._games = [Game(task.name) for _ in range(n_battles)]
+        self._shown: list[Shown] = []
+        self._over = np.ones(n_battles, dtype=bool)
+        self._available = np.zeros((n_battles, 0, 0), dtype=bool)
+        try:
+            for sizes in answers(self._games, "sizes", [None] * n_battles):
+                _check_sizes(task, sizes)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def check_installed(cls) -> None:
+        package = find_spec("smac")  # looked at, not imported: the other project is slow to import
+        if package is None or PathFinder.find_spec("env", package.submodule_search_locations) is None:
+            raise UserError(
+                "the environment 'smac' needs SMAC's package: pip install 'hygen_lightning[smac]' (that name "
+                "in the package index is another project's); the environment 'simulator' needs nothing"
+            )
+        game = Path(os.environ.get("SC2PATH", "~/StarCraftII")).expanduser()
+        if sys.platform == "linux" and not (game / "Versions").is_dir():
+            raise UserError(
+                f"the environment 'smac' needs StarCraft II, but {game} holds no folder Versions; set "
+                "SC2PATH to the folder of StarCraft II 4.10, or play in the environment 'simulator'"
+            )
+
+    @classmethod
+    def check_tasks(cls, tasks: Sequence[TaskSpec]) -> None:
+        """Asks the package about all of them at once, without starting StarCraft II."""
+        games = [Game(task.name) for task in tasks]
+        try:
+            for task, sizes in zip(tasks, answers(games, "sizes", [None] * len(games))):
+                _check_sizes(task, sizes)
+        finally:
+            for game in games:
+                game.close()
+
+    @classmethod
+    def most_at_once(cls) -> int:
+        said = os.environ.get(GAMES_VARIABLE)
+        if said is None:
+            return min(MOST_GAMES, os.cpu_count() or 1)
+        if not said.isdecimal() or int(said) < 1:
+            raise UserError(f"{GAMES_VARIABLE} is {said!r}; give the number of games to play at once")
+        return int(said)
+
+    def reset(self, seeds: Tensor) -> BattleView:
+        if seeds.shape != (self.n_battles,):
+            raise ValueError(f"{self.n_battles} seeds expected, got shape {tuple(seeds.shape)}")
+        self._shown = answers(self._games, "reset", [seed % LARGEST_SEED for seed in seeds.tolist()])
+        self._over = np.zeros(self.n_battles, dtype=bool)
+        return self._view()
+
+    def step(self, actions: Tensor) -> BattleStep:
+        chosen = actions.cpu().numpy()
+        if not np.take_along_axis(self._available, chosen[:, :, None], axis=2).all():
+            raise ValueError(f"{self.task.name}: an action was not available in the last view")
+        played = [i for i in range(self.n_battles) if not self._over[i]]
+        games, orders = [self._games[i] for i in played], [chosen[i].tolist() for i in played]
+        brought: dict[int, Brought] = dict(zip(played, answers(games, "step", orders)))
+        for i, one in brought.items():
+            self._shown[i] = one.shown
+            if one.broken:
+                print(
+                    f"StarCraft II stopped answering on {self.task.name}; that battle counts as timed out",
+                    flush=True,
+                )
+        nothing = Brought(self._shown[0], 0.0, terminated=False, truncated=False, won=False)
+        steps = [brought.get(i, nothing) for i in range(self.n_battles)]
+        view = self._view()  # in the view that ends a battle SMAC still shows what its agents could do
+        self._over |= np.array([s.terminated for s in steps])
+        return BattleStep(
+            view=view,
+            reward=torch.tensor([s.reward for s in steps], dtype=torch.float32, device=self.device),
+            terminated=torch.tensor([s.terminated for s in steps], device=self.device),
+            truncated=torch.tensor([s.truncated for s in steps], device=self.device),
+            won=torch.tensor([s.won for s in steps], device=self.device),
+        )
+
+    def only(self, battles: Tensor) -> SmacEnv:
+        rows = battles.tolist()
+        part = copy.copy(self)
+        part.n_battles = len(rows)
+        part._games = [self._games[i] for i in rows]
+        part._shown = [self._shown[i] for i in rows] if self._shown else []
+        part._over = self._over[rows]
+        part._available = self._available[rows]
+        return part
+
+    def close(self) -> None:
+        for game in self._games:
+            game.close()
+        self._games = []
+
+    def _view(self) -> BattleView:
+        """What the battles show; in those that are over, agents may only choose no-op."""
+        names = ("obs", "state", "avail_actions")
+        obs, state, available = (np.stack([getattr(s, name) for s in self._shown]) for name in names)
+        nothing = np.arange(available.shape[2]) == NO_OP
+        self._available = np.where(self._over[:, None, None], nothing, available)
+        return BattleView(*(torch.from_numpy(x).to(self.device) for x in (obs, state, self._available)))
+
+
+def _check_sizes(task: TaskSpec, sizes: dict[str, Any]) -> None:
+    layout = task.layout
+    ours = {
+        "n_agents": layout.n_allies,
+        "n_actions": layout.n_actions,
+        "obs_shape": layout.obs_dim,
+        "state_shape": layout.state_dim,
+        "episode_limit": task.episode_limit_env_steps,
+    }
+    wrong = [
+        f"{name} {sizes[name]} (here {number})" for name, number in ours.items() if sizes[name] != number
+    ]
+    if wrong:
+        raise UserError(
+            f"{task.name}: this SMAC gives {', '.join(wrong)}; it plays another version of the task"
+        )

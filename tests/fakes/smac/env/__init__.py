@@ -1,0 +1,75 @@
+"""SMAC's environment as the adapter uses it. Battle number k of a game with seed s has seed s + k."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from hygen_lightning.envs import make_env
+from hygen_lightning.tasks import load_task
+
+torch.set_num_threads(1)
+
+
+class SC2LaunchError(Exception):
+    """The name that pysc2 gives to a game that does not start."""
+
+
+class StarCraft2Env:
+    """One battle at a time. FAKE_SMAC says what goes wrong: launch, sizes, error, or break:N (step N)."""
+
+    def __init__(self, map_name: str, seed: int | None, continuing_episode: bool) -> None:
+        assert continuing_episode
+        self.task = load_task(map_name)
+        self.first_seed = seed
+        self.trouble, _, self.at = os.environ.get("FAKE_SMAC", "").partition(":")
+        self.env = make_env("simulator", self.task, 1)
+        self.battles = self.steps = 0
+
+    def get_env_info(self) -> dict:
+        layout = self.task.layout
+        return {
+            "state_shape": layout.state_dim + (self.trouble == "sizes"),
+            "obs_shape": layout.obs_dim,
+            "n_actions": layout.n_actions,
+            "n_agents": layout.n_allies,
+            "episode_limit": self.task.episode_limit_env_steps,
+            "agent_features": ["health"],
+        }
+
+    def reset(self) -> None:
+        if self.trouble == "launch":
+            raise SC2LaunchError("No SC2 binary\nfound")
+        if self.trouble == "error":
+            raise ZeroDivisionError("a mistake")
+        assert self.first_seed is not None
+        self.view = self.env.reset(torch.tensor([self.first_seed + self.battles]))
+        self.battles += 1
+        self.steps = 0
+
+    def step(self, actions: list[int]) -> tuple[float, bool, dict]:
+        self.steps += 1
+        if self.trouble == "break" and self.steps == int(self.at):
+            return 0, True, {}
+        step = self.env.step(torch.tensor([actions]))
+        self.view = step.view
+        info: dict = {"battle_won": bool(step.won)}
+        if bool(step.truncated):
+            info["episode_limit"] = True
+        return float(step.reward), bool(step.terminated), info
+
+    def get_obs(self) -> list:
+        return list(self.view.obs[0].numpy())
+
+    def get_state(self):
+        return self.view.state[0].numpy()
+
+    def get_avail_actions(self) -> list:
+        return self.view.avail_actions[0].int().tolist()
+
+    def close(self) -> None:
+        folder = os.environ.get("FAKE_SMAC_CLOSED")
+        if folder:
+            with open(os.path.join(folder, str(os.getpid())), "w", encoding="utf-8"):
+                pass
