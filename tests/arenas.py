@@ -1,4 +1,4 @@
-"""Hand-placed battles: a few units at chosen places, the rest of the team dead."""
+"""Hand-placed battles (a few units at chosen places, the rest of the team dead) and random orders."""
 
 from __future__ import annotations
 
@@ -42,3 +42,9 @@ def act(env: SimulatorEnv, *actions: int) -> Tensor:
 def lost(env: SimulatorEnv, row: int) -> float:
     """Health that a unit of the first battle has lost."""
     return float(env.roster.health[row, 0] - env.battles.health[row, 0])
+
+
+def random_actions(available: Tensor, generator: torch.Generator) -> Tensor:
+    """available [B, A, K] -> [B, A], one available action each."""
+    rows = available.flatten(0, 1).float()
+    return torch.multinomial(rows, 1, generator=generator).view(available.shape[:2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.commands.output import print_json, print_table
@@ -79,9 +80,8 @@ def _measure(task: str, name: str, episodes: int, env: str, seed: int) -> TaskRe
 
     spec, policy, records = load_task(task), scripted_player(name, seed), []
     for seeds in battle_seeds(episodes, seed, "players", task).split(BATTLES_AT_ONCE):
-        battles = make_env(env, spec, len(seeds))
-        records += battle_records(spec, seeds, play(battles, policy, seeds))
-        battles.close()
+        with closing(make_env(env, spec, len(seeds))) as battles:
+            records += battle_records(spec, seeds, play(battles, policy, seeds))
     return task_results(records, seen=())[0]
 
 

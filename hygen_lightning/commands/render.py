@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -121,9 +122,8 @@ def _played(task: TaskSpec, policy: Policy, by: str, env: str, seed: int) -> Bat
     from hygen_lightning.rollouts.runner import play
     from hygen_lightning.seeding import battle_seeds
 
-    battles = make_env(env, task, CANDIDATES)
-    played = play(battles, policy, battle_seeds(CANDIDATES, seed, "render", task.name))
-    battles.close()
+    with closing(make_env(env, task, CANDIDATES)) as battles:
+        played = play(battles, policy, battle_seeds(CANDIDATES, seed, "render", task.name))
     return Battles(played.episodes, played.won, played.skills, by)
 
 

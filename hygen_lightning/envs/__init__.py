@@ -41,6 +41,9 @@ def make_env(name: str, task: TaskSpec, n_battles: int, device: str | torch.devi
 def make_envs(
     name: str, tasks: Sequence[TaskSpec], n_battles: Sequence[int], device: str | torch.device = "cpu"
 ) -> BattleEnvs:
-    """Battles of several tasks, stepped together. n_battles: B of each task."""
+    """Battles of several tasks, stepped together. n_battles: B of each task, which it has to hold."""
+    most = environment_class(name).most_at_once()
+    if most is not None and sum(n_battles) > most:
+        raise UserError(f"{sum(n_battles)} battles at once; the environment {name!r} holds {most}")
     envs = [make_env(name, task, n, device) for task, n in zip(tasks, n_battles, strict=True)]
     return environment_class(name).together(envs)  # type: ignore[no-any-return]

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from hygen_lightning.specs import TaskSpec
 
 
+class BattleLostError(Exception):
+    """An environment cannot go on with its battles, for no fault of who plays; `reset` begins anew."""
+
+
 @dataclass
 class BattleView:
     """What B battles show between two steps.

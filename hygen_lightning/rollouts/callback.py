@@ -77,6 +77,10 @@ class OnlineRollouts(Callback):
     def teardown(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         self._envs.close()
 
+    def on_exception(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, exception: BaseException) -> None:
+        """Lightning leaves `teardown` out then."""
+        self._envs.close()
+
     def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         self._play_if_due(trainer, pl_module)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,6 @@ def evaluate(
     records = []
     for task in tasks:
         seeds = seeds_of(task.name)
-        env = make_env(task, len(seeds))
-        records += battle_records(task, seeds, play(env, policy, seeds))
-        env.close()
+        with closing(make_env(task, len(seeds))) as env:
+            records += battle_records(task, seeds, play(env, policy, seeds))
     return records

@@ -59,6 +59,10 @@ class BattleEvaluation(Callback):
     def teardown(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         self._envs.close()
 
+    def on_exception(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, exception: BaseException) -> None:
+        """Lightning leaves `teardown` out then."""
+        self._envs.close()
+
     def _start(self, *_: Any) -> None:
         self.records, self.groups = [], {}
         self.played.clear()

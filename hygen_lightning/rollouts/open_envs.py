@@ -18,24 +18,16 @@ if TYPE_CHECKING:
 class OpenEnvs:
     """Environments of one kind, made on first use and kept.
 
-    Of a kind that holds few battles, because each costs a process of its own, only the latest is kept.
+    Of a kind that holds few battles at once (each costs a process), the checked tasks share them
+    evenly; where they are fewer than the tasks, those used longest ago are closed.
     """
 
     def __init__(self, name: str) -> None:
         """UserError for an unknown kind, and for one that this machine cannot play."""
         environment_class(name).check_installed()
         self.name = name
-        self._open: dict[tuple[str, int], BattleEnv] = {}
+        self._open: dict[tuple[str, int], BattleEnv] = {}  # the one used last is the last one
         self._checked: set[str] = set()
-
-    def of(self, task: TaskSpec, n_battles: int, device: torch.device) -> BattleEnv:
-        """Battles of this task: `n_battles`, or as many as the environment can hold."""
-        key = (task.name, n_battles)
-        if key not in self._open:
-            if environment_class(self.name).most_at_once() is not None:
-                self.close()
-            self._open[key] = make_env(self.name, task, n_battles, device)
-        return self._open[key]
 
     def check(self, tasks: Sequence[TaskSpec]) -> None:
         """UserError, before anything is learned, where one of these tasks cannot be played."""
@@ -43,8 +35,23 @@ class OpenEnvs:
         environment_class(self.name).check_tasks(new)
         self._checked.update(task.name for task in new)
 
+    def of(self, task: TaskSpec, n_battles: int, device: torch.device) -> BattleEnv:
+        """Battles of this task: `n_battles`, or as many as can be held at once."""
+        most = environment_class(self.name).most_at_once()
+        held = n_battles if most is None else min(n_battles, max(most // max(len(self._checked), 1), 1))
+        env = self._open.pop((task.name, held), None)
+        if env is None:
+            while most is not None and self._open and self._n_battles() + held > most:
+                self._open.pop(next(iter(self._open))).close()
+            env = make_env(self.name, task, held, device)
+        self._open[task.name, held] = env
+        return env
+
     def close(self) -> None:
         """Close them all; they are made anew when they are needed again."""
         for env in self._open.values():
             env.close()
         self._open = {}
+
+    def _n_battles(self) -> int:
+        return sum(env.n_battles for env in self._open.values())

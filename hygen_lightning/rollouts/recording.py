@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,11 +128,10 @@ def record(task: TaskSpec, policy: Policy, epsilon: Tensor, opening: Tensor, env
     seeds = battle_seeds(len(epsilon), seed, "recording", task.name)
     batches = []
     for rows in torch.arange(len(seeds)).split(_BATTLES_AT_ONCE):
-        battles = make_env(env, task, len(rows))
-        played = play(battles, policy, seeds[rows], epsilon[rows], opening[rows], generator)
+        with closing(make_env(env, task, len(rows))) as battles:
+            played = play(battles, policy, seeds[rows], epsilon[rows], opening[rows], generator)
         episodes = without_opening(task, played.episodes, opening[rows])
         batches.append(replace(played, episodes=episodes, returns=episodes.reward.double().sum(1)))
-        battles.close()
     return Played.cat(batches)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleView
-from hygen_lightning.specs import Episodes
+from hygen_lightning.envs.base import BattleLostError, BattleView
+from hygen_lightning.specs import Episodes, UserError
 
 if TYPE_CHECKING:
     from hygen_lightning.envs.base import BattleEnv, BattleStep
     from hygen_lightning.policy import Policy
 
 
+_MOST_LOST = 3
+"""How often in a row an environment may lose its battles."""
 _OF_A_STEP = ("reward", "terminated", "truncated")
 """What a step brings; the final view of an episode has none of it."""
 
@@ -85,8 +88,19 @@ def play(
         here = env if len(some) == env.n_battles else env.only(torch.arange(len(some)))
         if here is None:
             raise ValueError(f"{env.name}: {len(some)} battles in an environment that plays {env.n_battles}")
-        parts.append(_play_at_once(here, policy, some, wander, steps, generator))
+        parts.append(_play_until_whole(here, policy, some, wander, steps, generator))
     return parts[0] if len(parts) == 1 else Played.cat(parts)
+
+
+def _play_until_whole(env: BattleEnv, *how: Any) -> Played:
+    """`_play_at_once`, again while the environment loses its battles: they are no defeats."""
+    for _ in range(_MOST_LOST):
+        try:
+            return _play_at_once(env, *how)
+        except BattleLostError as error:
+            print(f"{error}; its battles begin anew", file=sys.stderr, flush=True)
+            reason = str(error)
+    raise UserError(f"{reason}, {_MOST_LOST} times in a row")
 
 
 def _play_at_once(

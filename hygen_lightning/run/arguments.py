@@ -28,6 +28,8 @@ def layered_arguments(command: str, argv: list[str]) -> list[str]:
     below = ["--config", _packaged("conf/base.yaml")]
     if command == "fit" and not {"--config", "-c"} & set(words):
         below += ["--config", _packaged("conf/quickstart.yaml")]
+    if command in ("validate", "test"):
+        below += ["--verbose=false"]  # Lightning's table would say the same as ours
     words = _with_checkpoint(command, words)
     checkpoint = _value(words, "--ckpt_path")
     if checkpoint is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,9 +33,8 @@ def draw_unseen_battle(model: MultiTaskAlgorithm, data: HybridDataModule, folder
     """battle.gif: the first unseen task (or, without one, the first task), played greedily."""
     unseen = [task for task in data.eval_tasks if task.name not in data.seen]
     task = (unseen or data.eval_tasks)[0]
-    battles = make_env(env, task, 1)
-    played = play(battles, model.eval().cpu(), battle_seeds(1, data.seed, "picture", task.name))
-    battles.close()
+    with closing(make_env(env, task, 1)) as battles:
+        played = play(battles, model.eval().cpu(), battle_seeds(1, data.seed, "picture", task.name))
     won = bool(played.won[0])
     title = "unseen in training" if unseen else ""
     draw_battle(folder / "battle.gif", task, played.episodes, played.skills, won=won, title=title)

@@ -114,6 +114,18 @@ def test_a_checkpoint_plays_a_set_of_other_sizes(run: Path, tmp_path: Path) -> N
     }
 
 
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_a_checkpoint_that_plays_prints_one_table(
+    command: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = [command, "--ckpt_path", str(run / "checkpoints/best.ckpt"), "--run.root", str(tmp_path)]
+    few = ["--data.eval_tasks", "[3m]", "--data.eval_episodes", "2", "--data.test_episodes", "2"]
+    assert main([*argv, *few]) == 0
+    out = capsys.readouterr().out
+    assert out.count("mean seen") == 1
+    assert "DataLoader 0" not in out
+
+
 def test_what_a_checkpoint_saw_is_remembered_without_its_config(run: Path, tmp_path: Path) -> None:
     argv = ["test", "--ckpt_path", str(run / "checkpoints/last.ckpt"), "--run.root", str(tmp_path)]
     assert main([*argv, "--data.eval_tasks", "[3m]", "--data.test_episodes", "3"]) == 0

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from arenas import random_actions
 from torch import Tensor
 
 from hygen_lightning.envs import ENVIRONMENTS, make_env
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import all_task_names, load_task
-
-
-def random_actions(available: Tensor, generator: torch.Generator) -> Tensor:
-    """available [B, A, K] -> [B, A], one available action each."""
-    rows = available.flatten(0, 1).float()
-    return torch.multinomial(rows, 1, generator=generator).view(available.shape[:2])
 
 
 def simulator(name: str, n_battles: int) -> SimulatorEnv:

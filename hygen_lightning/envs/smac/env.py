@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleEnv, BattleStep, BattleView
+from hygen_lightning.envs.base import BattleEnv, BattleLostError, BattleStep, BattleView
 from hygen_lightning.envs.smac.game import Brought, Game, Shown, answers
 from hygen_lightning.specs import NO_OP, TaskSpec, UserError
 
@@ -39,8 +39,7 @@ class SmacEnv(BattleEnv):
     """B battles of one task in StarCraft II, played by the `smac` package with its default options.
 
     Every battle has a game of its own in a process of its own. StarCraft II takes a seed when it
-    starts and none later, so battles with equal seeds are not equal. A battle in which StarCraft II
-    stops answering ends as by the time limit, without reward, and says so on standard output.
+    starts and none later, so battles with equal seeds are not equal.
     """
 
     name = "smac"
@@ -50,14 +49,14 @@ class SmacEnv(BattleEnv):
     def __init__(self, task: TaskSpec, n_battles: int, device: str | torch.device = "cpu") -> None:
         """Raises UserError where the package, the game or the map is missing, or has other sizes."""
         self.check_installed()
+        _check_map(task)
         self.task, self.n_battles, self.device = task, n_battles, torch.device(device)
         self._games = [Game(task.name) for _ in range(n_battles)]
         self._shown: list[Shown] = []
         self._over = np.ones(n_battles, dtype=bool)
         self._available = np.zeros((n_battles, 0, 0), dtype=bool)
         try:
-            for sizes in answers(self._games, "sizes", [None] * n_battles):
-                _check_sizes(task, sizes)
+            _check_sizes(task, answers(self._games[:1], "sizes", [task.name])[0])
         except BaseException:
             self.close()
             raise
@@ -67,26 +66,27 @@ class SmacEnv(BattleEnv):
         package = find_spec("smac")  # looked at, not imported: the other project is slow to import
         if package is None or PathFinder.find_spec("env", package.submodule_search_locations) is None:
             raise UserError(
-                "the environment 'smac' needs SMAC's package: pip install 'hygen_lightning[smac]' (that name "
-                "in the package index is another project's); the environment 'simulator' needs nothing"
+                "the environment 'smac' needs SMAC's package: run pip install '.[smac]' in this project's "
+                "folder (`pip install smac` brings another project); 'simulator' needs nothing"
             )
-        game = Path(os.environ.get("SC2PATH", "~/StarCraftII")).expanduser()
-        if sys.platform == "linux" and not (game / "Versions").is_dir():
+        if sys.platform == "linux" and not (_game_folder() / "Versions").is_dir():
             raise UserError(
-                f"the environment 'smac' needs StarCraft II, but {game} holds no folder Versions; set "
-                "SC2PATH to the folder of StarCraft II 4.10, or play in the environment 'simulator'"
+                f"the environment 'smac' needs StarCraft II, but {_game_folder()} holds no folder Versions; "
+                "set SC2PATH to the folder of StarCraft II 4.10, or play in the environment 'simulator'"
             )
 
     @classmethod
     def check_tasks(cls, tasks: Sequence[TaskSpec]) -> None:
-        """Asks the package about all of them at once, without starting StarCraft II."""
-        games = [Game(task.name) for task in tasks]
+        """Asks the package about all of them, without starting StarCraft II."""
+        if not tasks:
+            return
+        game = Game(tasks[0].name)
         try:
-            for task, sizes in zip(tasks, answers(games, "sizes", [None] * len(games))):
-                _check_sizes(task, sizes)
+            for task in tasks:
+                _check_sizes(task, answers([game], "sizes", [task.name])[0])
+                _check_map(task)
         finally:
-            for game in games:
-                game.close()
+            game.close()
 
     @classmethod
     def most_at_once(cls) -> int:
@@ -100,26 +100,28 @@ class SmacEnv(BattleEnv):
     def reset(self, seeds: Tensor) -> BattleView:
         if seeds.shape != (self.n_battles,):
             raise ValueError(f"{self.n_battles} seeds expected, got shape {tuple(seeds.shape)}")
+        self._check_open()
         self._shown = answers(self._games, "reset", [seed % LARGEST_SEED for seed in seeds.tolist()])
         self._over = np.zeros(self.n_battles, dtype=bool)
         return self._view()
 
     def step(self, actions: Tensor) -> BattleStep:
+        """Raises BattleLostError where StarCraft II stopped answering; `reset` starts it anew."""
+        self._check_open()
+        if not self._shown:
+            raise ValueError(f"{self.task.name}: a step before the first reset")
         chosen = actions.cpu().numpy()
         if not np.take_along_axis(self._available, chosen[:, :, None], axis=2).all():
             raise ValueError(f"{self.task.name}: an action was not available in the last view")
         played = [i for i in range(self.n_battles) if not self._over[i]]
         games, orders = [self._games[i] for i in played], [chosen[i].tolist() for i in played]
-        brought: dict[int, Brought] = dict(zip(played, answers(games, "step", orders)))
-        for i, one in brought.items():
-            self._shown[i] = one.shown
-            if one.broken:
-                print(
-                    f"StarCraft II stopped answering on {self.task.name}; that battle counts as timed out",
-                    flush=True,
-                )
-        nothing = Brought(self._shown[0], 0.0, terminated=False, truncated=False, won=False)
-        steps = [brought.get(i, nothing) for i in range(self.n_battles)]
+        steps = [Brought(shown) for shown in self._shown]
+        for i, brought in zip(played, answers(games, "step", orders)):
+            steps[i] = brought
+        shown = [step.shown for step in steps if step.shown is not None]
+        if len(shown) < self.n_battles:
+            raise BattleLostError(f"StarCraft II stopped answering on {self.task.name}")
+        self._shown = shown
         view = self._view()  # in the view that ends a battle SMAC still shows what its agents could do
         self._over |= np.array([s.terminated for s in steps])
         return BattleStep(
@@ -142,8 +144,14 @@ class SmacEnv(BattleEnv):
 
     def close(self) -> None:
         for game in self._games:
+            game.closing()
+        for game in self._games:
             game.close()
         self._games = []
+
+    def _check_open(self) -> None:
+        if not self._games:
+            raise ValueError(f"{self.task.name}: this environment is closed")
 
     def _view(self) -> BattleView:
         """What the battles show; in those that are over, agents may only choose no-op."""
@@ -152,6 +160,19 @@ class SmacEnv(BattleEnv):
         nothing = np.arange(available.shape[2]) == NO_OP
         self._available = np.where(self._over[:, None, None], nothing, available)
         return BattleView(*(torch.from_numpy(x).to(self.device) for x in (obs, state, self._available)))
+
+
+def _game_folder() -> Path:
+    """Where the game lies, as its own client looks for it."""
+    return Path(os.environ.get("SC2PATH", "~/StarCraftII")).expanduser()
+
+
+def _check_map(task: TaskSpec) -> None:
+    path = _game_folder() / "Maps/SMAC_Maps" / f"{task.name}.SC2Map"
+    if sys.platform == "linux" and not path.is_file():
+        raise UserError(
+            f"{task.name}: no map at {path}; copy the SMAC_Maps of the smac package to Maps there"
+        )
 
 
 def _check_sizes(task: TaskSpec, sizes: dict[str, Any]) -> None:

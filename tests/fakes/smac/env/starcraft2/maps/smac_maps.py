@@ -2,4 +2,4 @@
 
 
 def get_smac_map_registry() -> dict:
-    return {"3m": {"n_agents": 3}, "8m": {"n_agents": 8}}
+    return {"3m": {"n_agents": 3}, "5m_vs_6m": {"n_agents": 5}, "8m": {"n_agents": 8}}
