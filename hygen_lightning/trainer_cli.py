@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 import warnings
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,16 +49,18 @@ def run_trainer_command(command: str, argv: list[str]) -> int:
         HyGenCLI([command, *layered_arguments(command, argv)])
     except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
         if isinstance(error, jsonargparse.ArgumentError) or own_complaint(error):
-            raise UserError(explain(error, _option_names(), algorithms.__all__)) from error
+            raise UserError(explain(error, _option_names(argv), algorithms.__all__)) from error
         raise
     return 0
 
 
-def _option_names() -> list[str]:
+def _option_names(argv: list[str]) -> list[str]:
     """Options of the classes that users most often set, as they are typed."""
+    words = [word.rsplit(".", 1)[-1] for before, word in pairwise(argv) if before == "--model"]
+    named = [word for word in words if word in algorithms.__all__]
     groups = {
         "data": HybridDataModule,
-        "model": HyGen,
+        "model": getattr(algorithms, named[-1]) if named else HyGen,
         "rollouts": OnlineRollouts,
         "evaluation": BattleEvaluation,
         "files": RunFiles,
@@ -173,6 +177,8 @@ class HyGenCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         if self._get(self.config_init, "trainer.logger") in (None, True):
             kwargs["logger"] = self._loggers()
+        if self._get(self.config_init, "trainer.enable_progress_bar") is None and not sys.stdout.isatty():
+            kwargs["enable_progress_bar"] = False  # a file or a pipe keeps the lines without the bars
         strategy, devices = (self._get(self.config_init, f"trainer.{key}") for key in ("strategy", "devices"))
         if strategy == "ddp" or (strategy == "auto" and devices not in (1, "1")):
             # Each stage trains some of the networks only.

@@ -14,6 +14,19 @@ _NESTED = re.compile(r"Parser key \"([\w.]+)\": .*class_path '[\w.]+': (.*)")
 _NO_LIST = re.compile(
     r"[\"']?([\w.]+)[\"']?: Does not validate .*Subtypes: \[list\[str\].*Given value: (\S+)"
 )
+_KIND = r"<class '(\w+)'>"
+_WRONG_KIND = re.compile(rf"[Pp]arser key \"([\w.]+)\": Expected a ({_KIND})\. Got value: (\S+)")
+_WRONG_KINDS = re.compile(
+    rf"[Pp]arser key \"([\w.]+)\": Does not validate .*Subtypes: \[((?:{_KIND},? ?)+)\].*Given value: (\S+)"
+)
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "NoneType": "null",
+}
+"""How a user calls the kinds of values."""
 _NO_CLASS = re.compile(r"Expected a dot import path string: ([\w.]+)")
 
 
@@ -38,6 +51,11 @@ def explain(error: Exception, options: Sequence[str], classes: Sequence[str] = (
     no_list = _NO_LIST.search(text)
     if no_list:
         return f"--{no_list[1]} takes a list, like [3m,4m]; got {no_list[2]}"
+    wrong_kind = _WRONG_KIND.search(text) or _WRONG_KINDS.search(text)
+    if wrong_kind:
+        name = f"{nested[1]}.{wrong_kind[1]}" if nested else wrong_kind[1]
+        kinds = " or ".join(_KINDS.get(kind, kind) for kind in re.findall(_KIND, wrong_kind[2]))
+        return f"--{name} takes {kinds}; got {wrong_kind[4]}"
     no_class = _NO_CLASS.search(text)
     if no_class and classes:
         return f"unknown name {no_class[1]!r}; choose one of {', '.join(classes)}"
@@ -46,8 +64,13 @@ def explain(error: Exception, options: Sequence[str], classes: Sequence[str] = (
 
 
 def _nearest_option(name: str, options: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
-    near = near or [option for option in options if option.endswith(f".{name}")]
+    group, dot, leaf = name.rpartition(".")
+    beside = [option.removeprefix(group + dot) for option in options if option.startswith(group + dot)]
+    if dot and beside:
+        near = [group + dot + other for other in difflib.get_close_matches(leaf, beside, n=1, cutoff=0.5)]
+    else:
+        near = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    near = near or [option for option in options if option.endswith(f".{leaf}")]
     return f"did you mean --{near[0]}?" if near else "see --help for all options"
 
 

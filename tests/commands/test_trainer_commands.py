@@ -99,6 +99,18 @@ def test_the_terminal_shows_the_stages_and_the_table(
     assert "Win rates of the final policy" in out
 
 
+def test_progress_bars_are_for_terminals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    for number, terminal in enumerate((False, True)):
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout.isatty", lambda answer=terminal: answer)
+            assert main(tiny_fit(tmp_path / str(number), "--trainer.enable_progress_bar=null")) == 0
+        shown.append("Epoch 0" in capsys.readouterr().out)
+    assert shown == [False, True]
+
+
 # Checkpoints play other task sets
 
 
