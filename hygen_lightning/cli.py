@@ -96,6 +96,7 @@ def _run_own(name: str, argv: list[str]) -> int:
             args=arguments,
             prog=f"python -m hygen_lightning {name}",
             exit_on_error=False,
+            allow_abbrev=False,
             as_positional=True,
         )
     except ArgumentError as error:

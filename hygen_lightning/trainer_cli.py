@@ -106,7 +106,7 @@ class HyGenCLI(LightningCLI):
     def __init__(self, argv: list[str]) -> None:
         self.run_dir = Path()
         self.started = time.monotonic()
-        options = {"parser_mode": "omegaconf+", "exit_on_error": False}
+        options = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
         super().__init__(
             MultiTaskAlgorithm,
             HybridDataModule,
@@ -246,7 +246,9 @@ class HyGenCLI(LightningCLI):
 
     def after_validate(self) -> None:
         if self.trainer.is_global_zero:
-            self._write_results(0)
+            played = self._get(self.config_init, "ckpt_path")
+            learned_from = {} if self.model.loaded_data is None else {"data": self.model.loaded_data}
+            self._write_results(self.model.loaded_steps, {"checkpoint": str(played), **learned_from})
 
     after_test = after_validate
 
@@ -258,10 +260,11 @@ class HyGenCLI(LightningCLI):
             write_run(folder / name / "policy" / run, episodes, load_task(name))
         print(f"recordings: {folder}", flush=True)
 
-    def _write_results(self, steps: int) -> None:
+    def _write_results(self, steps: int, known: dict[str, Any] | None = None) -> None:
+        """known: facts of the checkpoint that played, instead of those of this command's options."""
         evaluation = self._callback(BattleEvaluation)
         facts = run_facts(self.trainer, self.model, evaluation.env_name, time.monotonic() - self.started)
-        facts["optimiser_steps"] = steps
+        facts |= {"optimiser_steps": steps, **(known or {})}
         seen, extra = evaluation.tasks_of("seen"), evaluation.tasks_of("extra")
         write_run_results(self.run_dir, evaluation.records, seen, extra, facts)
         print(f"results: {self.run_dir / 'results.json'}", flush=True)

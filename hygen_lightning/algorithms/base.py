@@ -62,6 +62,10 @@ class MultiTaskAlgorithm(LightningModule):
             raise UserError(f"--model.average_decay is {average_decay}; give 0 (no average) up to below 1")
         self.lr, self.lr_schedule, self.average_decay = lr, lr_schedule, average_decay
         self.compile_network = compile
+        self.loaded_steps = 0
+        """Optimiser steps that the weights of the checkpoint have behind them that was loaded last."""
+        self.loaded_data: dict[str, Any] | None = None
+        """quality and dataset_dir that they learned from."""
 
     # The average that acts
 
@@ -166,7 +170,9 @@ class MultiTaskAlgorithm(LightningModule):
         """A checkpoint brings what it takes to build its model again: `load_policy`."""
         kind = type(self)
         checkpoint["entity_widths"] = asdict(self.widths)
-        checkpoint["trained_on"] = sorted(self.trainer.datamodule.seen)
+        data = self.trainer.datamodule
+        checkpoint["trained_on"] = sorted(data.seen)
+        checkpoint["learned_from"] = {"quality": data.quality, "dataset_dir": data.dataset_dir}
         checkpoint["model_config"] = {
             "class_path": f"{kind.__module__}.{kind.__qualname__}",
             "init_args": {**self.hparams, "skills_from": None}
@@ -179,6 +185,8 @@ class MultiTaskAlgorithm(LightningModule):
         problem = _other_architecture(self, checkpoint)
         if problem is not None:
             raise UserError(problem)
+        self.loaded_steps = checkpoint.get("global_step", 0)
+        self.loaded_data = checkpoint.get("learned_from")
         if self._trainer is not None and self._trainer.training and "optimizer_states" not in checkpoint:
             raise UserError(
                 f"{self._trainer.ckpt_path} holds weights only, no run goes on from it; "

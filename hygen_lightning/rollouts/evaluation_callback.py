@@ -100,7 +100,8 @@ class BattleEvaluation(Callback):
                 trainer.datamodule.record_wins(task, [r.won for r in records])
         if trainer.is_global_zero:
             _append_rows(trainer, self.records, stage)
-            print(_plain_line(trainer, stage, metrics), flush=True)
+            steps = trainer.global_step or pl_module.loaded_steps
+            print(_plain_line(steps, stage, metrics), flush=True)
 
     def tasks_of(self, group: str) -> set[str]:
         """Tasks played since the last start: "seen" in training, "unseen", or "extra"."""
@@ -165,11 +166,11 @@ def _append_rows(trainer: Trainer, records: list[BattleRecord], stage: str) -> N
         print(f"could not write {path}: {error.strerror}; these battles are missing in it", flush=True)
 
 
-def _plain_line(trainer: Trainer, stage: str, metrics: dict[str, float]) -> str:
+def _plain_line(steps: int, stage: str, metrics: dict[str, float]) -> str:
     """One line per evaluation that survives a log file."""
     parts = [
         f"{label} {metrics[key]:.3f}"
         for label in ("seen", "unseen")
         if (key := f"{stage}/mean/{label}_win_rate") in metrics
     ]
-    return f"step {trainer.global_step}: win rate {', '.join(parts)}"
+    return f"step {steps}: win rate {', '.join(parts)}"

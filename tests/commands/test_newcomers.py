@@ -67,6 +67,8 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ),
         ("fit --data.eval_tasks [marine-hrad]", "'marine-hrad'; did you mean marine-hard?"),
         ("fit --data.task_set marine-hrad", "Expected one of ['toy', 'marine-easy', 'marine-hard'"),
+        ("fit --trainer.max_step 60", "did you mean --trainer.max_steps?"),
+        ("players --episode 4", "unknown option --episode; did you mean --episodes?"),
         ("fit --model.bta 3", "unknown option --model.bta; did you mean --model.beta?"),
         ("fit --model BC --model.bta 3", "unknown option --model.bta; see --help for all options"),
         ("fit --model BC --model.widht 3", "did you mean --model.width?"),

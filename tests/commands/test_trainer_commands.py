@@ -135,6 +135,7 @@ def test_a_checkpoint_that_plays_prints_one_table(
     assert main([*argv, *few]) == 0
     out = capsys.readouterr().out
     assert out.count("mean seen") == 1
+    assert "step 0:" not in out
     assert "DataLoader 0" not in out
 
 
@@ -142,7 +143,12 @@ def test_what_a_checkpoint_saw_is_remembered_without_its_config(run: Path, tmp_p
     argv = ["test", "--ckpt_path", str(run / "checkpoints/last.ckpt"), "--run.root", str(tmp_path)]
     assert main([*argv, "--data.eval_tasks", "[3m]", "--data.test_episodes", "3"]) == 0
     (results,) = tmp_path.rglob("results.json")
-    assert json.loads(results.read_text())["tasks"]["3m"]["seen"] is True
+    found = json.loads(results.read_text())
+    assert found["tasks"]["3m"]["seen"] is True
+    assert found["checkpoint"] == str(run / "checkpoints/last.ckpt")
+    of_run = json.loads((run / "results.json").read_text())
+    assert found["optimiser_steps"] == of_run["optimiser_steps"] == 10
+    assert found["data"] == of_run["data"] != {"quality": "medium", "dataset_dir": None}
 
 
 def test_predictions_are_recordings_that_pass_inspection(

@@ -137,6 +137,7 @@ def test_a_battle_left_open_costs_a_new_game_and_takes_a_new_seed(smac: Path) ->
         ("launch:9", "3m", r"could not be started on 3m: No SC2 binary found; install StarCraft II 4.10"),
         ("map:9", "3m", r"could not be started on 3m: Map 3m not found; install"),
         ("sizes:9", "3m", r"3m: this SMAC gives state_shape 49 \(here 48\)"),
+        ("", "4m", r"SMAC has no map '4m' \(it has 3m, 5m_vs_6m, 8m\); play it in the simulator"),
         ("", "5m_vs_6m", r"5m_vs_6m: no map at .*Maps/SMAC_Maps/5m_vs_6m.SC2Map; copy"),
     ],
 )
@@ -219,6 +220,18 @@ def test_without_the_package_or_the_game_a_run_does_not_begin(
     assert f"{tmp_path} holds no folder Versions; set SC2PATH" in said
     assert "Traceback" not in said
     assert not [p for p in tmp_path.rglob("*") if p.suffix == ".ckpt"]
+
+
+def test_a_package_that_cannot_be_imported_is_said_in_one_line(
+    smac: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = smac / "broken/smac/env"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("import not_installed_anywhere\n")
+    (broken.parent / "__init__.py").touch()
+    monkeypatch.syspath_prepend(broken.parent.parent)
+    with pytest.raises(UserError, match=r"cannot be imported \(.*not_installed_anywhere.*pip install"):
+        starcraft(1)
 
 
 def test_a_task_that_starcraft_has_not_stops_a_run_before_it_learns(

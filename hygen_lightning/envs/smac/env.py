@@ -49,7 +49,6 @@ class SmacEnv(BattleEnv):
     def __init__(self, task: TaskSpec, n_battles: int, device: str | torch.device = "cpu") -> None:
         """Raises UserError where the package, the game or the map is missing, or has other sizes."""
         self.check_installed()
-        _check_map(task)
         self.task, self.n_battles, self.device = task, n_battles, torch.device(device)
         self._games = [Game(task.name) for _ in range(n_battles)]
         self._shown: list[Shown] = []
@@ -57,12 +56,14 @@ class SmacEnv(BattleEnv):
         self._available = np.zeros((n_battles, 0, 0), dtype=bool)
         try:
             _check_sizes(task, answers(self._games[:1], "sizes", [task.name])[0])
+            _check_map(task)
         except BaseException:
             self.close()
             raise
 
     @classmethod
     def check_installed(cls) -> None:
+        cls.most_at_once()
         package = find_spec("smac")  # looked at, not imported: the other project is slow to import
         if package is None or PathFinder.find_spec("env", package.submodule_search_locations) is None:
             raise UserError(

@@ -149,8 +149,13 @@ class _Player:
 
     def sizes(self, map_name: str) -> dict[str, Any]:
         """SMAC's own account of a map: state_shape, obs_shape, n_actions, n_agents, episode_limit."""
-        from smac.env.starcraft2.maps.smac_maps import get_smac_map_registry
-
+        try:
+            from smac.env.starcraft2.maps.smac_maps import get_smac_map_registry
+        except ImportError as error:
+            raise UserError(
+                f"SMAC's package cannot be imported ({error}); run pip install '.[smac]' in this "
+                "project's folder"
+            ) from error
         known = get_smac_map_registry()
         if map_name not in known:
             raise UserError(
