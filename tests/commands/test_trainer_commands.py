@@ -88,29 +88,6 @@ def test_the_saved_config_runs_again(run: Path, capsys: pytest.CaptureFixture[st
     assert "pretrain_steps: 5" in capsys.readouterr().out
 
 
-def test_the_terminal_shows_the_stages_and_the_table(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(tiny_fit(tmp_path)) == 0
-    out = capsys.readouterr().out
-    assert "step 0: stage one: skills" in out
-    assert "step 5: stage two: policy" in out
-    assert "win rate seen" in out
-    assert "Win rates of the final policy" in out
-
-
-def test_progress_bars_are_for_terminals(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown = []
-    for number, terminal in enumerate((False, True)):
-        with monkeypatch.context() as patch:
-            patch.setattr("sys.stdout.isatty", lambda answer=terminal: answer)
-            assert main(tiny_fit(tmp_path / str(number), "--trainer.enable_progress_bar=null")) == 0
-        shown.append("Epoch 0" in capsys.readouterr().out)
-    assert shown == [False, True]
-
-
 # Checkpoints play other task sets
 
 

@@ -1,0 +1,33 @@
+"""What a run prints, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_runs import tiny_fit
+
+from hygen_lightning.cli import main
+
+
+def test_the_terminal_shows_the_stages_and_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(tiny_fit(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert "step 0: stage one: skills" in out
+    assert "step 5: stage two: policy" in out
+    assert "win rate seen" in out
+    assert "Win rates of the final policy" in out
+
+
+def test_progress_bars_are_for_terminals(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = []
+    for number, terminal in enumerate((False, True)):
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout.isatty", lambda answer=terminal: answer)
+            assert main(tiny_fit(tmp_path / str(number), "--trainer.enable_progress_bar=null")) == 0
+        shown.append("Epoch 0" in capsys.readouterr().out)
+    assert shown == [False, True]
