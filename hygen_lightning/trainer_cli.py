@@ -212,7 +212,6 @@ class HyGenCLI(LightningCLI):
         if self.trainer.is_global_zero:
             parser = self._parser(self.subcommand)
             self._callback(RunFiles).config_yaml = parser.dump(config, skip_none=False)
-            print(f"run folder: {self.run_dir}", flush=True)
         if self.datamodule.dataset_dir is None:
             self.datamodule.dataset_dir = str(
                 scripted_recordings(

@@ -7,10 +7,12 @@ import pytest
 from hygen_lightning.cli import main
 
 
-def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on stderr of a command that ends with exit code 2."""
+def refused(argv: list[str], capsys: pytest.CaptureFixture[str], begun: bool = False) -> str:
+    """The one line on stderr of a command that ends with exit code 2, before or after it began a run."""
     capsys.readouterr()
     assert main(argv) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
+    said = capsys.readouterr()
+    assert ("run folder" in said.out) == begun
+    lines = said.err.strip().splitlines()
     assert len(lines) == 1, lines
     return lines[0]

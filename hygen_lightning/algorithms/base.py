@@ -16,10 +16,13 @@ from torch import Tensor, nn
 
 from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.models.entity_transformer import EntityTransformer
+from hygen_lightning.models.tokens import agent_id_code
 from hygen_lightning.specs import BattleRequest, EntityWidths, Episodes, HybridBatch, TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from hygen_lightning.envs.base import BattleView
     from hygen_lightning.policy import Decision
 
@@ -91,6 +94,11 @@ class MultiTaskAlgorithm(LightningModule):
         learned = any(parameter.grad is not None for parameter in self.network.parameters())
         if self.average_decay and learned:  # a skipped batch leaves no gradient
             self._update_average()
+
+    def check_tasks(self, tasks: Iterable[TaskSpec]) -> None:
+        """UserError where a task has more agents than the network's `id_bits` can number."""
+        for task in tasks:
+            agent_id_code(task.layout.n_allies, self.hparams.get("id_bits", 0), like=torch.zeros(()))
 
     # What an algorithm fills in
 

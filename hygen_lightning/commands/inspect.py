@@ -51,7 +51,8 @@ def _print_report(report: dict[str, Any], features: str) -> None:
         for quality, statistics in entry["qualities"].items()
     }
     columns = ("data set", "runs", "files", "episodes", "steps", "win rate", "return", "twice")
-    print_table("Recordings", columns, [_overview_row(name, s) for name, s in sets.items()])
+    if sets:
+        print_table("Recordings", columns, [_overview_row(name, s) for name, s in sets.items()])
     for name, statistics in sets.items():
         if statistics["episodes"]:
             _print_details(name, statistics, features)

@@ -53,8 +53,11 @@ class BattleEvaluation(Callback):
         return played
 
     def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
+        """Before anything is learned: can all that will be played be played?"""
         data = trainer.datamodule
-        self._envs.check([*data.eval_tasks, *data.extra_tasks])
+        played = [*data.eval_tasks, *data.extra_tasks]
+        self._envs.check(played)
+        pl_module.check_tasks([*data.train_tasks, *played] if stage == "fit" else played)
 
     def teardown(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         self._envs.close()

@@ -41,7 +41,7 @@ class ResumableCSVLogger(CSVLogger):
 
 
 class RunFiles(Callback):
-    """Announces the stages and writes what a run leaves in its folder.
+    """Announces the run's folder and its stages, and writes what it leaves there.
 
     Args:
         curve: draw learning_curves.png at the end of fit
@@ -57,7 +57,9 @@ class RunFiles(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         """Now that data and checkpoint are good: a failed start leaves no trace."""
         if trainer.is_global_zero and self.config_yaml is not None:
-            write_atomically(Path(trainer.default_root_dir) / "config.yaml", self.config_yaml)
+            folder = Path(trainer.default_root_dir)
+            print(f"run folder: {folder}", flush=True)
+            write_atomically(folder / "config.yaml", self.config_yaml)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, *_: Any) -> None:
         # A metric belongs to the steps that measured it; Lightning would log its last value for ever.

@@ -210,6 +210,9 @@ def test_problems_are_printed_for_people_too(dataset: Path, capsys: pytest.Captu
     text = capsys.readouterr().out
     assert f"problem: {part}: not an HDF5 file" in text
     assert "checks: 1 problem\n" in text
+    (dataset / "loose.h5").write_bytes(b"no recording")
+    assert COMMAND(dataset / "loose.h5") == 2
+    assert "Recordings" not in capsys.readouterr().out  # no table of nothing
 
 
 def test_features_of_a_kind_are_grouped() -> None:

@@ -47,23 +47,6 @@ def test_a_view_has_the_shapes_of_the_layout_and_only_finite_numbers(name: str) 
         view = step.view
 
 
-def test_a_battle_that_is_over_stands_still_and_allows_no_op_only() -> None:
-    env = simulator("3m", 64)
-    generator = torch.Generator().manual_seed(1)
-    view = env.reset(torch.arange(64))
-    ended = torch.zeros(64, dtype=torch.bool)
-    for _ in range(61):
-        before, was = view, ended.clone()
-        step = env.step(random_actions(view.avail_actions, generator))
-        view, ended = step.view, ended | step.terminated
-        assert not (step.terminated & was).any()
-        assert torch.equal(view.obs[was], before.obs[was])
-        assert torch.equal(view.state[was], before.state[was])
-        assert (step.reward[was] == 0).all()
-        assert not view.avail_actions[was][..., 1:].any()
-    assert ended.all()
-
-
 def test_a_battle_is_the_same_bit_for_bit_in_any_batch() -> None:
     alone = simulator("2s3z", 1)
     crowd = simulator("2s3z", 7)
@@ -112,13 +95,6 @@ def test_compiled_battles_are_the_same_but_for_rounding() -> None:
         wrong += int((view.avail_actions != other.avail_actions).sum())
         numbers += view.obs.numel()
     assert wrong <= numbers // 1000  # who just reaches a range or a contact may differ
-
-
-def test_an_action_that_is_not_available_is_refused() -> None:
-    env = simulator("3m", 2)
-    env.reset(torch.arange(2))
-    with pytest.raises(ValueError, match="not available"):
-        env.step(torch.zeros(2, 3, dtype=torch.int64))
 
 
 def test_unknown_environments_and_units_are_refused_in_one_line() -> None:

@@ -1,0 +1,141 @@
+"""What every environment of the table promises; StarCraft II is a stand-in for its package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from arenas import random_actions
+from stand_in import stand_in_for_starcraft
+from torch import Tensor
+
+from hygen_lightning.envs import ENVIRONMENTS, environment_class, make_env, make_envs
+from hygen_lightning.envs.base import BattleEnv, BattleStep
+from hygen_lightning.specs import NO_OP
+from hygen_lightning.tasks import load_task
+
+LIMIT_ENV_STEPS = 60
+"""Longest battle of 3m."""
+FIELDS = ("obs", "state", "avail_actions")
+
+
+@pytest.fixture(params=list(ENVIRONMENTS))
+def name(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    stand_in_for_starcraft(tmp_path, monkeypatch)
+    return str(request.param)
+
+
+@pytest.fixture
+def env(name: str) -> Iterator[BattleEnv]:
+    """Two battles of 3m."""
+    env = make_env(name, load_task("3m"), 2)
+    yield env
+    env.close()
+
+
+def steps(env: BattleEnv, seeds: Tensor, n_steps: int) -> Iterator[tuple[Tensor, BattleStep]]:
+    """(actions, what they brought) of battles with random actions."""
+    generator = torch.Generator().manual_seed(0)
+    view = env.reset(seeds)
+    for _ in range(n_steps):
+        actions = random_actions(view.avail_actions, generator)
+        step = env.step(actions)
+        yield actions, step
+        view = step.view
+
+
+def test_it_says_what_it_is(name: str, env: BattleEnv) -> None:
+    kind = environment_class(name)
+    assert isinstance(env, kind)
+    assert env.name == name
+    assert env.version != BattleEnv.version
+    assert env.task.name == "3m"
+    assert env.n_battles == 2
+    kind.check_installed()
+    kind.check_tasks([load_task("3m"), load_task("8m")])
+
+
+def test_views_and_steps_have_the_shapes_and_types_of_the_protocol(env: BattleEnv) -> None:
+    layout = env.task.layout
+    for _, step in steps(env, torch.arange(2), 10):
+        obs, state, available = (getattr(step.view, field) for field in FIELDS)
+        assert (obs.shape, obs.dtype) == ((2, layout.n_allies, layout.obs_dim), torch.float32)
+        assert (state.shape, state.dtype) == ((2, layout.state_dim), torch.float32)
+        assert (available.shape, available.dtype) == ((2, layout.n_allies, layout.n_actions), torch.bool)
+        assert available.any(-1).all()
+        assert torch.isfinite(obs).all()
+        assert torch.isfinite(state).all()
+        assert (step.reward.shape, step.reward.dtype) == ((2,), torch.float32)
+        for flag in (step.terminated, step.truncated, step.won):
+            assert (flag.shape, flag.dtype) == ((2,), torch.bool)
+
+
+def test_every_battle_ends_once_and_then_stands_still_with_no_op_only(env: BattleEnv) -> None:
+    view, ended = env.reset(torch.arange(2)), torch.zeros(2, dtype=torch.int64)
+    for _, step in steps(env, torch.arange(2), LIMIT_ENV_STEPS + 1):
+        over = ended > 0
+        for field in ("obs", "state"):
+            assert torch.equal(getattr(step.view, field)[over], getattr(view, field)[over])
+        assert (step.reward[over] == 0).all()
+        assert not step.view.avail_actions[over][..., NO_OP + 1 :].any()
+        assert not ((step.truncated | step.won) & ~step.terminated).any()
+        assert not (step.truncated & step.won).any()
+        view, ended = step.view, ended + step.terminated
+    assert ended.tolist() == [1, 1]
+
+
+def test_a_reset_starts_all_battles_anew(env: BattleEnv) -> None:
+    first = env.reset(torch.arange(2))
+    for _ in steps(env, torch.arange(2), 3):
+        pass
+    again = env.reset(torch.arange(2))
+    assert again.avail_actions[..., NO_OP + 1 :].any()
+    assert again.state.shape == first.state.shape
+    if env.reproducible:
+        assert all(torch.equal(getattr(first, field), getattr(again, field)) for field in FIELDS)
+
+
+def test_equal_seeds_and_actions_are_equal_battles_where_it_promises_that(env: BattleEnv) -> None:
+    (one, two), (three, four) = (
+        torch.stack([step.view.state for _, step in steps(env, torch.tensor(seeds), 15)]).unbind(1)
+        for seeds in ([5, 6], [5, 7])
+    )
+    assert torch.equal(one, three) or not env.reproducible
+    assert not torch.equal(two, four)
+
+
+def test_an_action_that_is_not_available_is_refused(env: BattleEnv) -> None:
+    view = env.reset(torch.arange(2))
+    assert not view.avail_actions[..., NO_OP].any()
+    with pytest.raises(ValueError, match="not available"):
+        env.step(torch.full((2, 3), NO_OP))
+
+
+def test_battles_of_two_tasks_step_together_as_alone(name: str) -> None:
+    tasks = [load_task("3m"), load_task("8m")]
+    together = make_envs(name, tasks, [1, 1])
+    alone = [make_env(name, task, 1) for task in tasks]
+    generator = torch.Generator().manual_seed(1)
+    views = together.reset([torch.tensor([4]), torch.tensor([9])])
+    expected = [env.reset(torch.tensor([seed])) for env, seed in zip(alone, (4, 9), strict=True)]
+    for _ in range(12):
+        for view, wanted in zip(views, expected, strict=True):
+            assert all(torch.equal(getattr(view, field), getattr(wanted, field)) for field in FIELDS)
+        actions = [random_actions(view.avail_actions, generator) for view in views]
+        views = [step.view for step in together.step(actions)]
+        expected = [env.step(a).view for env, a in zip(alone, actions, strict=True)]
+    together.close()
+    for env in alone:
+        env.close()
+
+
+def test_it_holds_no_more_battles_than_it_says_and_closes_twice(name: str) -> None:
+    most = environment_class(name).most_at_once()
+    env = make_env(name, load_task("3m"), 5)
+    assert env.n_battles == (5 if most is None else min(5, most))
+    view = env.reset(torch.arange(env.n_battles))
+    assert len(view.obs) == env.n_battles
+    env.close()
+    env.close()
