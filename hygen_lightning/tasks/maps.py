@@ -46,7 +46,7 @@ def load_task(name: str) -> TaskSpec:
         return _navigation_task(name, int(navigation[1]))
     maps = _table()["maps"]
     if name not in maps:
-        near = difflib.get_close_matches(name, [*maps, "cn-2", "cn-4"], n=3, cutoff=0.3)
+        near = difflib.get_close_matches(name, [*maps, "cn-2", "cn-4"], n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(sorted(maps))}"
         raise UserError(f"unknown task {name!r}; {hint}")
     row = maps[name]

@@ -39,6 +39,7 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("render --ckpt_path nowhere.ckpt", "no checkpoint at nowhere.ckpt"),
         ("collect", "required: task"),
         ("collect 3mm", "unknown task '3mm'; did you mean 3m"),
+        ("collect 3n", "unknown task '3n'; did you mean 3m?"),
         ("collect 3m --dataset_dir afile", "afile is a file, no folder"),
         ("collect 3m --ckpt_path afile", "afile cannot be read as a checkpoint"),
         ("collect 3m --episods 2", "unknown option --episods; did you mean --episodes?"),
