@@ -10,12 +10,10 @@ import pytest
 import torch
 from factories import make_episodes
 
-from hygen_lightning.algorithms import BC, HyGen
-from hygen_lightning.algorithms.base import MultiTaskAlgorithm, action_accuracy
+from hygen_lightning.algorithms import HyGen
+from hygen_lightning.algorithms.base import action_accuracy
 from hygen_lightning.algorithms.hygen import skill_use
-from hygen_lightning.envs.base import BattleView
 from hygen_lightning.models.entity_transformer import EntityTransformer
-from hygen_lightning.models.folded import FoldedBlock, compiled_folded_block
 from hygen_lightning.specs import Episodes, HybridBatch, UserError
 from hygen_lightning.tasks import load_task
 
@@ -139,25 +137,6 @@ def test_without_a_decay_the_weights_themselves_play() -> None:
     assert not any(name.startswith("average") for name in module.state_dict())
 
 
-@pytest.mark.parametrize("kind", MultiTaskAlgorithm.__subclasses__(), ids=lambda kind: kind.__name__)
-def test_acting_follows_the_average(kind: type[MultiTaskAlgorithm]) -> None:
-    torch.manual_seed(0)
-    module = kind(WIDTHS, width=8, n_heads=1, average_decay=0.5)  # type: ignore[call-arg]
-    task, episodes = load_task("3m"), make_episodes("3m", 8)
-    view = BattleView(episodes.obs[:, 0], episodes.state[:, 0], episodes.avail_actions[:, 0] | True)
-    none_yet = torch.full((8, 3), -1)
-
-    def actions() -> torch.Tensor:
-        return module.act(task, view, none_yet, module.initial_memory(task, 8)).actions
-
-    before = actions()
-    for noisy in (module.network, module.average):
-        with torch.no_grad():
-            for parameter in noisy.parameters():
-                parameter.add_(torch.randn_like(parameter))
-        assert torch.equal(before, actions()) == (noisy is module.network)
-
-
 def test_no_checkpoint_of_stage_one_can_be_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     module = small(pretrain_steps=2)
     learned = []
@@ -182,17 +161,6 @@ def test_a_cosine_falls_over_each_stage_and_starts_anew_at_the_switch(
     assert all(a > b for a, b in itertools.pairwise(rates[4:]))
     module = small(lr=0.3)
     module.on_train_batch_start(None, Steps(module, monkeypatch).step)
-
-
-@pytest.mark.parametrize("kind", MultiTaskAlgorithm.__subclasses__(), ids=lambda kind: kind.__name__)
-def test_compile_is_for_every_transformer_of_the_networks(kind: type[MultiTaskAlgorithm]) -> None:
-    for wanted in (False, True):
-        module = kind(WIDTHS, width=8, n_heads=1, compile=wanted)  # type: ignore[call-arg]
-        module.on_fit_start()
-        transformers = [part for part in module.modules() if isinstance(part, EntityTransformer)]
-        assert transformers
-        block = compiled_folded_block() if wanted else FoldedBlock
-        assert all(type(part._fold()) is block for part in transformers)
 
 
 def test_compile_of_several_blocks_compiles_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,29 +272,3 @@ def test_skill_use_sums_to_one_over_valid_steps() -> None:
     mask = torch.tensor([[True, True, False]])
     use = skill_use(skills, mask, 3)
     assert [float(use[f"skill{k}_use"]) for k in range(3)] == [0.25, 0.75, 0.0]
-
-
-@pytest.mark.parametrize("kind", MultiTaskAlgorithm.__subclasses__(), ids=lambda kind: kind.__name__)
-@pytest.mark.parametrize("name", ["3m", "5m_vs_6m"])
-def test_every_algorithm_learns_and_acts_on_any_team(
-    kind: type[MultiTaskAlgorithm], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from hygen_lightning.envs import make_env
-    from hygen_lightning.rollouts.runner import play
-
-    torch.manual_seed(0)
-    module = kind(WIDTHS, width=8, n_heads=1)  # type: ignore[call-arg, arg-type]
-    monkeypatch.setattr(kind, "global_step", 0)
-    task = load_task(name)
-    loss, metrics = module.loss(task, make_episodes(name, 2).trimmed(), 1.0)
-    loss.backward()
-    assert torch.isfinite(loss)
-    assert metrics
-    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
-    played = play(make_env("simulator", task, 2), module.eval(), torch.arange(2))
-    chosen = played.episodes.avail_actions.gather(-1, played.episodes.actions.unsqueeze(-1))[..., 0]
-    assert chosen[played.episodes.filled].all()
-
-
-def test_all_algorithm_files_are_registered() -> None:
-    assert {BC, HyGen} <= set(MultiTaskAlgorithm.__subclasses__())

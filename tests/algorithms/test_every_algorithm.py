@@ -1,0 +1,86 @@
+"""What every algorithm of the package promises."""
+
+from __future__ import annotations
+
+import pkgutil
+
+import pytest
+import torch
+from factories import make_episodes
+
+from hygen_lightning import algorithms
+from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+from hygen_lightning.envs import make_env
+from hygen_lightning.envs.base import BattleView
+from hygen_lightning.models.entity_transformer import EntityTransformer
+from hygen_lightning.models.folded import FoldedBlock, compiled_folded_block
+from hygen_lightning.rollouts.runner import play
+from hygen_lightning.specs import UserError
+from hygen_lightning.tasks import load_task
+
+WIDTHS = load_task("3m").layout.widths
+KINDS = [getattr(algorithms, name) for name in algorithms.__all__]
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def kind(request: pytest.FixtureRequest) -> type[MultiTaskAlgorithm]:
+    return request.param  # type: ignore[no-any-return]
+
+
+def test_every_file_holds_an_algorithm_that_can_be_named() -> None:
+    files = {module.name for module in pkgutil.iter_modules(algorithms.__path__)} - {"base"}
+    assert files == {kind.__module__.rpartition(".")[2] for kind in KINDS}
+
+
+@pytest.mark.parametrize("name", ["3m", "5m_vs_6m"])
+def test_it_learns_and_acts_on_any_team(
+    kind: type[MultiTaskAlgorithm], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    module = kind(WIDTHS, width=8, n_heads=1)  # type: ignore[call-arg, arg-type]
+    monkeypatch.setattr(kind, "global_step", 0)
+    task = load_task(name)
+    loss, metrics = module.loss(task, make_episodes(name, 2).trimmed(), 1.0)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert metrics
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+    played = play(make_env("simulator", task, 2), module.eval(), torch.arange(2))
+    chosen = played.episodes.avail_actions.gather(-1, played.episodes.actions.unsqueeze(-1))[..., 0]
+    assert chosen[played.episodes.filled].all()
+
+
+def test_acting_follows_the_average(kind: type[MultiTaskAlgorithm]) -> None:
+    torch.manual_seed(0)
+    module = kind(WIDTHS, width=8, n_heads=1, average_decay=0.5)  # type: ignore[call-arg]
+    task, episodes = load_task("3m"), make_episodes("3m", 8)
+    view = BattleView(episodes.obs[:, 0], episodes.state[:, 0], episodes.avail_actions[:, 0] | True)
+    none_yet = torch.full((8, 3), -1)
+
+    def actions() -> torch.Tensor:
+        return module.act(task, view, none_yet, module.initial_memory(task, 8)).actions
+
+    before = actions()
+    for noisy in (module.network, module.average):
+        with torch.no_grad():
+            for parameter in noisy.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        assert torch.equal(before, actions()) == (noisy is module.network)
+
+
+def test_compile_is_for_every_transformer_of_the_networks(kind: type[MultiTaskAlgorithm]) -> None:
+    for wanted in (False, True):
+        module = kind(WIDTHS, width=8, n_heads=1, compile=wanted)  # type: ignore[call-arg]
+        module.on_fit_start()
+        transformers = [part for part in module.modules() if isinstance(part, EntityTransformer)]
+        assert transformers
+        block = compiled_folded_block() if wanted else FoldedBlock
+        assert all(type(part._fold()) is block for part in transformers)
+
+
+def test_more_agents_than_it_can_number_are_refused_before_it_learns(kind: type[MultiTaskAlgorithm]) -> None:
+    numbered = kind(WIDTHS, width=8, n_heads=1, id_bits=2)  # type: ignore[call-arg]
+    numbered.check_tasks([load_task("3m")])
+    with pytest.raises(UserError, match="4 agents do not fit the agent-id code of 2 bits"):
+        numbered.check_tasks([load_task("3m"), load_task("4m")])
+    kind(WIDTHS, width=8, n_heads=1, id_bits=0).check_tasks([load_task("25m")])  # type: ignore[call-arg]
