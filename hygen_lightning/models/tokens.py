@@ -54,7 +54,7 @@ def agent_id_code(n_agents: int, bits: int, like: Tensor) -> Tensor:
     if bits and n_agents > 2**bits - 1:
         raise UserError(
             f"{n_agents} agents do not fit the agent-id code of {bits} bits (at most {2**bits - 1}); "
-            f"build the network with more id bits (id_bits)"
+            f"train with more of them (--model.id_bits), or with 0, which leaves numbers out"
         )
     numbers = torch.arange(1, n_agents + 1, device=like.device).unsqueeze(-1)
     places = torch.arange(bits - 1, -1, -1, device=like.device)
