@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +17,6 @@ from hygen_lightning.envs.base import BattleEnv, BattleStep
 from hygen_lightning.specs import NO_OP
 from hygen_lightning.tasks import load_task
 
-LIMIT_ENV_STEPS = 60
-"""Longest battle of 3m."""
 FIELDS = ("obs", "state", "avail_actions")
 
 
@@ -35,14 +34,13 @@ def env(name: str) -> Iterator[BattleEnv]:
     env.close()
 
 
-def steps(env: BattleEnv, seeds: Tensor, n_steps: int) -> Iterator[tuple[Tensor, BattleStep]]:
-    """(actions, what they brought) of battles with random actions."""
+def steps(env: BattleEnv, seeds: Tensor, n_steps: int) -> Iterator[BattleStep]:
+    """The first steps of battles with random actions."""
     generator = torch.Generator().manual_seed(0)
     view = env.reset(seeds)
     for _ in range(n_steps):
-        actions = random_actions(view.avail_actions, generator)
-        step = env.step(actions)
-        yield actions, step
+        step = env.step(random_actions(view.avail_actions, generator))
+        yield step
         view = step.view
 
 
@@ -59,7 +57,7 @@ def test_it_says_what_it_is(name: str, env: BattleEnv) -> None:
 
 def test_views_and_steps_have_the_shapes_and_types_of_the_protocol(env: BattleEnv) -> None:
     layout = env.task.layout
-    for _, step in steps(env, torch.arange(2), 10):
+    for step in steps(env, torch.arange(2), 10):
         obs, state, available = (getattr(step.view, field) for field in FIELDS)
         assert (obs.shape, obs.dtype) == ((2, layout.n_allies, layout.obs_dim), torch.float32)
         assert (state.shape, state.dtype) == ((2, layout.state_dim), torch.float32)
@@ -72,18 +70,23 @@ def test_views_and_steps_have_the_shapes_and_types_of_the_protocol(env: BattleEn
             assert (flag.shape, flag.dtype) == ((2,), torch.bool)
 
 
-def test_every_battle_ends_once_and_then_stands_still_with_no_op_only(env: BattleEnv) -> None:
-    view, ended = env.reset(torch.arange(2)), torch.zeros(2, dtype=torch.int64)
-    for _, step in steps(env, torch.arange(2), LIMIT_ENV_STEPS + 1):
+def test_every_battle_ends_once_and_then_stands_still_with_no_op_only(name: str) -> None:
+    env = make_env(name, load_task("3m"), 64)
+    b = env.n_battles  # fewer where it cannot hold so many
+    played = list(steps(env, torch.arange(b), env.task.episode_limit_env_steps + 1))
+    env.close()
+    ended = torch.zeros(b, dtype=torch.int64)
+    for before, step in itertools.pairwise(played):
+        ended += before.terminated
         over = ended > 0
         for field in ("obs", "state"):
-            assert torch.equal(getattr(step.view, field)[over], getattr(view, field)[over])
+            assert torch.equal(getattr(step.view, field)[over], getattr(before.view, field)[over])
         assert (step.reward[over] == 0).all()
         assert not step.view.avail_actions[over][..., NO_OP + 1 :].any()
+    assert ended.tolist() == [1] * b
+    for step in played:
         assert not ((step.truncated | step.won) & ~step.terminated).any()
         assert not (step.truncated & step.won).any()
-        view, ended = step.view, ended + step.terminated
-    assert ended.tolist() == [1, 1]
 
 
 def test_a_reset_starts_all_battles_anew(env: BattleEnv) -> None:
@@ -99,7 +102,7 @@ def test_a_reset_starts_all_battles_anew(env: BattleEnv) -> None:
 
 def test_equal_seeds_and_actions_are_equal_battles_where_it_promises_that(env: BattleEnv) -> None:
     (one, two), (three, four) = (
-        torch.stack([step.view.state for _, step in steps(env, torch.tensor(seeds), 15)]).unbind(1)
+        torch.stack([step.view.state for step in steps(env, torch.tensor(seeds), 15)]).unbind(1)
         for seeds in ([5, 6], [5, 7])
     )
     assert torch.equal(one, three) or not env.reproducible
