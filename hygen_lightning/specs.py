@@ -292,7 +292,8 @@ class Episodes:
         return self.map(lambda x: x[rows])
 
     def to(self, device) -> Episodes:
-        return self.map(lambda x: x.to(device, non_blocking=True))
+        """On this device; what comes back to the CPU is all there when this returns."""
+        return self.map(lambda x: x.to(device, non_blocking=str(device) != "cpu"))
 
     def trimmed(self) -> Episodes:
         """The same episodes without the steps that none of them fills; at least two steps."""

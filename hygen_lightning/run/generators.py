@@ -15,11 +15,16 @@ def generator_states() -> dict[str, Any]:
     """State of torch's, numpy's and Python's global generators, and of the current GPU's."""
     name, keys, position, has_gauss, cached = np.random.get_state()
     words = torch.from_numpy(np.asarray(keys).astype(np.int64))
-    state: dict[str, Any] = {
-        "torch": torch.get_rng_state(),
+    return {
+        **noise_states(),
         "numpy": [name, words, int(position), int(has_gauss), float(cached)],
         "python": random.getstate(),
     }
+
+
+def noise_states() -> dict[str, torch.Tensor]:
+    """State of the generators that networks draw from: torch's, and the current GPU's if there is one."""
+    state = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
     return state
@@ -33,10 +38,15 @@ def seed_rank(seed: int, rank: int) -> None:
 
 def restore_generators(state: dict[str, Any]) -> None:
     """Go on where `generator_states` was taken."""
-    torch.set_rng_state(state["torch"])
+    restore_noise(state)
     name, words, position, has_gauss, cached = state["numpy"]
     np.random.set_state((name, words.numpy().astype(np.uint32), position, has_gauss, cached))
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
+
+
+def restore_noise(state: dict[str, Any]) -> None:
+    """Draw again what was drawn after `noise_states` was taken."""
+    torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback
 from torch import Tensor
 
 from hygen_lightning.run.checkpoints import save_atomically
+from hygen_lightning.run.generators import noise_states, restore_noise
 from hygen_lightning.specs import HybridBatch, RunError
 from hygen_lightning.tasks import load_task
 
@@ -38,13 +39,13 @@ class NonFiniteGuard(Callback):
         self.skip = skip
         self.skipped_batches = 0
         self._batch = HybridBatch({}, {})
-        self._generator_state = torch.empty(0)
+        self._noise: dict[str, Tensor] = {}
         self._loss = torch.zeros(())
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: MultiTaskAlgorithm, batch: Any, batch_idx: int
     ) -> None:
-        self._batch, self._generator_state = batch, torch.get_rng_state()
+        self._batch, self._noise = batch, noise_states()
 
     def on_before_backward(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, loss: Tensor) -> None:
         self._loss = loss.detach()
@@ -93,9 +94,10 @@ class NonFiniteGuard(Callback):
         Every task is computed on every rank: their losses share counts with the other ranks'.
         """
         parameters = [p for p in pl_module.parameters() if p.requires_grad]
+        gpus = [torch.cuda.current_device()] if "cuda" in self._noise else []
         found = []
-        with torch.random.fork_rng(), torch.enable_grad():
-            torch.set_rng_state(self._generator_state)
+        with torch.random.fork_rng(gpus), torch.enable_grad():
+            restore_noise(self._noise)
             for task, episodes in self._batch.episodes.items():
                 loss, _ = pl_module.loss(load_task(task), episodes, self._batch.offline_share[task])
                 gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -117,8 +119,8 @@ class NonFiniteGuard(Callback):
             "offline_share": batch.offline_share,
             "n_offline": batch.n_offline,
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
-            "generator": self._generator_state,
-            "weights": pl_module.state_dict(),
+            "generators": self._noise,
+            "weights": {name: value.cpu() for name, value in pl_module.state_dict().items()},
             "entity_widths": asdict(pl_module.widths),
         }
 

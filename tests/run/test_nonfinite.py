@@ -57,6 +57,8 @@ def test_a_number_that_is_none_stops_the_run_with_one_line_and_a_dump(
     assert content["step"] == 3
     assert content["episodes"]["3m"]["obs"].shape[0] == 2
     assert all(bool(x.isfinite().all()) for x in content["weights"].values())
+    assert {x.device.type for x in content["weights"].values()} == {"cpu"}
+    assert ("cuda" in content["generators"]) == torch.cuda.is_available()
 
 
 @pytest.mark.parametrize("kind", SPOILED)
