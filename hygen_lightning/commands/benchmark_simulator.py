@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.commands.timed_device import check_device, wait_for
 from hygen_lightning.data.files import check_place
 from hygen_lightning.specs import NO_OP, UserError
 
@@ -77,6 +78,7 @@ def simulator(
     if threads is not None:
         torch.set_num_threads(threads)
     _check_ways(map, against, together, growth, plot)
+    check_device(device)
     tasks = _tasks(map, growth)
     if together:
         return _report_together(tasks, batch or TOGETHER_BATCH, seconds, device, json)
@@ -158,7 +160,7 @@ def measure(task: Any, batch: int, seconds: float, compiled: bool, device: str) 
         if steps % RESTART_EVERY_STEPS == 0:
             view = env.restart_finished(torch.arange(batch, device=device) + steps * batch)
         if steps == WARM_UP_STEPS:
-            _wait(device)
+            wait_for(device)
     played = float(counted)  # waits for the device
     return played / (time.perf_counter() - start)
 
@@ -182,14 +184,14 @@ def measure_together(tasks: Sequence[Any], batch: int, seconds: float, device: s
         for name, way in ways.items():
             generator = torch.Generator(device=device).manual_seed(rounds)
             views = way.reset([torch.arange(batch, device=device) + rounds * batch for _ in tasks])
-            _wait(device)
+            wait_for(device)
             began, played = time.perf_counter(), 0
             for _ in range(TOGETHER_STEPS):
                 draws = [torch.rand(v.avail_actions.shape, generator=generator, device=device) for v in views]
                 played += sum(int((~v.avail_actions[..., NO_OP].all(1)).sum()) for v in views)
                 actions = [(d * v.avail_actions).argmax(2) for d, v in zip(draws, views)]
                 views = [step.view for step in way.step(actions)]
-            _wait(device)
+            wait_for(device)
             if rounds:  # the first round warms up
                 taken[name] += time.perf_counter() - began
                 counted[name] += played
@@ -215,13 +217,6 @@ def _report_together(tasks: Sequence[Any], batch: int, seconds: float, device: s
     title = f"Environment steps per second over all maps, {batch} battles of each"
     print_table(title, ["maps", "one after another", "together", "ratio"], [[", ".join(names), *row]])
     return 0
-
-
-def _wait(device: str) -> None:
-    import torch
-
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
 
 
 def _smax(name: str, seconds: float, python: Path) -> dict[str, Any]:

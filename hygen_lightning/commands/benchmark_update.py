@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.commands.timed_device import check_device, wait_for
 from hygen_lightning.specs import TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 
@@ -29,6 +30,7 @@ def update(
     against: Literal["plain"] | None = None,
     recordings: Path | None = None,
     quality: str = "medium",
+    device: str = "cpu",
     threads: int | None = None,
     repeats: int = 5,
     memory: bool = False,
@@ -48,6 +50,7 @@ def update(
             the recorded ones, the longest scaled to timesteps. Not given: made-up episodes of
             full length in which every enemy is seen, the worst case
         quality: quality of the recordings
+        device: device of networks and episodes
         threads: CPU threads (if not given, as many as torch takes)
         repeats: timed updates of each stage and path; their median counts
         memory: also measure the peak memory of an update of each stage and path
@@ -57,23 +60,26 @@ def update(
     import torch
 
     check_counts(batch, timesteps, repeats)
+    check_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
     torch.manual_seed(seed)
     task = load_task(map)
-    episodes = draw_episodes(task, batch, timesteps, recordings, quality, seed)
+    episodes = draw_episodes(task, batch, timesteps, recordings, quality, seed).to(device)
     found: dict[str, Any] = {
         "map": map,
         "batch": batch,
         "timesteps": episodes.n_steps,
         "mean_length": round(float(episodes.length.float().mean()), 2),
+        "device": device,
         "threads": torch.get_num_threads(),
     }
     paths = ["fast", "plain"] if against == "plain" else ["fast"]
     for stage in ("pretrain", "policy"):
         found[stage] = time_stage(task, episodes, stage, paths, repeats)
         if memory:
-            found[stage] |= {f"{path}_peak_mb": peak_mb(task, episodes, stage, path) for path in paths}
+            here = episodes.to("cpu")
+            found[stage] |= {f"{path}_peak_mb": peak_mb(task, here, stage, path, device) for path in paths}
     if json:
         print_json(found)
     else:
@@ -138,13 +144,16 @@ def made_up_episodes(task: TaskSpec, lengths: Tensor, seed: int) -> Episodes:
 def time_stage(
     task: TaskSpec, episodes: Episodes, stage: str, paths: list[str], repeats: int
 ) -> dict[str, float]:
-    """Median seconds of one update for each path, taken in turn, and their ratio."""
-    updates = {path: make_update(make_model(task), task, episodes, stage, path) for path in paths}
+    """Median seconds of one update for each path, taken in turn, and their ratio; on the episodes' device."""
+    device = str(episodes.obs.device)
+    updates = {path: make_update(make_model(task).to(device), task, episodes, stage, path) for path in paths}
     seconds: dict[str, list[float]] = {path: [] for path in paths}
     for _ in range(repeats + 1):
         for path, run in updates.items():
+            wait_for(device)
             start = time.perf_counter()
             run()
+            wait_for(device)
             seconds[path].append(time.perf_counter() - start)
     found = {f"{path}_s": statistics.median(times[1:]) for path, times in seconds.items()}
     if "plain_s" in found:
@@ -236,31 +245,41 @@ LOSSES: dict[tuple[str, str], Callable[[HyGen, TaskSpec, Episodes], Tensor]] = {
 }
 
 
-def peak_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str) -> float:
-    """Memory in 10^6 bytes that two updates need beyond what stood before, in a process of its own."""
+def peak_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str, device: str = "cpu") -> float:
+    """Memory in 10^6 bytes that two updates need beyond what stood before, in a process of its own.
+
+    Of the process or, on a GPU, of the tensors there. episodes: on the CPU.
+    """
     import torch.multiprocessing as processes
 
     with processes.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_grown_mb, (task, episodes, stage, path))
+        return pool.apply(_grown_mb, (task, episodes, stage, path, device))
 
 
-def _grown_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str) -> float:
+def _grown_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str, device: str) -> float:
+    model = make_model(task).to(device)
+    smallest = made_up_episodes(task, episodes.length[:1].clamp(max=2), seed=0).to(device)
+    make_update(model, task, smallest, stage, path)()  # what libraries load on first use is not the update's
+    before = _held_bytes(device)
+    run = make_update(model, task, episodes.to(device), stage, path)
+    run()
+    run()
+    return round((_held_bytes(device) - before) / 1e6, 1)
+
+
+def _held_bytes(device: str) -> int:
+    """The most memory held at any time so far."""
+    import torch
+
     from hygen_lightning.run.part_times import peak_bytes
 
-    model = make_model(task)
-    smallest = made_up_episodes(task, episodes.length[:1].clamp(max=2), seed=0)
-    make_update(model, task, smallest, stage, path)()  # what libraries load on first use is not the update's
-    before = peak_bytes()
-    run = make_update(model, task, episodes, stage, path)
-    run()
-    run()
-    return round((peak_bytes() - before) / 1e6, 1)
+    return torch.cuda.max_memory_allocated(device) if torch.device(device).type == "cuda" else peak_bytes()
 
 
 def _print(found: dict[str, Any]) -> None:
     title = (
         f"One update, {found['map']}, {found['batch']} episodes of {found['mean_length']} time steps "
-        f"(longest {found['timesteps']}), {found['threads']} threads"
+        f"(longest {found['timesteps']}), {found['device']}, {found['threads']} threads"
     )
     columns = list(found["policy"])
     rows = [[stage, *(f"{found[stage][name]:.3g}" for name in columns)] for stage in ("pretrain", "policy")]

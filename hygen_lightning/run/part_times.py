@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.profilers import SimpleProfiler
 
 
 class PartTimes(SimpleProfiler):
     """Lightning's profiler, writing every duration to a file instead of a table to the terminal.
+
+    A GPU is waited for when a part begins and ends, so that each part bears its own work.
 
     Args:
         path: JSON file, {"seconds": {action: [duration in seconds, one per call]}, "peak_bytes"}
@@ -23,12 +26,25 @@ class PartTimes(SimpleProfiler):
         super().__init__()
         self.path = Path(path)
 
+    def start(self, action_name: str) -> None:
+        _wait_for_gpu()
+        super().start(action_name)
+
+    def stop(self, action_name: str) -> None:
+        _wait_for_gpu()
+        super().stop(action_name)
+
     def describe(self) -> None:
         """Lightning calls it after fit, and again after the final test."""
         self.path.write_text(json.dumps({"seconds": self.recorded_durations, "peak_bytes": peak_bytes()}))
 
     def teardown(self, stage: str | None) -> None:
         """Nothing to close."""
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def peak_bytes() -> int:

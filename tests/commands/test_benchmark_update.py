@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hygen_lightning.algorithms.hygen import HyGen
+from hygen_lightning.commands.benchmark_simulator import simulator
 from hygen_lightning.commands.benchmark_update import (
     LOSSES,
     draw_episodes,
@@ -78,6 +79,23 @@ def test_json_holds_both_stages_and_their_ratios(capsys: pytest.CaptureFixture[s
         times = found[stage]
         assert times["fast_s"] > 0
         assert times["ratio"] == pytest.approx(times["plain_s"] / times["fast_s"])
+
+
+@pytest.mark.parametrize("command", ["update", "simulator"])
+@pytest.mark.parametrize("device", ["cuda:99", "abacus", "meta"])
+def test_a_device_that_is_not_there_is_the_users_error(command: str, device: str) -> None:
+    with pytest.raises(UserError, match=f"--device {device} cannot be used"):
+        {"update": update, "simulator": simulator}[command](map="3m", device=device)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_an_update_on_a_gpu_is_timed_and_its_memory_is_the_gpus(capsys: pytest.CaptureFixture[str]) -> None:
+    assert update(**SMALL, against="plain", memory=True, device="cuda", json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["device"] == "cuda"
+    for stage in ("pretrain", "policy"):
+        assert found[stage]["fast_s"] > 0
+        assert 0 < found[stage]["fast_peak_mb"] < 100, "a process on a GPU holds some thousands"
 
 
 @pytest.mark.slow
