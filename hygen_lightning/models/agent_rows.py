@@ -2,7 +2,7 @@
 
 With one block the next hidden state depends on earlier time steps through the history token
 alone. So the recurrence computes that one query per agent and step; every other output, own and
-enemies, follows for all time steps together, in pieces whose intermediate results fit the cache.
+enemies, follows for all time steps together, in pieces (`chunking`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hygen_lightning.models.chunking import chunking
 from hygen_lightning.models.distinct import DistinctEnemies
 from hygen_lightning.models.folded import FoldedBlock, raw_units
 from hygen_lightning.models.tokens import EntityFeatures, ObservationTokens
-
-TOKENS_PER_CHUNK = 4096
-"""Query tokens worked on at once after the recurrence, at most: few enough for the cache, enough that
-threads seldom wait for one another (measured: 1024 to 8192 differ by a tenth on two idle cores)."""
-LEAST_TOKENS_PER_CHUNK = 256
-"""Below this a piece costs about as much as a larger one, so small pieces are joined."""
 
 
 @dataclass
@@ -96,7 +91,7 @@ class AgentRows:
         """Hidden states before the step [R, D] -> outputs at the own tokens [R, D]."""
         rows = (self.own, self.own_features, self.units, before)
         outputs = []
-        for own, features, units, hidden in zip(*(x.split(TOKENS_PER_CHUNK) for x in rows)):
+        for own, features, units, hidden in zip(*(x.split(chunking(before).tokens) for x in rows)):
             vectors = torch.stack([own, hidden], dim=1)
             queries = features @ self.folded.own_query
             attended = self.folded.attend_vectors(own.unsqueeze(1), queries, vectors, units)
@@ -109,7 +104,8 @@ class AgentRows:
         """before [R, D] -> (outputs at own tokens [R, D], outputs at enemies times enemy_vector
         [D], [R, E]; without meaning where asked [R, E] bool is given and False)."""
         distinct = DistinctEnemies.of(self.units[:, : self.n_enemies], self.enemy_width, asked)
-        chunks = distinct.chunks(TOKENS_PER_CHUNK, LEAST_TOKENS_PER_CHUNK)
+        pieces = chunking(before)
+        chunks = distinct.chunks(pieces.tokens, pieces.least_tokens)
         rows = [x.index_select(0, distinct.order) for x in (self.own, self.own_features, self.units, before)]
         sizes = [n_rows for _, n_rows in chunks]
         parts = zip(chunks, distinct.queries.split(sizes), *(x.split(sizes) for x in rows))

@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from hygen_lightning.models.attention import MultiHeadAttention, SingleHeadAttention, TransformerBlock
+from hygen_lightning.models.chunking import chunking
 from hygen_lightning.models.folded import attend_among_units, embedding_of, raw_units
 from hygen_lightning.models.packing import Packing
 from hygen_lightning.models.tokens import StateTokens, state_features
@@ -16,9 +17,6 @@ from hygen_lightning.specs import EntityLayout, EntityWidths
 
 TemporalKind = Literal["step", "gru", "bigru", "transformer"]
 StateAttention = Literal["multi_head", "single_head"]
-
-STATES_PER_CHUNK = 256
-"""States attended to at once: their intermediate results fit the cache."""
 
 
 class TrajectoryEncoder(nn.Module):
@@ -79,7 +77,7 @@ class TrajectoryEncoder(nn.Module):
         embedding = embedding_of(self.tokens.ally, self.tokens.enemy)
         parts = [
             attend_among_units(self.attention, embedding, part, layout.n_allies)
-            for part in units.split(STATES_PER_CHUNK)
+            for part in units.split(chunking(units).states)
         ]
         return torch.cat(parts)
 
