@@ -38,6 +38,15 @@ def make_env(name: str, task: TaskSpec, n_battles: int, device: str | torch.devi
     return kind(task, held, device=device)  # type: ignore[call-arg]
 
 
+def make_env_for_policy(name: str, task: TaskSpec, n_battles: int, device: torch.device) -> BattleEnv:
+    """As `make_env`: battles that a policy on this device sees there, stepped where that is fastest."""
+    from hygen_lightning.envs.ferried import FerriedEnv
+
+    where = environment_class(name).fastest_device(task, n_battles, device)
+    env = make_env(name, task, n_battles, where)
+    return env if where == device else FerriedEnv(env, device)
+
+
 def make_envs(
     name: str, tasks: Sequence[TaskSpec], n_battles: Sequence[int], device: str | torch.device = "cpu"
 ) -> BattleEnvs:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from hygen_lightning.specs import TaskSpec
@@ -71,6 +72,11 @@ class BattleEnv(ABC):
     def most_at_once(cls) -> int | None:
         """How many battles one environment of this kind can hold; None for any number."""
         return None
+
+    @classmethod
+    def fastest_device(cls, task: TaskSpec, n_battles: int, device: torch.device) -> torch.device:
+        """Where battles of this kind are stepped fastest for a policy on `device`: there or on the CPU."""
+        return device
 
     @abstractmethod
     def reset(self, seeds: Tensor) -> BattleView:

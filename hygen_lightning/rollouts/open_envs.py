@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hygen_lightning.envs import environment_class, make_env
+from hygen_lightning.envs import environment_class, make_env_for_policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ class OpenEnvs:
         if env is None:
             while most is not None and self._open and self._n_battles() + held > most:
                 self._open.pop(next(iter(self._open))).close()
-            env = make_env(self.name, task, held, device)
+            env = make_env_for_policy(self.name, task, held, device)
         self._open[task.name, held] = env
         return env
 

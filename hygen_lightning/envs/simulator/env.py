@@ -72,6 +72,13 @@ class SimulatorEnv(BattleEnv):
         return part
 
     @classmethod
+    def fastest_device(cls, task: TaskSpec, n_battles: int, device: torch.device) -> torch.device:
+        from hygen_lightning.envs.simulator.mixed import PAIRS_WORTH_A_GPU
+
+        pairs = (task.n_allies + task.n_enemies) ** 2 * n_battles
+        return device if pairs >= PAIRS_WORTH_A_GPU else torch.device("cpu")
+
+    @classmethod
     def together(cls, envs: Sequence[BattleEnv]) -> BattleEnvs:
         from hygen_lightning.envs.simulator.mixed import MixedSimulatorEnvs
 
