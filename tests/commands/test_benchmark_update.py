@@ -90,12 +90,13 @@ def test_a_device_that_is_not_there_is_the_users_error(command: str, device: str
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_an_update_on_a_gpu_is_timed_and_its_memory_is_the_gpus(capsys: pytest.CaptureFixture[str]) -> None:
-    assert update(**SMALL, against="plain", memory=True, device="cuda", json=True) == 0
+    larger = {**SMALL, "batch": 32, "timesteps": 20}
+    assert update(**larger, against="plain", memory=True, device="cuda", json=True) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["device"] == "cuda"
     for stage in ("pretrain", "policy"):
         assert found[stage]["fast_s"] > 0
-        assert 0 < found[stage]["fast_peak_mb"] < 100, "a process on a GPU holds some thousands"
+        assert 0 < found[stage]["fast_peak_mb"] < 200, "a process on a GPU holds some thousands"
 
 
 @pytest.mark.slow
