@@ -78,12 +78,8 @@ def update(
     for stage in ("pretrain", "policy"):
         found[stage] = time_stage(task, episodes, stage, paths, repeats)
         if memory:
-            here = episodes.to("cpu")
-            found[stage] |= {f"{path}_peak_mb": peak_mb(task, here, stage, path, device) for path in paths}
-    if json:
-        print_json(found)
-    else:
-        _print(found)
+            found[stage] |= {f"{p}_peak_mb": peak_mb(task, episodes, stage, p, device) for p in paths}
+    (print_json if json else _print)(found)
     return 0
 
 
@@ -248,12 +244,12 @@ LOSSES: dict[tuple[str, str], Callable[[HyGen, TaskSpec, Episodes], Tensor]] = {
 def peak_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str, device: str = "cpu") -> float:
     """Memory in 10^6 bytes that two updates need beyond what stood before, in a process of its own.
 
-    Of the process or, on a GPU, of the tensors there. episodes: on the CPU.
+    Of the process or, on a GPU, of the tensors there.
     """
     import torch.multiprocessing as processes
 
     with processes.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_grown_mb, (task, episodes, stage, path, device))
+        return pool.apply(_grown_mb, (task, episodes.to("cpu"), stage, path, device))
 
 
 def _grown_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str, device: str) -> float:

@@ -12,6 +12,8 @@ from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import all_task_names, load_task
 
+NEEDS_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
 
 def simulator(name: str, n_battles: int) -> SimulatorEnv:
     env = make_env("simulator", load_task(name), n_battles)
@@ -83,9 +85,10 @@ def test_a_saved_battle_continues_to_the_same_future() -> None:
 
 
 @pytest.mark.slow
-def test_compiled_battles_are_the_same_but_for_rounding() -> None:
-    plain, compiled = simulator("3m", 64), SimulatorEnv(load_task("3m"), 64, compiled=True)
-    view, generator = plain.reset(torch.arange(64)), torch.Generator().manual_seed(0)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_A_GPU)])
+def test_compiled_battles_are_the_same_but_for_rounding(device: str) -> None:
+    plain, compiled = (SimulatorEnv(load_task("3m"), 64, device, compiled=way) for way in (False, True))
+    view, generator = plain.reset(torch.arange(64)), torch.Generator(device).manual_seed(0)
     wrong = numbers = 0
     for _ in range(24):
         compiled.load_state_dict(plain.state_dict())
@@ -105,7 +108,7 @@ def test_unknown_environments_and_units_are_refused_in_one_line() -> None:
         make_env("simulator", load_task("cn-2"), 1)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@NEEDS_A_GPU
 @pytest.mark.parametrize("name", ["3m", "2s3z", "MMM"])
 def test_cpu_and_cuda_agree_in_distribution(name: str) -> None:
     """Return and length of 512 battles on each device, drawn with the same probabilities."""
