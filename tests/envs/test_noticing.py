@@ -53,9 +53,9 @@ NEVER = 8
 
 def after(env: SimulatorEnv, actions: list[int], look: int, loops: int) -> BattleState:
     """The one battle after some loops of a step in which every enemy looks around in loop `look`."""
+    env.battles.look_loop = torch.full_like(env.battles.look_loop, look)
     s, plan = prepared(env.roster, env.battles, torch.tensor(actions).unsqueeze(1))
     plan.look = torch.full_like(plan.look, look)
-    plan.lot = torch.zeros_like(plan.lot)  # and cares to look even with a target in range
     for loop in torch.arange(loops).unbind():
         s = game_loop(env.roster, env.terrain, s, plan, loop)
     return s
@@ -95,75 +95,98 @@ def test_an_enemy_that_looks_around_gives_up_a_target_out_of_range_for_one_in_ra
         assert int(after(env, stay, look=0, loops=1).target[3, 0]) == target
 
 
-def test_an_enemy_that_has_just_shot_does_not_look_for_a_better_target() -> None:
-    for cooldown, target in ((11.1, 0), (10.9, 1)):  # at its look, in loop 2: 9.1 and 8.9; 8.97 are settled
+def test_an_enemy_looks_around_every_eight_loops_from_its_first_target_in_range() -> None:
+    env = arena("3m", [(10, 16)], [(15, 16)], N_BATTLES)
+    noticed = first_loops(env, 3)
+    act(env, STOP)
+    assert torch.equal(env.battles.look_loop[0], noticed)
+
+
+def test_when_it_looks_around_is_drawn_if_its_first_target_is_out_of_range() -> None:
+    env = arena("3m", [(9.9, 16)], [(16, 16)], N_BATTLES)  # 6.1 away: seen, and not in range
+    s, plan = prepared(env.roster, env.battles, torch.full((3, N_BATTLES), int(STOP)))
+    plan.look = torch.zeros_like(plan.look)
+    s = game_loop(env.roster, env.terrain, s, plan, torch.tensor(0))
+    assert bool((s.target[3] == 0).all())
+    assert bool((torch.bincount(s.look_loop[0], minlength=8) > N_BATTLES / 16).all())
+
+
+def test_at_a_look_a_ready_weapon_turns_on_an_attacker_and_shoots_in_that_loop() -> None:
+    for loops, target, health in ((2, 0, [45, 45]), (3, 1, [45, 39])):  # it looks in loop 2
         env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
-        env.battles.target[3], env.battles.cooldown[3] = 0, cooldown
+        env.battles.target[3], env.battles.cooldown[3] = 0, 2.0
+        s = after(env, [int(STOP), int(FIRST_TARGET), int(NO_OP)], look=2, loops=loops)
+        assert int(s.target[3, 0]) == target
+        assert s.health[:2, 0].tolist() == health
+
+
+def test_an_attacker_out_of_range_is_none() -> None:
+    for x, target in ((10.2, 0), (10.3, 1)):  # 5.8 and 5.7 away; 5.75 are reached
+        env = arena("3m", [(12, 16), (x, 16)], [(16, 16)])
+        env.battles.target[3], env.battles.cooldown[3] = 0, 10.0
         attacked = [int(STOP), int(FIRST_TARGET), int(NO_OP)]
-        assert int(after(env, attacked, look=2, loops=3).target[3, 0]) == target
+        assert int(after(env, attacked, look=0, loops=1).target[3, 0]) == target
 
 
-def test_a_ready_weapon_shoots_in_the_loop_in_which_its_target_changes() -> None:
-    env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
-    env.battles.target[3], env.battles.cooldown[3] = 0, 2.0
-    s = after(env, [int(STOP), int(FIRST_TARGET), int(NO_OP)], look=2, loops=3)
-    assert s.health[:2, 0].tolist() == [45, 39]
-
-
-def test_an_enemy_with_a_target_in_range_looks_for_a_better_one_in_some_steps_only() -> None:
-    env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)], N_BATTLES)
-    env.battles.target[3], env.battles.cooldown[3] = 0, 8.9  # it has shot a while ago
-    env.battles.cooldown[1] = 10.0  # the attacker will not hit it in this step
-    orders = torch.tensor([int(STOP), int(FIRST_TARGET), int(NO_OP)]).unsqueeze(1)
-    env.step(orders.expand(3, N_BATTLES).t())
-    share = float((env.battles.target[3] == 1).float().mean())
-    assert abs(share - c.LOOK_SHARE) < 0.1
-
-
-def test_an_enemy_that_another_ally_hits_answers_shortly_before_its_weapon_is_ready() -> None:
-    for cooldown, target in ((6.6, 0), (6.4, 1)):  # after three loops: 3.6 and 3.4
-        env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
-        env.battles.target[3], env.battles.cooldown[3] = 0, cooldown
-        attacked = [int(STOP), int(FIRST_TARGET), int(NO_OP)]
-        assert int(after(env, attacked, look=NEVER, loops=4).target[3, 0]) == target
-
-
-def test_a_hit_of_its_own_target_does_not_provoke_an_enemy() -> None:
-    env = arena("3m", [(12, 16)], [(16, 16)])
-    env.battles.target[3], env.battles.cooldown[3] = 0, 8.0
-    s = after(env, [int(FIRST_TARGET), int(NO_OP), int(NO_OP)], look=NEVER, loops=3)
-    assert float(s.health[3, 0]) == 39
-    assert not bool(s.provoked[0, 0])
-
-
-def test_an_enemy_that_walks_to_its_target_answers_once_it_is_in_range() -> None:
-    for x, target, provoked in ((10.2, 0, True), (10.3, 1, False)):  # 5.8 and 5.7 away; 5.75 are reached
-        env = arena("3m", [(x, 16), (12, 16)], [(16, 16)])
-        env.battles.target[3], env.battles.cooldown[3] = 0, 3.0
-        env.battles.provoked[0] = True
-        attacked = [int(STOP), int(FIRST_TARGET), int(NO_OP)]
-        s = after(env, attacked, look=NEVER, loops=1)
-        assert (int(s.target[3, 0]), bool(s.provoked[0, 0])) == (target, provoked)
-
-
-def test_an_enemy_keeps_a_target_that_attacks_it_though_a_nearer_ally_hits_it() -> None:
-    for target_shoots, target in ((True, 0), (False, 1)):
+def test_an_enemy_keeps_a_target_that_attacks_it_though_a_nearer_ally_does_too() -> None:
+    for target_attacks, target in ((True, 0), (False, 1)):
         env = arena("3m", [(12, 14.5), (12, 16)], [(16, 16)])
         env.battles.target[3], env.battles.cooldown[3] = 0, 8.0
-        actions = [int(FIRST_TARGET if target_shoots else STOP), int(FIRST_TARGET), int(NO_OP)]
-        assert bool(after(env, actions, look=NEVER, loops=3).provoked[0, 0])
-        s = after(env, actions, look=NEVER, loops=7)
-        assert not bool(s.provoked[0, 0])  # it has weighed its target
-        assert int(s.target[3, 0]) == target
+        actions = [int(FIRST_TARGET if target_attacks else STOP), int(FIRST_TARGET), int(NO_OP)]
+        assert int(after(env, actions, look=3, loops=4).target[3, 0]) == target
 
 
-def test_an_enemy_that_was_hit_takes_the_nearest_once_nobody_attacks_it() -> None:
-    for y, target in ((16.5, 0), (17.5, 1)):  # 4.03 and 4.27 away; the other one 4.12
-        env = arena("3m", [(12, y), (12, 15)], [(16, 16)])
+def test_an_enemy_that_nobody_attacks_keeps_its_target() -> None:
+    env = arena("3m", [(12, 14.5), (12, 16)], [(16, 16)])
+    env.battles.target[3], env.battles.cooldown[3] = 0, 8.0
+    assert int(after(env, [int(STOP), int(STOP), int(NO_OP)], look=0, loops=8).target[3, 0]) == 0
+
+
+def test_a_new_target_that_turns_away_is_given_up_unless_the_shot_is_near() -> None:
+    for untried, cooldown, target in ((True, 2.1, 1), (True, 1.9, 0), (False, 2.1, 0)):
+        env = arena("3m", [(12, 14.5), (12, 16)], [(16, 16)])
+        env.battles.target[3], env.battles.cooldown[3] = 0, cooldown
+        env.battles.untried[0] = untried
+        assert int(after(env, [int(STOP), int(STOP), int(NO_OP)], look=NEVER, loops=1).target[3, 0]) == target
+
+
+def test_a_target_taken_at_a_look_is_untried_until_it_is_shot_at() -> None:
+    for loops, untried in ((1, True), (3, True), (4, False)):  # it looks in loop 0 and shoots in loop 3
+        env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
         env.battles.target[3], env.battles.cooldown[3] = 0, 3.0
-        env.battles.provoked[0] = True
-        rest = [int(STOP), int(STOP), int(NO_OP)]
-        assert int(after(env, rest, look=NEVER, loops=1).target[3, 0]) == target
+        attacked = [int(STOP), int(FIRST_TARGET), int(NO_OP)]
+        assert bool(after(env, attacked, look=0, loops=loops).untried[0, 0]) == untried
+
+
+def test_orders_that_arrive_with_a_first_look_do_not_count_in_it() -> None:
+    for look, target in ((0, 0), (1, 1)):
+        env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
+        attacked = [int(STOP), int(FIRST_TARGET), int(NO_OP)]
+        assert int(after(env, attacked, look=look, loops=look + 1).target[3, 0]) == target
+
+
+def test_an_idle_enemy_in_whose_range_somebody_stands_stops_in_the_loop_of_a_shot() -> None:
+    for x, action, walks in ((15.85, FIRST_TARGET, False), (15.95, FIRST_TARGET, True), (15.85, STOP, True)):
+        env = arena("3m", [(10, 16)], [(14, 18), (x, 16)])  # 5.71 and 5.81 away in loop 1
+        env.battles.goal_x[1] = 0.0
+        actions = [int(action), int(NO_OP), int(NO_OP)]  # it shoots in loop 1, at the other one
+        before, now = (float(after(env, actions, look=NEVER, loops=n).x[4, 0]) for n in (1, 2))
+        assert (now < before) == walks
+
+
+def test_who_is_shot_at_answers_a_loop_before_the_others() -> None:
+    env = arena("3m", [(12, 16)], [(16, 16), (16, 17)])
+    shoot = [int(FIRST_TARGET), int(NO_OP), int(NO_OP)]  # in loop 1
+    health = [float(after(env, shoot, look=NEVER, loops=n).health[0, 0]) for n in (2, 3, 4)]
+    assert health == [45, 39, 33]
+
+
+def test_after_the_death_of_its_target_a_ready_weapon_waits_one_loop() -> None:
+    env = arena("3m", [(11, 16), (12, 14.5), (12, 16)], [(16, 16)])
+    env.battles.target[3], env.battles.health[2] = 2, 0.0
+    stay = [int(STOP), int(STOP), int(NO_OP)]
+    health = [float(after(env, stay, look=NEVER, loops=n).health[1, 0]) for n in (1, 2)]
+    assert health == [45, 39]
 
 
 def test_an_enemy_whose_target_dies_takes_the_nearest_whoever_attacks_it() -> None:

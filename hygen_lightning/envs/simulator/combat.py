@@ -24,6 +24,7 @@ def fire(roster: Roster, s: BattleState, in_range: Tensor, chasing: Tensor, jitt
     idle = torch.where(ready, 1.0, s.cooldown)
     waiting = torch.where(fires, s.cooldown + roster.period + jitter, idle) - 1
     s.cooldown = torch.where(chasing, waiting.clamp(min=c.WIND_UP_LOOPS), waiting)
+    s.untried = s.untried & ~fires[roster.n_allies :]
     return fires
 
 
@@ -44,22 +45,12 @@ def strike(roster: Roster, s: BattleState, fires: Tensor, in_range: Tensor) -> N
         harm, raw = _spread(roster, row, hit, harm, raw)
     if roster.bursters:
         harm, raw = _explosions(roster, s, fires, harm, raw)
-    _provoke(roster, s, dealt, harm)
     _hurt(roster, s, harm, raw)
     if roster.has_medivacs:
         _heal(roster, s, target, in_range)
     if roster.has_zerg:
         grown = torch.minimum(s.health + c.ZERG_HEALTH_PER_LOOP, roster.health.expand_as(s.health))
         s.health = torch.where(roster.zerg & s.alive, grown, s.health)
-
-
-def _provoke(roster: Roster, s: BattleState, dealt: Tensor, harm: Tensor) -> None:
-    """Note which enemies take more than the ally that they aim at deals them. dealt, harm [N, B]."""
-    n = roster.n_allies
-    prey = s.target[n:].clamp(min=0)
-    enemy = torch.arange(n, roster.n_units, device=prey.device).unsqueeze(1)
-    mutual = (s.target[n:] >= 0) & (s.target.gather(0, prey) == enemy)
-    s.provoked = s.provoked | (harm[n:] > torch.where(mutual, dealt.gather(0, prey), 0.0))
 
 
 def _hurt(roster: Roster, s: BattleState, harm: Tensor, raw: Tensor) -> None:

@@ -30,7 +30,7 @@ class SimulatorEnv(BattleEnv):
     """
 
     name = "simulator"
-    version = "5"
+    version = "6"
 
     def __init__(
         self,
@@ -164,7 +164,8 @@ class SimulatorEnv(BattleEnv):
             target=torch.full((total, b), -1, device=self.device),
             calm=zeros,
             bursting=torch.zeros(total, b, dtype=torch.bool, device=self.device),
-            provoked=torch.zeros(r.n_enemies, b, dtype=torch.bool, device=self.device),
+            look_loop=torch.zeros(r.n_enemies, b, dtype=torch.int64, device=self.device),
+            untried=torch.zeros(r.n_enemies, b, dtype=torch.bool, device=self.device),
             goal_x=goal_x,
             goal_y=goal_y,
             last_action=torch.full((n, b), -1, device=self.device),

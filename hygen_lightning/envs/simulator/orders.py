@@ -30,9 +30,10 @@ class Orders:
 class Plan:
     """What is known before the loops of a step.
 
-    orders; look [E, B] int64: the loop in which each enemy looks around; jitter [N, B] game loops:
-    what a shot of each unit adds to its weapon's period; lot [N, B]: uniform in [0, 1), decides whom
-    of several shooters a woken enemy takes, and whether one with a target in range looks.
+    orders; look [E, B] int64: the loop in which an enemy without a target in range looks around; jitter
+    [N, B] game loops: what a shot of each unit adds to its weapon's period; lot [N, B]: uniform in
+    [0, 1), decides whom of several shooters a woken enemy takes, and when one looks around further
+    whose first target is out of range.
     """
 
     orders: Orders

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 OF_ALLIES = frozenset({"last_action"})
-OF_ENEMIES = frozenset({"goal_x", "goal_y", "provoked"})
+OF_ENEMIES = frozenset({"goal_x", "goal_y", "look_loop", "untried"})
 OF_BATTLES = frozenset({"step", "seed", "over"})
 """The tensors of a state with a row per ally, per enemy, or none; all others have a row per unit."""
 
@@ -20,10 +20,10 @@ class BattleState:
     x, y [N, B] map units; health, shield, energy [N, B]; cooldown [N, B] game loops until the weapon
     is ready, down to -1 within the loop in which it became ready (SMAC shows 0); target [N, B] int64:
     the unit aimed at, -1 for none; calm [N, B] loops since the last damage (shields wait for it);
-    bursting [N, B] bool: a Baneling that explodes in the next loop; provoked [E, B] bool: hit by an ally
-    that it did not aim at, and has not weighed its target since; goal_x, goal_y [E, B]: where the
-    enemies attack-move to; last_action [A, B] int64, -1 before the first step; step [B] int64
-    environment steps played; seed [B] int64; over [B] bool.
+    bursting [N, B] bool: a Baneling that explodes in the next loop; look_loop [E, B] int64: in which
+    loop of a step it looks around; untried [E, B] bool: its target was taken at a look and not shot at
+    yet; goal_x, goal_y [E, B]: where the enemies attack-move to; last_action [A, B] int64, -1 before
+    the first step; step [B] int64 environment steps played; seed [B] int64; over [B] bool.
     """
 
     x: Tensor
@@ -35,7 +35,8 @@ class BattleState:
     target: Tensor
     calm: Tensor
     bursting: Tensor
-    provoked: Tensor
+    look_loop: Tensor
+    untried: Tensor
     goal_x: Tensor
     goal_y: Tensor
     last_action: Tensor

@@ -14,61 +14,78 @@ FAR = 1e6
 """Score of what cannot be a target."""
 
 
-def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> None:
-    """Set `s.target`, and hold the ready weapon of an enemy that finds a target and had no living one.
+def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> Tensor:
+    """Set `s.target`; hold the ready weapon of an enemy that finds a target and had no living one.
 
     An enemy without a target takes, in the loop in which it looks around, the nearest ally that it sees,
-    of those ordered to attack it if there are any. Any shot of an ally wakes it: where some who shot
-    lately are ordered to attack it, it turns on one of them, drawn by lot, else on the nearest ally in
-    hearing. When its target dies it takes the nearest at once. It gives up a target out of range when it
-    looks around, unless it has just shot. A target in range that is ordered to attack it is kept. Any
-    other is weighed (a) in `LOOK_SHARE` of the steps, when it looks around and has not just shot: then
-    it changes only to an ally ordered to attack it; (b) once provoked, when its weapon is nearly ready:
-    then it takes the nearest ally ordered to attack it, else the nearest.
+    of those ordered to attack it if there are any; orders that arrive in that loop it does not know yet.
+    Any shot of an ally wakes it: where some who shot lately are ordered to attack it, it turns on one of
+    them, drawn by lot, else on the nearest ally in hearing. When its target dies it takes the nearest at
+    once. From then on it looks around every eight loops. At a look it gives up a target out of range. One
+    that is ordered to attack it it keeps; else it takes the nearest ally in range that is ordered to
+    attack it, if there is one. A target taken at a look that turns away before it was shot at is given
+    up at once, unless the shot is near, for the nearest attacker in range or the nearest ally.
+
+    Returns [E, B] bool: who has an ally in range of its weapon.
     """
     n = roster.n_allies
-    alive = s.alive
-    ordered, menace = plan.orders.target, plan.orders.menace
-    at = ordered.clamp(min=0)
-    ally_target = torch.where((ordered >= 0) & alive[:n] & alive.gather(0, at), ordered, -1)
+    ordered, alive, current = plan.orders.target, s.alive, s.target[n:]
+    ally_target = torch.where(alive[:n] & _living(alive, ordered), ordered, -1)
     dx = s.x[:n].unsqueeze(1) - s.x[n:].unsqueeze(0)  # [A, E, B]
     dy = s.y[:n].unsqueeze(1) - s.y[n:].unsqueeze(0)
     square = dx * dx + dy * dy
-    current = s.target[n:]
+    reached = square <= roster.reach[n:, :n].transpose(0, 1).square()
+    standing = _living(alive, current)
+    idle = current < 0
     shot = s.cooldown[:n] > (roster.period[:n] - c.SHOT_LOOPS).clamp(min=c.WIND_UP_LOOPS)
-    woken = shot.any(0, keepdim=True) & (current < 0)  # [E, B]
+    woken = shot.any(0, keepdim=True) & idle  # [E, B]
     sees = roster.notice.clamp(min=0.0).square()  # [A, E, 1]
     hears = torch.where(roster.notice > 0, roster.notice + c.ANSWER_MARGIN, 0.0).square()
     visible = alive[:n].unsqueeze(1) & (square <= torch.where(woken, hears, sees))
-    held = current.clamp(min=0)
-    standing = (current >= 0) & alive.gather(0, held)
-    hasty = woken | ((current >= 0) & ~standing)
-    struck = woken & shot.unsqueeze(1) & (menace < CALM)  # [A, E, B]
+    struck = woken & shot.unsqueeze(1) & (plan.orders.menace < CALM)
     first = plan.lot[:n].unsqueeze(1) - CALM  # below any distance
-    score = torch.where(struck, first, square + torch.where(hasty, 0.0, menace))
+    heedless = woken | ~(idle | standing) | (idle & (loop == 0))
+    menace = torch.where(standing & ~reached, CALM, plan.orders.menace)
+    score = torch.where(struck, first, square + torch.where(heedless, 0.0, menace))
     best, nearest = torch.where(visible, score, FAR).min(0)
-    hx, hy = s.x.gather(0, held) - s.x[n:], s.y.gather(0, held) - s.y[n:]
-    reach = roster.of_target(roster.reach, s.target.clamp(min=0))[n:]
-    in_range = hx * hx + hy * hy <= reach.square()
-    enemy = torch.arange(n, roster.n_units, device=held.device).unsqueeze(1)
-    menacing = ordered.gather(0, held.clamp(max=n - 1)) == enemy  # Medivacs choose otherwise
-    due = plan.look == loop
-    settled = s.cooldown[n:] <= (roster.period[n:] - c.SETTLING_LOOPS).clamp(min=c.WIND_UP_LOOPS)
-    content = in_range & (plan.lot[n:] >= c.LOOK_SHARE)
-    answers = s.provoked & standing & in_range & (s.cooldown[n:] <= c.ANSWER_LOOPS)
-    keep = standing & in_range & (menacing | ((best >= CALM) & ~answers))
-    looks = torch.where(standing, (due & settled & ~content) | answers, due | hasty)
     found = torch.where(best < FAR, nearest, -1)
-    chosen = torch.where(looks, torch.where(keep, current, found), torch.where(standing, current, -1))
+
+    in_range = standing & _reaches(roster, s, current)
+    enemy = torch.arange(n, roster.n_units, device=current.device).unsqueeze(1)
+    menacing = ordered.gather(0, current.clamp(min=0, max=n - 1)) == enemy  # Medivacs choose otherwise
+    due = torch.where(in_range, s.look_loop, plan.look) == loop
+    jilted = s.untried & in_range & ~menacing & (s.cooldown[n:] > c.COMMITTED_LOOPS)
+    keep = in_range & (menacing | ((best >= CALM) & ~jilted))
+    looks = due | jilted | woken | ~(idle | standing)
+    chosen = torch.where(looks & ~keep, found, torch.where(standing, current, -1))
     chosen = torch.where(alive[n:], chosen, -1)
     if roster.has_medivacs:
         chosen = torch.where(roster.is_medivac[n:], _patients(roster, s), chosen)
         ally_target = torch.where(_useful(roster, s, ally_target), ally_target, -1)
-    fresh = (chosen >= 0) & ~standing
-    waiting = torch.where(fresh, s.cooldown[n:].clamp(min=c.CHOOSING_LOOPS), s.cooldown[n:])
-    s.cooldown = torch.cat([s.cooldown[:n], waiting])
     s.target = torch.cat([ally_target, chosen])
-    s.provoked = s.provoked & ~answers
+
+    fresh = (chosen >= 0) & ~standing
+    random = (plan.lot[n:] * c.LOOPS_PER_STEP).long()
+    start = torch.where(~idle | _reaches(roster, s, chosen), loop, random)
+    s.look_loop = torch.where(fresh, start, s.look_loop)
+    s.untried = torch.where(standing & (chosen != current), chosen >= 0, s.untried & ~fresh)
+    wait = torch.where(woken | ~idle, torch.where(struck.any(0), 0.0, c.NEXT_LOOPS), c.CHOOSING_LOOPS)
+    held = torch.where(fresh, torch.maximum(s.cooldown[n:], wait), s.cooldown[n:])
+    s.cooldown = torch.cat([s.cooldown[:n], held])
+    return (reached & alive[:n].unsqueeze(1)).any(0)
+
+
+def _living(alive: Tensor, target: Tensor) -> Tensor:
+    """alive [N, B]; target [M, B] int64, -1 for none -> [M, B] bool: whether it is a unit alive."""
+    return (target >= 0) & alive.gather(0, target.clamp(min=0))
+
+
+def _reaches(roster: Roster, s: BattleState, target: Tensor) -> Tensor:
+    """target [E, B] int64 -> [E, B] bool: whether each enemy's weapon reaches it; for -1, any value."""
+    n, at = roster.n_allies, target.clamp(min=0)
+    dx, dy = s.x.gather(0, at) - s.x[n:], s.y.gather(0, at) - s.y[n:]
+    of_all = torch.cat([at.new_zeros(n, at.shape[1]), at])
+    return dx * dx + dy * dy <= roster.of_target(roster.reach, of_all)[n:].square()
 
 
 def _patients(roster: Roster, s: BattleState) -> Tensor:

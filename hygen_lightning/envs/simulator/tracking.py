@@ -1,7 +1,7 @@
 """What a recording hides, estimated from the past of each episode: a particle filter.
 
-Recorded states hold neither the targets and cooldowns of the enemies, nor who of them was provoked, nor
-the fraction of a loop by which a weapon was ready early. Every episode is followed by P simulated copies
+Recorded states hold neither the targets and cooldowns of the enemies, nor when they look around, nor the
+fraction of a loop by which a weapon was ready early. Every episode is followed by P simulated copies
 ("particles") that share all that is recorded and differ in what is hidden. After each step the copies
 that agree with the recorded health and positions are kept and multiplied, and exchange what is known
 apart.
@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor
 
+from hygen_lightning.envs.simulator.calibration import LOOPS_PER_STEP
 from hygen_lightning.envs.simulator.recorded import HEALTH_GRID, battle_state
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
@@ -30,13 +31,16 @@ MISS = 1e-3
 """Weight of a copy per ally whose health it gets wrong. It matters little: on every sixth episode, the
 share of exact health was 0.780 at 0.001, 0.01 and 0.03 alike with simulator version 3 (mean of three
 seeds, which differ by 0.003), 0.818 and 0.817 at 0.001 and 0.0001 with version 4 (one seed)."""
-DOUBT = 0.02
+DOUBT = 0.01
 """Share of copies in which hidden cooldowns are drawn anew after every step."""
-TARGET_DOUBT = 0.04
+TARGET_DOUBT = 0.02
 """Share of the enemies' targets drawn anew after every step (likelihood of the next recorded health, on
-every sixth episode: best at 0.04 of 0, 0.01, 0.02, 0.04, 0.08)."""
+every sixth episode: higher at 0.02 than at 0.04)."""
+LOOK_DOUBT = 0.05
+"""Share of the loops in which enemies look around drawn anew after every step (likelihood higher at 0.05
+than at 0.1)."""
 REDRAWN_SHARE = 0.5
-"""In the copies of an episode that none followed, share of the hidden cooldowns and targets drawn anew;
+"""In the copies of an episode that none followed, share of what is hidden drawn anew;
 in the copies of `DOUBT`, of the cooldowns."""
 COOLDOWN_BLUR_LOOPS = 0.5
 """Hidden cooldowns are shifted by up to this much after every step, so that no two copies stay alike."""
@@ -141,7 +145,7 @@ class Tracker:
 
     def _doubt(self, lost: Tensor) -> None:
         """Draw what is hidden anew where no copy agreed (`lost` [B x P]); elsewhere the cooldowns of a few
-        copies, blurring the rest, and a few targets (who is noticed, not who is followed further)."""
+        copies, blurring the rest, a few targets (who is noticed, not who is followed further) and looks."""
         s, n = self.battles, self.roster.n_allies
         hidden, aimed = s.cooldown[n:], s.target[n:]
         where = lost | (self._draw(lost.shape) < DOUBT)
@@ -156,6 +160,9 @@ class Tracker:
         redrawn = self._draw(aimed.shape) < torch.where(lost, REDRAWN_SHARE, TARGET_DOUBT)
         redrawn &= (chance >= 0) & (aimed >= 0)
         s.target = torch.cat([s.target[:n], torch.where(redrawn, somebody, aimed)])
+        again = self._draw(aimed.shape) < torch.where(lost, REDRAWN_SHARE, LOOK_DOUBT)
+        looks = (self._draw(aimed.shape) * LOOPS_PER_STEP).long()
+        s.look_loop = torch.where(again, looks, s.look_loop)
 
     def _draw(self, shape: torch.Size) -> Tensor:
         return torch.rand(shape, generator=self._generator)
