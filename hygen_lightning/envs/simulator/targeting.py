@@ -50,7 +50,7 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     best, nearest = torch.where(visible, score, FAR).min(0)
     found = torch.where(best < FAR, nearest, -1)
 
-    in_range = standing & _reaches(roster, s, current)
+    in_range = standing & _of(reached, current)
     enemy = torch.arange(n, roster.n_units, device=current.device).unsqueeze(1)
     menacing = ordered.gather(0, current.clamp(min=0, max=n - 1)) == enemy  # Medivacs choose otherwise
     due = torch.where(in_range, s.look_loop, plan.look) == loop
@@ -62,16 +62,14 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     if roster.has_medivacs:
         chosen = torch.where(roster.is_medivac[n:], _patients(roster, s), chosen)
         ally_target = torch.where(_useful(roster, s, ally_target), ally_target, -1)
-    s.target = torch.cat([ally_target, chosen])
-
-    fresh = (chosen >= 0) & ~standing
-    random = (plan.lot[n:] * c.LOOPS_PER_STEP).long()
-    start = torch.where(~idle | _reaches(roster, s, chosen), loop, random)
-    s.look_loop = torch.where(fresh, start, s.look_loop)
-    s.untried = torch.where(standing & (chosen != current), chosen >= 0, s.untried & ~fresh)
     wait = torch.where(woken | ~idle, torch.where(struck.any(0), 0.0, c.NEXT_LOOPS), c.CHOOSING_LOOPS)
+    first_look = torch.where(~idle | _of(reached, chosen), loop, (plan.lot[n:] * c.LOOPS_PER_STEP).long())
+    fresh = (chosen >= 0) & ~standing
+    s.look_loop = torch.where(fresh, first_look, s.look_loop)
+    s.untried = torch.where(standing & (chosen != current), chosen >= 0, s.untried & ~fresh)
     held = torch.where(fresh, torch.maximum(s.cooldown[n:], wait), s.cooldown[n:])
     s.cooldown = torch.cat([s.cooldown[:n], held])
+    s.target = torch.cat([ally_target, chosen])
     return (reached & alive[:n].unsqueeze(1)).any(0)
 
 
@@ -80,12 +78,9 @@ def _living(alive: Tensor, target: Tensor) -> Tensor:
     return (target >= 0) & alive.gather(0, target.clamp(min=0))
 
 
-def _reaches(roster: Roster, s: BattleState, target: Tensor) -> Tensor:
-    """target [E, B] int64 -> [E, B] bool: whether each enemy's weapon reaches it; for -1, any value."""
-    n, at = roster.n_allies, target.clamp(min=0)
-    dx, dy = s.x.gather(0, at) - s.x[n:], s.y.gather(0, at) - s.y[n:]
-    of_all = torch.cat([at.new_zeros(n, at.shape[1]), at])
-    return dx * dx + dy * dy <= roster.of_target(roster.reach, of_all)[n:].square()
+def _of(x: Tensor, target: Tensor) -> Tensor:
+    """x [A, E, B]; target [E, B] int64 -> [E, B]: the value at each enemy's target; any where it has none."""
+    return x.gather(0, target.clamp(min=0, max=len(x) - 1).unsqueeze(0)).squeeze(0)
 
 
 def _patients(roster: Roster, s: BattleState) -> Tensor:
