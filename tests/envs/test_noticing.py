@@ -165,15 +165,6 @@ def test_orders_that_arrive_with_a_first_look_do_not_count_in_it() -> None:
         assert int(after(env, attacked, look=look, loops=look + 1).target[3, 0]) == target
 
 
-def test_an_idle_enemy_in_whose_range_somebody_stands_stops_in_the_loop_of_a_shot() -> None:
-    for x, action, walks in ((15.85, FIRST_TARGET, False), (15.95, FIRST_TARGET, True), (15.85, STOP, True)):
-        env = arena("3m", [(10, 16)], [(14, 18), (x, 16)])  # 5.71 and 5.81 away in loop 1
-        env.battles.goal_x[1] = 0.0
-        actions = [int(action), int(NO_OP), int(NO_OP)]  # it shoots in loop 1, at the other one
-        before, now = (float(after(env, actions, look=NEVER, loops=n).x[4, 0]) for n in (1, 2))
-        assert (now < before) == walks
-
-
 def test_who_is_shot_at_answers_a_loop_before_the_others() -> None:
     env = arena("3m", [(12, 16)], [(16, 16), (16, 17)])
     shoot = [int(FIRST_TARGET), int(NO_OP), int(NO_OP)]  # in loop 1

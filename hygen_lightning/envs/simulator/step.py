@@ -58,16 +58,13 @@ def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[Batt
 def game_loop(roster: Roster, terrain: Ground, before: BattleState, plan: Plan, loop: Tensor) -> BattleState:
     """The battles one game loop later: targets, movement, shots, damage. loop: number in the step."""
     s = copy.copy(before)
-    near = choose_targets(roster, s, plan, loop)
+    choose_targets(roster, s, plan, loop)
     has_target = s.target >= 0
     index = s.target.clamp(min=0)
     dx, dy = s.x.gather(0, index) - s.x, s.y.gather(0, index) - s.y
     in_range = has_target & (dx * dx + dy * dy <= roster.of_target(roster.reach, index).square())
     chasing = has_target & ~in_range
-    shoots = (in_range & (s.cooldown <= 0) & s.alive)[: roster.n_allies]
-    startled = near & shoots.any(0) & (s.target[roster.n_allies :] < 0)
-    standing = torch.cat([in_range[: roster.n_allies], in_range[roster.n_allies :] | startled])
-    vx, vy = wanted_velocity(roster, terrain, s, plan.orders, chasing, standing)
+    vx, vy = wanted_velocity(roster, terrain, s, plan.orders, chasing, in_range)
     walk(roster, terrain, s, vx, vy)
     fires = fire(roster, s, in_range, chasing, plan.jitter)
     strike(roster, s, fires, in_range)

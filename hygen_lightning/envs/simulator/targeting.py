@@ -14,7 +14,7 @@ FAR = 1e6
 """Score of what cannot be a target."""
 
 
-def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> Tensor:
+def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> None:
     """Set `s.target`; hold the ready weapon of an enemy that finds a target and had no living one.
 
     An enemy without a target takes, in the loop in which it looks around, the nearest ally that it sees,
@@ -25,8 +25,6 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     that is ordered to attack it it keeps; else it takes the nearest ally in range that is ordered to
     attack it, if there is one. A target taken at a look that turns away before it was shot at is given
     up at once, unless the shot is near, for the nearest attacker in range or the nearest ally.
-
-    Returns [E, B] bool: who has an ally in range of its weapon.
     """
     n = roster.n_allies
     ordered, alive, current = plan.orders.target, s.alive, s.target[n:]
@@ -70,7 +68,6 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     held = torch.where(fresh, torch.maximum(s.cooldown[n:], wait), s.cooldown[n:])
     s.cooldown = torch.cat([s.cooldown[:n], held])
     s.target = torch.cat([ally_target, chosen])
-    return (reached & alive[:n].unsqueeze(1)).any(0)
 
 
 def _living(alive: Tensor, target: Tensor) -> Tensor:
@@ -79,8 +76,9 @@ def _living(alive: Tensor, target: Tensor) -> Tensor:
 
 
 def _of(x: Tensor, target: Tensor) -> Tensor:
-    """x [A, E, B]; target [E, B] int64 -> [E, B]: the value at each enemy's target; any where it has none."""
-    return x.gather(0, target.clamp(min=0, max=len(x) - 1).unsqueeze(0)).squeeze(0)
+    """x [A, E, B] bool; target [E, B] int64 -> [E, B]: x at its target; False if that is no ally."""
+    at_target = x.gather(0, target.clamp(min=0, max=len(x) - 1).unsqueeze(0)).squeeze(0)
+    return at_target & (target >= 0) & (target < len(x))
 
 
 def _patients(roster: Roster, s: BattleState) -> Tensor:
