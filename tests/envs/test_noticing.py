@@ -128,10 +128,11 @@ def test_an_attacker_out_of_range_is_none() -> None:
         assert int(after(env, attacked, look=0, loops=1).target[3, 0]) == target
 
 
-def test_an_enemy_keeps_a_target_that_attacks_it_though_a_nearer_ally_does_too() -> None:
-    for target_attacks, target in ((True, 0), (False, 1)):
+def test_an_enemy_keeps_a_target_that_it_has_shot_at_and_that_attacks_it() -> None:
+    for untried, target_attacks, target in ((False, True, 0), (False, False, 1), (True, True, 1)):
         env = arena("3m", [(12, 14.5), (12, 16)], [(16, 16)])
         env.battles.target[3], env.battles.cooldown[3] = 0, 8.0
+        env.battles.untried[0] = untried
         actions = [int(FIRST_TARGET if target_attacks else STOP), int(FIRST_TARGET), int(NO_OP)]
         assert int(after(env, actions, look=3, loops=4).target[3, 0]) == target
 
@@ -184,7 +185,17 @@ def test_an_enemy_whose_target_dies_takes_the_nearest_whoever_attacks_it() -> No
     env = arena("3m", [(11, 16), (12, 14.5), (12, 16)], [(16, 16)])
     env.battles.target[3], env.battles.health[2] = 2, 0.0
     attacked = [int(FIRST_TARGET), int(STOP), int(NO_OP)]
-    assert int(after(env, attacked, look=NEVER, loops=1).target[3, 0]) == 1
+    s = after(env, attacked, look=NEVER, loops=1)
+    assert int(s.target[3, 0]) == 1
+    assert bool(s.untried[0, 0])
+
+
+def test_an_enemy_walks_again_twelve_loops_after_its_shot() -> None:
+    env = arena("3m", [(10, 16), (9.5, 16)], [(15.5, 16)])
+    env.battles.target[3], env.battles.cooldown[3], env.battles.health[0] = 0, 0.0, 6.0  # it kills
+    act(env, STOP, STOP)
+    for loops, x in ((4, 15.5), (5, 15.5 - 9 / 64)):  # eight and four loops stands, then comes nearer
+        assert float(after(env, [int(NO_OP), int(STOP), int(NO_OP)], look=NEVER, loops=loops).x[3, 0]) == x
 
 
 def test_a_baneling_gives_up_a_target_out_of_range_too() -> None:

@@ -24,7 +24,9 @@ def fire(roster: Roster, s: BattleState, in_range: Tensor, chasing: Tensor, jitt
     idle = torch.where(ready, 1.0, s.cooldown)
     waiting = torch.where(fires, s.cooldown + roster.period + jitter, idle) - 1
     s.cooldown = torch.where(chasing, waiting.clamp(min=c.WIND_UP_LOOPS), waiting)
-    s.untried = s.untried & ~fires[roster.n_allies :]
+    n = roster.n_allies
+    s.untried = s.untried & ~fires[n:]
+    s.swing = (torch.where(fires[n:], roster.backswing[n:], s.swing) - 1).clamp(min=0.0)
     return fires
 
 

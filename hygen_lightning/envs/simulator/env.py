@@ -165,6 +165,7 @@ class SimulatorEnv(BattleEnv):
             calm=zeros,
             bursting=torch.zeros(total, b, dtype=torch.bool, device=self.device),
             look_loop=torch.zeros(r.n_enemies, b, dtype=torch.int64, device=self.device),
+            swing=torch.zeros(r.n_enemies, b, device=self.device),
             untried=torch.zeros(r.n_enemies, b, dtype=torch.bool, device=self.device),
             goal_x=goal_x,
             goal_y=goal_y,

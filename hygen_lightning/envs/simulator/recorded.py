@@ -56,6 +56,7 @@ def battle_state(roster: Roster, state: Tensor, last_action: Tensor | None = Non
         calm=zeros,
         bursting=torch.zeros(total, b, dtype=torch.bool, device=state.device),
         look_loop=torch.zeros(total - n, b, dtype=torch.int64, device=state.device),
+        swing=torch.zeros(total - n, b, device=state.device),
         untried=torch.zeros(total - n, b, dtype=torch.bool, device=state.device),
         goal_x=zeros[n:],
         goal_y=zeros[n:],

@@ -55,6 +55,7 @@ class Roster:
     shield: Tensor
     speed: Tensor
     period: Tensor
+    backswing: Tensor
     radius: Tensor
     max_cooldown: Tensor
     energy: Tensor
@@ -146,6 +147,7 @@ class Roster:
             shield=column([u.shield for u in units]),
             speed=column([u.speed for u in units]),
             period=column([u.period for u in units]),
+            backswing=column([u.backswing for u in units]),
             radius=column([u.radius for u in units]),
             max_cooldown=column([u.max_cooldown for u in units]),
             energy=column([u.energy for u in units]),

@@ -22,9 +22,10 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     Any shot of an ally wakes it: where some who shot lately are ordered to attack it, it turns on one of
     them, drawn by lot, else on the nearest ally in hearing. When its target dies it takes the nearest at
     once. From then on it looks around every eight loops. At a look it gives up a target out of range. One
-    that is ordered to attack it it keeps; else it takes the nearest ally in range that is ordered to
-    attack it, if there is one. A target taken at a look that turns away before it was shot at is given
-    up at once, unless the shot is near, for the nearest attacker in range or the nearest ally.
+    that it has shot at and that is ordered to attack it it keeps; else it takes the nearest ally in range
+    that is ordered to attack it, if there is one. A target, but for the first, that turns away before it
+    was shot at is given up at once, unless the shot is near, for the nearest attacker in range or the
+    nearest ally.
     """
     n = roster.n_allies
     ordered, alive, current = plan.orders.target, s.alive, s.target[n:]
@@ -53,7 +54,7 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     menacing = ordered.gather(0, current.clamp(min=0, max=n - 1)) == enemy  # Medivacs choose otherwise
     due = torch.where(in_range, s.look_loop, plan.look) == loop
     jilted = s.untried & in_range & ~menacing & (s.cooldown[n:] > c.COMMITTED_LOOPS)
-    keep = in_range & (menacing | ((best >= CALM) & ~jilted))
+    keep = in_range & ((menacing & ~s.untried) | ((best >= CALM) & ~jilted))
     looks = due | jilted | woken | ~(idle | standing)
     chosen = torch.where(looks & ~keep, found, torch.where(standing, current, -1))
     chosen = torch.where(alive[n:], chosen, -1)
@@ -64,7 +65,7 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     first_look = torch.where(~idle | _of(reached, chosen), loop, (plan.lot[n:] * c.LOOPS_PER_STEP).long())
     fresh = (chosen >= 0) & ~standing
     s.look_loop = torch.where(fresh, first_look, s.look_loop)
-    s.untried = torch.where(standing & (chosen != current), chosen >= 0, s.untried & ~fresh)
+    s.untried = torch.where(chosen != current, ~idle & (chosen >= 0), s.untried)
     held = torch.where(fresh, torch.maximum(s.cooldown[n:], wait), s.cooldown[n:])
     s.cooldown = torch.cat([s.cooldown[:n], held])
     s.target = torch.cat([ally_target, chosen])

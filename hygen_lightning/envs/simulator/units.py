@@ -7,7 +7,8 @@ Sources, by column:
   damage, bonus, period, range, splash, healing: published StarCraft II 4.x values (Liquipedia,
   patches 4.0 to 4.10), "faster" seconds converted to loops with 22.4 loops per second.
   max_cooldown: the divisor that SMAC's state uses (`unit_max_cooldown`), not a weapon period.
-The Marine's period, range and damage are also measured in the recordings (see calibration.py).
+  backswing: published for the Marine (0.75 s); for the others the published default of weapons (0.5 s).
+The Marine's period, backswing, range and damage are also measured in the recordings (see calibration.py).
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ LOOPS_PER_SECOND = 16.0
 class UnitType:
     """One unit type.
 
-    speed: map units per game loop. weapon_range: edge to edge. period: loops between shots.
+    speed: map units per game loop. weapon_range: edge to edge. period: loops between shots; backswing:
+    loops after a shot in which an attack-moving unit does not walk.
     separation: radius that keeps units apart (0: the radius). hits: hits per shot (armour counts
     for each). zerg: health grows back slowly.
     bonus / bonus_against: extra damage per hit against an attribute.
@@ -40,6 +42,7 @@ class UnitType:
     bonus: float = 0.0
     bonus_against: str = ""
     period: float = 1.0
+    backswing: float = 8.0
     weapon_range: float = 0.0
     separation: float = 0.0
     zerg: bool = False
@@ -71,6 +74,7 @@ UNITS: dict[str, UnitType] = {
         attributes=_LIGHT_BIO,
         damage=6,
         period=13.7728,
+        backswing=12,
         weapon_range=5,
         max_cooldown=15,
         hits_air=True,
