@@ -1,4 +1,4 @@
-"""When enemies notice, answer and settle: one measured rule at a time, over many seeds."""
+"""When enemies notice, look around and change targets: one measured rule at a time."""
 
 from __future__ import annotations
 
@@ -102,6 +102,27 @@ def test_an_enemy_looks_around_every_eight_loops_from_its_first_target_in_range(
     assert torch.equal(env.battles.look_loop[0], noticed)
 
 
+def test_with_its_target_in_range_an_enemy_looks_at_its_own_time_else_at_one_drawn_anew() -> None:
+    for x, look_loop, drawn, target in ((12, 0, 5, 1), (12, 5, 0, 0), (10.2, 5, 0, 1), (10.2, 0, 5, 0)):
+        env = arena("3m", [(x, 16), (12, 14.5)], [(16, 16)])  # 4 or 5.8 away; 5.75 are reached
+        env.battles.target[3], env.battles.cooldown[3] = 0, 8.0
+        env.battles.look_loop[0] = look_loop
+        attacked = torch.tensor([int(STOP), int(FIRST_TARGET), int(NO_OP)]).unsqueeze(1)
+        s, plan = prepared(env.roster, env.battles, attacked)
+        plan.look = torch.full_like(plan.look, drawn)
+        s = game_loop(env.roster, env.terrain, s, plan, torch.tensor(0))
+        assert int(s.target[3, 0]) == target
+
+
+def test_eight_loops_are_counted_from_the_death_of_the_last_target_wherever_the_next_one_is() -> None:
+    for x in (12, 10.2):
+        env = arena("3m", [(11, 16), (x, 16)], [(16, 16)])
+        env.battles.target[3], env.battles.health[0] = 0, 0.0
+        s, plan = prepared(env.roster, env.battles, torch.tensor([[NO_OP], [STOP], [NO_OP]]))
+        s = game_loop(env.roster, env.terrain, s, plan, torch.tensor(6))
+        assert (int(s.target[3, 0]), int(s.look_loop[0, 0])) == (1, 6)
+
+
 def test_when_it_looks_around_is_drawn_if_its_first_target_is_out_of_range() -> None:
     env = arena("3m", [(9.9, 16)], [(16, 16)], N_BATTLES)  # 6.1 away: seen, and not in range
     s, plan = prepared(env.roster, env.battles, torch.full((3, N_BATTLES), int(STOP)))
@@ -129,10 +150,10 @@ def test_an_attacker_out_of_range_is_none() -> None:
 
 
 def test_an_enemy_keeps_a_target_that_it_has_shot_at_and_that_attacks_it() -> None:
-    for untried, target_attacks, target in ((False, True, 0), (False, False, 1), (True, True, 1)):
+    for not_shot_at, target_attacks, target in ((False, True, 0), (False, False, 1), (True, True, 1)):
         env = arena("3m", [(12, 14.5), (12, 16)], [(16, 16)])
         env.battles.target[3], env.battles.cooldown[3] = 0, 8.0
-        env.battles.untried[0] = untried
+        env.battles.not_shot_at[0] = not_shot_at
         actions = [int(FIRST_TARGET if target_attacks else STOP), int(FIRST_TARGET), int(NO_OP)]
         assert int(after(env, actions, look=3, loops=4).target[3, 0]) == target
 
@@ -143,20 +164,30 @@ def test_an_enemy_that_nobody_attacks_keeps_its_target() -> None:
     assert int(after(env, [int(STOP), int(STOP), int(NO_OP)], look=0, loops=8).target[3, 0]) == 0
 
 
-def test_a_new_target_that_turns_away_is_given_up_unless_the_shot_is_near() -> None:
-    for untried, cooldown, target in ((True, 2.1, 1), (True, 1.9, 0), (False, 2.1, 0)):
-        env = arena("3m", [(12, 14.5), (12, 16)], [(16, 16)])
+def test_a_later_target_that_does_not_attack_it_is_given_up_unless_shot_at_or_the_shot_is_near() -> None:
+    cases = [(12, True, STOP, 2.1, 1), (12, True, STOP, 1.9, 0), (12, False, STOP, 2.1, 0)]
+    cases += [(12, True, FIRST_TARGET, 2.1, 0), (10.2, True, STOP, 2.1, 0)]  # it attacks; it is out of range
+    for x, not_shot_at, action, cooldown, target in cases:
+        env = arena("3m", [(x, 16.1), (12, 16)], [(16, 16)])
         env.battles.target[3], env.battles.cooldown[3] = 0, cooldown
-        env.battles.untried[0] = untried
-        assert int(after(env, [int(STOP), int(STOP), int(NO_OP)], look=NEVER, loops=1).target[3, 0]) == target
+        env.battles.not_shot_at[0] = not_shot_at
+        orders = [int(action), int(STOP), int(NO_OP)]
+        assert int(after(env, orders, look=NEVER, loops=1).target[3, 0]) == target
 
 
-def test_a_target_taken_at_a_look_is_untried_until_it_is_shot_at() -> None:
-    for loops, untried in ((1, True), (3, True), (4, False)):  # it looks in loop 0 and shoots in loop 3
+def test_a_first_target_counts_as_shot_at() -> None:
+    env = arena("3m", [(12, 16)], [(16, 16)])
+    s = after(env, [int(STOP), int(NO_OP), int(NO_OP)], look=0, loops=1)
+    assert int(s.target[3, 0]) == 0
+    assert not bool(s.not_shot_at[0, 0])
+
+
+def test_a_later_target_is_marked_until_it_is_shot_at() -> None:
+    for loops, not_shot_at in ((1, True), (3, True), (4, False)):  # it looks in loop 0 and shoots in loop 3
         env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
         env.battles.target[3], env.battles.cooldown[3] = 0, 3.0
         attacked = [int(STOP), int(FIRST_TARGET), int(NO_OP)]
-        assert bool(after(env, attacked, look=0, loops=loops).untried[0, 0]) == untried
+        assert bool(after(env, attacked, look=0, loops=loops).not_shot_at[0, 0]) == not_shot_at
 
 
 def test_orders_that_arrive_with_a_first_look_do_not_count_in_it() -> None:
@@ -181,13 +212,13 @@ def test_after_the_death_of_its_target_a_ready_weapon_waits_one_loop() -> None:
     assert health == [45, 39]
 
 
-def test_an_enemy_whose_target_dies_takes_the_nearest_whoever_attacks_it() -> None:
+def test_an_enemy_whose_target_dies_takes_the_nearest_at_first_whoever_attacks_it() -> None:
     env = arena("3m", [(11, 16), (12, 14.5), (12, 16)], [(16, 16)])
     env.battles.target[3], env.battles.health[2] = 2, 0.0
     attacked = [int(FIRST_TARGET), int(STOP), int(NO_OP)]
     s = after(env, attacked, look=NEVER, loops=1)
     assert int(s.target[3, 0]) == 1
-    assert bool(s.untried[0, 0])
+    assert bool(s.not_shot_at[0, 0])
 
 
 def test_an_enemy_walks_again_twelve_loops_after_its_shot() -> None:
@@ -196,6 +227,21 @@ def test_an_enemy_walks_again_twelve_loops_after_its_shot() -> None:
     act(env, STOP, STOP)
     for loops, x in ((4, 15.5), (5, 15.5 - 9 / 64)):  # eight and four loops stands, then comes nearer
         assert float(after(env, [int(NO_OP), int(STOP), int(NO_OP)], look=NEVER, loops=loops).x[3, 0]) == x
+
+
+def test_backswing_is_the_unit_s_own() -> None:
+    env = arena("MMM", [(10, 16)], [(15, 16)])  # a Marauder and a Marine
+    r, s = env.roster, env.battles
+    marine, marauder = (r.names.index(name, r.n_allies) for name in ("marine", "marauder"))
+    s.health[marauder], s.x[marauder], s.y[marauder] = 125.0, 15.0, 17.5
+    env.placed(s)
+    for row in (marine, marauder):
+        env.battles.target[row], env.battles.cooldown[row] = 0, 0.0
+    actions = [int(STOP)] + [int(NO_OP)] * (r.n_allies - 1)
+    s = after(env, actions, look=NEVER, loops=1)
+    assert float(s.health[0, 0]) == 125 - 5 - 19  # a Marauder: one armour, armoured
+    left = s.backswing_left[:, 0]
+    assert (float(left[marine - r.n_allies]), float(left[marauder - r.n_allies])) == (11.0, 0.0)
 
 
 def test_a_baneling_gives_up_a_target_out_of_range_too() -> None:

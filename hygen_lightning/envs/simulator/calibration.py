@@ -12,10 +12,12 @@ LOOPS_PER_STEP = 8
 """Game loops per environment step (SMAC `step_mul`; measured: a Marine walks 1.125 a step).
 
 An enemy looks around once in so many loops. Without a target it does so in a loop drawn anew in every
-step (measured: one that is near when a step begins is noticed in each of its loops as likely). From its
-first target in range on it does so exactly every eight loops (measured on 368 decisions that leave no
-doubt: of periods from 4 to 16 loops and all phases, 8 loops from the first target explain most; 339 as
-expected, 8 clearly not). Where its first target is out of range, when it looks is not known, and drawn."""
+step (measured: one that is near when a step begins is noticed in each of its loops as likely). While a
+target is in range it does so every eight loops, from its first target or from the death of the last one
+on (measured on 368 decisions that leave no doubt: of periods from 4 to 16 loops and all phases, 8 loops
+from the first target explain most; 339 as expected, 8 clearly not). Where its first target is out of
+range, when it looks is not known, and drawn. A first look in the first loop of a step knows of no orders,
+not even of those that stand from the step before (measured: likelihood higher so; a simplification)."""
 
 POSITION_GRID = 4096.0
 """StarCraft II shows positions in multiples of 1 / 4096 map units (measured)."""
@@ -44,15 +46,15 @@ SHOT_LOOPS = 3.0
 """A weapon whose cooldown is less than this below its period has shot one to four loops ago (follows
 from COOLDOWN_JITTER_LOOPS and the fraction of a loop that a weapon keeps)."""
 CHOOSING_LOOPS = 2.0
-"""A ready weapon of an enemy without a living target waits this long after a new one (measured: one
-who notices an ally in range stands for two loops and shoots in the third)."""
-NEXT_LOOPS = 1.0
+"""A ready weapon of an enemy that had no target and was not woken waits this long after it takes one
+(measured: one who notices an ally in range stands for two loops and shoots in the third)."""
+RETARGET_LOOPS = 1.0
 """The same where the last target has just died, or where a shot at somebody else woke it (measured:
 likelihood of the recorded damage best at 1 of 1, 2, 3, 4, 6 after a death; a first shot falls into the
 second loop after the one that woke, into the first loop for those who were shot at themselves)."""
 COMMITTED_LOOPS = 2.0
 """An enemy whose weapon is ready within this many loops does not give up the target that it has just
-turned to (measured: likelihood of the recorded damage best at 2 of 1, 2, 3)."""
+turned to, but when it looks around (measured: likelihood of the recorded damage best at 2 of 1, 2, 3)."""
 
 PACKING = 0.918
 """Closest distance of two units over the sum of their separation radii (measured: 0.6885 / 0.75)."""

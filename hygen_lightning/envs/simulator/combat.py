@@ -11,7 +11,7 @@ from hygen_lightning.envs.simulator.state import BattleState
 
 
 def fire(roster: Roster, s: BattleState, in_range: Tensor, chasing: Tensor, jitter: Tensor) -> Tensor:
-    """Which units shoot in this loop [N, B] bool; sets the cooldowns.
+    """Which units shoot in this loop [N, B] bool; sets cooldowns, backswing and whose target was shot at.
 
     A weapon keeps the fraction of a loop by which it was ready early (measured: a shot falls on the
     first loop that starts with cooldown <= 0, and the next period counts from the exact time). A unit
@@ -25,8 +25,8 @@ def fire(roster: Roster, s: BattleState, in_range: Tensor, chasing: Tensor, jitt
     waiting = torch.where(fires, s.cooldown + roster.period + jitter, idle) - 1
     s.cooldown = torch.where(chasing, waiting.clamp(min=c.WIND_UP_LOOPS), waiting)
     n = roster.n_allies
-    s.untried = s.untried & ~fires[n:]
-    s.swing = (torch.where(fires[n:], roster.backswing[n:], s.swing) - 1).clamp(min=0.0)
+    s.not_shot_at = s.not_shot_at & ~fires[n:]
+    s.backswing_left = (torch.where(fires[n:], roster.backswing[n:], s.backswing_left) - 1).clamp(min=0.0)
     return fires
 
 

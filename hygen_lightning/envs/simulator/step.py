@@ -64,8 +64,8 @@ def game_loop(roster: Roster, terrain: Ground, before: BattleState, plan: Plan, 
     dx, dy = s.x.gather(0, index) - s.x, s.y.gather(0, index) - s.y
     in_range = has_target & (dx * dx + dy * dy <= roster.of_target(roster.reach, index).square())
     chasing = has_target & ~in_range
-    swinging = torch.cat([torch.zeros_like(in_range[:n]), s.swing > 0])
-    vx, vy = wanted_velocity(roster, terrain, s, plan.orders, chasing, in_range | swinging)
+    in_backswing = torch.cat([torch.zeros_like(in_range[:n]), s.backswing_left > 0])
+    vx, vy = wanted_velocity(roster, terrain, s, plan.orders, chasing, in_range | in_backswing)
     walk(roster, terrain, s, vx, vy)
     fires = fire(roster, s, in_range, chasing, plan.jitter)
     strike(roster, s, fires, in_range)

@@ -18,14 +18,15 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     """Set `s.target`; hold the ready weapon of an enemy that finds a target and had no living one.
 
     An enemy without a target takes, in the loop in which it looks around, the nearest ally that it sees,
-    of those ordered to attack it if there are any; orders that arrive in that loop it does not know yet.
+    of those ordered to attack it if there are any; in the first loop of a step it knows of no orders.
     Any shot of an ally wakes it: where some who shot lately are ordered to attack it, it turns on one of
     them, drawn by lot, else on the nearest ally in hearing. When its target dies it takes the nearest at
-    once. From then on it looks around every eight loops. At a look it gives up a target out of range. One
-    that it has shot at and that is ordered to attack it it keeps; else it takes the nearest ally in range
-    that is ordered to attack it, if there is one. A target, but for the first, that turns away before it
-    was shot at is given up at once, unless the shot is near, for the nearest attacker in range or the
-    nearest ally.
+    once. While its target is in range it looks around every eight loops, counted from the loop in which it
+    took its first target or the last one died; while it is out of range, in a loop drawn anew in every
+    step. At a look it gives up a target out of range. Its first target, or one that it has shot at, is kept
+    while ordered to attack it; else it takes the nearest ally in range that is ordered to attack it, if
+    there is one. A later target that it has not shot at and that does not attack it is weighed in every
+    loop until the shot is near: the nearest attacker in range, or the nearest ally, replaces it.
     """
     n = roster.n_allies
     ordered, alive, current = plan.orders.target, s.alive, s.target[n:]
@@ -43,9 +44,9 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     visible = alive[:n].unsqueeze(1) & (square <= torch.where(woken, hears, sees))
     struck = woken & shot.unsqueeze(1) & (plan.orders.menace < CALM)
     first = plan.lot[:n].unsqueeze(1) - CALM  # below any distance
-    heedless = woken | ~(idle | standing) | (idle & (loop == 0))
+    ignores_orders = woken | ~(idle | standing) | (idle & (loop == 0))
     menace = torch.where(standing & ~reached, CALM, plan.orders.menace)
-    score = torch.where(struck, first, square + torch.where(heedless, 0.0, menace))
+    score = torch.where(struck, first, square + torch.where(ignores_orders, 0.0, menace))
     best, nearest = torch.where(visible, score, FAR).min(0)
     found = torch.where(best < FAR, nearest, -1)
 
@@ -53,19 +54,19 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     enemy = torch.arange(n, roster.n_units, device=current.device).unsqueeze(1)
     menacing = ordered.gather(0, current.clamp(min=0, max=n - 1)) == enemy  # Medivacs choose otherwise
     due = torch.where(in_range, s.look_loop, plan.look) == loop
-    jilted = s.untried & in_range & ~menacing & (s.cooldown[n:] > c.COMMITTED_LOOPS)
-    keep = in_range & ((menacing & ~s.untried) | ((best >= CALM) & ~jilted))
-    looks = due | jilted | woken | ~(idle | standing)
+    unanswered = s.not_shot_at & in_range & ~menacing & (s.cooldown[n:] > c.COMMITTED_LOOPS)
+    keep = in_range & ((menacing & ~s.not_shot_at) | ((best >= CALM) & ~unanswered))
+    looks = due | unanswered | woken | ~(idle | standing)
     chosen = torch.where(looks & ~keep, found, torch.where(standing, current, -1))
     chosen = torch.where(alive[n:], chosen, -1)
     if roster.has_medivacs:
         chosen = torch.where(roster.is_medivac[n:], _patients(roster, s), chosen)
         ally_target = torch.where(_useful(roster, s, ally_target), ally_target, -1)
-    wait = torch.where(woken | ~idle, torch.where(struck.any(0), 0.0, c.NEXT_LOOPS), c.CHOOSING_LOOPS)
+    wait = torch.where(woken | ~idle, torch.where(struck.any(0), 0.0, c.RETARGET_LOOPS), c.CHOOSING_LOOPS)
     first_look = torch.where(~idle | _of(reached, chosen), loop, (plan.lot[n:] * c.LOOPS_PER_STEP).long())
     fresh = (chosen >= 0) & ~standing
     s.look_loop = torch.where(fresh, first_look, s.look_loop)
-    s.untried = torch.where(chosen != current, ~idle & (chosen >= 0), s.untried)
+    s.not_shot_at = torch.where(chosen != current, ~idle & (chosen >= 0), s.not_shot_at)
     held = torch.where(fresh, torch.maximum(s.cooldown[n:], wait), s.cooldown[n:])
     s.cooldown = torch.cat([s.cooldown[:n], held])
     s.target = torch.cat([ally_target, chosen])

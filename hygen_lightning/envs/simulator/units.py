@@ -7,8 +7,10 @@ Sources, by column:
   damage, bonus, period, range, splash, healing: published StarCraft II 4.x values (Liquipedia,
   patches 4.0 to 4.10), "faster" seconds converted to loops with 22.4 loops per second.
   max_cooldown: the divisor that SMAC's state uses (`unit_max_cooldown`), not a weapon period.
-  backswing: published for the Marine (0.75 s); for the others the published default of weapons (0.5 s).
-The Marine's period, backswing, range and damage are also measured in the recordings (see calibration.py).
+  backswing: published weapon data, NORMAL seconds: Marine 0.75, Marauder 0, default 0.5 (assumed for the
+  others, and so is that they stand for it like Marines).
+The Marine's period, range and damage are also measured in the recordings (see calibration.py), and its
+backswing: of 10 to 15 loops, 12 make the recorded damage likeliest.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ class UnitType:
     """One unit type.
 
     speed: map units per game loop. weapon_range: edge to edge. period: loops between shots; backswing:
-    loops after a shot in which an attack-moving unit does not walk.
+    loops from a shot on in which an attack-moving unit does not walk.
     separation: radius that keeps units apart (0: the radius). hits: hits per shot (armour counts
     for each). zerg: health grows back slowly.
     bonus / bonus_against: extra damage per hit against an attribute.
@@ -89,6 +91,7 @@ UNITS: dict[str, UnitType] = {
         bonus=10,
         bonus_against="armored",
         period=24.0,
+        backswing=0,
         weapon_range=6,
         max_cooldown=25,
     ),
