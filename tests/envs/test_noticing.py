@@ -240,8 +240,7 @@ def test_backswing_is_the_unit_s_own() -> None:
     actions = [int(STOP)] + [int(NO_OP)] * (r.n_allies - 1)
     s = after(env, actions, look=NEVER, loops=1)
     assert float(s.health[0, 0]) == 125 - 5 - 19  # a Marauder: one armour, armoured
-    left = s.backswing_left[:, 0]
-    assert (float(left[marine - r.n_allies]), float(left[marauder - r.n_allies])) == (11.0, 0.0)
+    assert [float(s.backswing_left[row, 0]) for row in (marine, marauder)] == [11.0, 0.0]
 
 
 def test_a_baneling_gives_up_a_target_out_of_range_too() -> None:

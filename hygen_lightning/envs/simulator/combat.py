@@ -24,9 +24,8 @@ def fire(roster: Roster, s: BattleState, in_range: Tensor, chasing: Tensor, jitt
     idle = torch.where(ready, 1.0, s.cooldown)
     waiting = torch.where(fires, s.cooldown + roster.period + jitter, idle) - 1
     s.cooldown = torch.where(chasing, waiting.clamp(min=c.WIND_UP_LOOPS), waiting)
-    n = roster.n_allies
-    s.not_shot_at = s.not_shot_at & ~fires[n:]
-    s.backswing_left = (torch.where(fires[n:], roster.backswing[n:], s.backswing_left) - 1).clamp(min=0.0)
+    s.backswing_left = (torch.where(fires, roster.backswing, s.backswing_left) - 1).clamp(min=0.0)
+    s.not_shot_at = s.not_shot_at & ~fires[roster.n_allies :]
     return fires
 
 

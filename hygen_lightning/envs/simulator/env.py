@@ -165,7 +165,7 @@ class SimulatorEnv(BattleEnv):
             calm=zeros,
             bursting=torch.zeros(total, b, dtype=torch.bool, device=self.device),
             look_loop=torch.zeros(r.n_enemies, b, dtype=torch.int64, device=self.device),
-            backswing_left=torch.zeros(r.n_enemies, b, device=self.device),
+            backswing_left=torch.zeros(r.n_units, b, device=self.device),
             not_shot_at=torch.zeros(r.n_enemies, b, dtype=torch.bool, device=self.device),
             goal_x=goal_x,
             goal_y=goal_y,

@@ -147,7 +147,7 @@ class Roster:
             shield=column([u.shield for u in units]),
             speed=column([u.speed for u in units]),
             period=column([u.period for u in units]),
-            backswing=column([u.backswing for u in units]),
+            backswing=column([0.0 if ally else u.backswing for u, ally in zip(units, sides)]),
             radius=column([u.radius for u in units]),
             max_cooldown=column([u.max_cooldown for u in units]),
             energy=column([u.energy for u in units]),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 OF_ALLIES = frozenset({"last_action"})
-OF_ENEMIES = frozenset({"goal_x", "goal_y", "look_loop", "backswing_left", "not_shot_at"})
+OF_ENEMIES = frozenset({"goal_x", "goal_y", "look_loop", "not_shot_at"})
 OF_BATTLES = frozenset({"step", "seed", "over"})
 """The tensors of a state with a row per ally, per enemy, or none; all others have a row per unit."""
 
@@ -20,11 +20,11 @@ class BattleState:
     x, y [N, B] map units; health, shield, energy [N, B]; cooldown [N, B] game loops until the weapon
     is ready, down to -1 within the loop in which it became ready (SMAC shows 0); target [N, B] int64:
     the unit aimed at, -1 for none; calm [N, B] loops since the last damage (shields wait for it);
-    bursting [N, B] bool: a Baneling that explodes in the next loop; look_loop [E, B] int64: in which
-    loop of a step it looks around while its target is in range; backswing_left [E, B]: game loops until
-    it may walk after its last shot; not_shot_at [E, B] bool: its target is not its first one and not shot
-    at yet; goal_x, goal_y [E, B]: where the enemies attack-move to; last_action [A, B] int64, -1 before
-    the first step; step [B] int64 environment steps played; seed [B] int64; over [B] bool.
+    bursting [N, B] bool: a Baneling that explodes in the next loop; backswing_left [N, B]: game loops
+    until an enemy may walk after its last shot (0 for allies); look_loop [E, B] int64: in which loop of a
+    step it looks around while its target is in range; not_shot_at [E, B] bool: its target is not its first
+    one and not shot at yet; goal_x, goal_y [E, B]: where the enemies attack-move to; last_action [A, B]
+    int64, -1 before the first step; step [B] int64 environment steps played; seed [B] int64; over [B] bool.
     """
 
     x: Tensor
@@ -36,8 +36,8 @@ class BattleState:
     target: Tensor
     calm: Tensor
     bursting: Tensor
-    look_loop: Tensor
     backswing_left: Tensor
+    look_loop: Tensor
     not_shot_at: Tensor
     goal_x: Tensor
     goal_y: Tensor

@@ -57,15 +57,14 @@ def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[Batt
 
 def game_loop(roster: Roster, terrain: Ground, before: BattleState, plan: Plan, loop: Tensor) -> BattleState:
     """The battles one game loop later: targets, movement, shots, damage. loop: number in the step."""
-    s, n = copy.copy(before), roster.n_allies
+    s = copy.copy(before)
     choose_targets(roster, s, plan, loop)
     has_target = s.target >= 0
     index = s.target.clamp(min=0)
     dx, dy = s.x.gather(0, index) - s.x, s.y.gather(0, index) - s.y
     in_range = has_target & (dx * dx + dy * dy <= roster.of_target(roster.reach, index).square())
     chasing = has_target & ~in_range
-    in_backswing = torch.cat([torch.zeros_like(in_range[:n]), s.backswing_left > 0])
-    vx, vy = wanted_velocity(roster, terrain, s, plan.orders, chasing, in_range | in_backswing)
+    vx, vy = wanted_velocity(roster, terrain, s, plan.orders, chasing, in_range | (s.backswing_left > 0))
     walk(roster, terrain, s, vx, vy)
     fires = fire(roster, s, in_range, chasing, plan.jitter)
     strike(roster, s, fires, in_range)

@@ -50,7 +50,7 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     best, nearest = torch.where(visible, score, FAR).min(0)
     found = torch.where(best < FAR, nearest, -1)
 
-    in_range = standing & _of(reached, current)
+    in_range = standing & _reaches(roster, s, current)
     enemy = torch.arange(n, roster.n_units, device=current.device).unsqueeze(1)
     menacing = ordered.gather(0, current.clamp(min=0, max=n - 1)) == enemy  # Medivacs choose otherwise
     due = torch.where(in_range, s.look_loop, plan.look) == loop
@@ -63,7 +63,9 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
         chosen = torch.where(roster.is_medivac[n:], _patients(roster, s), chosen)
         ally_target = torch.where(_useful(roster, s, ally_target), ally_target, -1)
     wait = torch.where(woken | ~idle, torch.where(struck.any(0), 0.0, c.RETARGET_LOOPS), c.CHOOSING_LOOPS)
-    first_look = torch.where(~idle | _of(reached, chosen), loop, (plan.lot[n:] * c.LOOPS_PER_STEP).long())
+    first_look = torch.where(
+        ~idle | _reaches(roster, s, chosen), loop, (plan.lot[n:] * c.LOOPS_PER_STEP).long()
+    )
     fresh = (chosen >= 0) & ~standing
     s.look_loop = torch.where(fresh, first_look, s.look_loop)
     s.not_shot_at = torch.where(chosen != current, ~idle & (chosen >= 0), s.not_shot_at)
@@ -77,10 +79,13 @@ def _living(alive: Tensor, target: Tensor) -> Tensor:
     return (target >= 0) & alive.gather(0, target.clamp(min=0))
 
 
-def _of(x: Tensor, target: Tensor) -> Tensor:
-    """x [A, E, B] bool; target [E, B] int64 -> [E, B]: x at its target; False if that is no ally."""
-    at_target = x.gather(0, target.clamp(min=0, max=len(x) - 1).unsqueeze(0)).squeeze(0)
-    return at_target & (target >= 0) & (target < len(x))
+def _reaches(roster: Roster, s: BattleState, target: Tensor) -> Tensor:
+    """target [E, B] int64 -> [E, B] bool: whether an enemy's weapon reaches it; False if it is no ally."""
+    n = roster.n_allies
+    at = target.clamp(min=0, max=n - 1)
+    dx, dy = s.x.gather(0, at) - s.x[n:], s.y.gather(0, at) - s.y[n:]
+    reach = roster.reach[n:, :n].expand(-1, -1, target.shape[1]).gather(1, at.unsqueeze(1)).squeeze(1)
+    return (dx * dx + dy * dy <= reach.square()) & (target >= 0) & (target < n)
 
 
 def _patients(roster: Roster, s: BattleState) -> Tensor:
