@@ -62,7 +62,7 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     if roster.has_medivacs:
         chosen = torch.where(roster.is_medivac[n:], _patients(roster, s), chosen)
         ally_target = torch.where(_useful(roster, s, ally_target), ally_target, -1)
-    wait = torch.where(woken | ~idle, torch.where(struck.any(0), 0.0, c.RETARGET_LOOPS), c.CHOOSING_LOOPS)
+    wait = torch.where(woken | ~idle, torch.where(best < 0, 0.0, c.RETARGET_LOOPS), c.CHOOSING_LOOPS)
     first_look = torch.where(
         ~idle | _reaches(roster, s, chosen), loop, (plan.lot[n:] * c.LOOPS_PER_STEP).long()
     )
