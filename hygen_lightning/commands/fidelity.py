@@ -42,7 +42,7 @@ def fidelity(
         task: the recorded map; other maps below the folder are left out
         episodes: how many episodes, evenly taken from all of them (all if not given)
         particles: simulated copies per episode that estimate the enemies' hidden cooldowns and targets;
-            time grows with them, exact health of allies by a quarter of a point per doubling
+            time grows with them, exact health of allies by a tenth of a point per doubling
         seed: seed of everything that the simulator draws
         ceiling: follow as many battles of the simulator itself as well, where it is exactly right: how
             much exact health the estimate of what recordings hide leaves in reach; doubles the time

@@ -30,7 +30,7 @@ class Roster:
 
     is_medivac, flying, cliff_walking, zerg, bursts, splashes_line [N, 1] bool (the last two:
     Baneling, Colossus). draw [N + E, 1] int64: number of each random draw of a step.
-    max_cooldown: SMAC's divisor.
+    max_cooldown: SMAC's divisor. backswing: game loops; 0 for allies, whose orders cut it short.
     reach [N, N, 1]: centre distance within which a row unit can shoot at (or heal) a column unit.
     notice [A, E, 1]: centre distance within which an enemy notices an ally; -1 if it cannot shoot it.
     apart [N, N, 1]: closest centre distance of two units, far below 0 where they do not collide.

@@ -32,8 +32,8 @@ MISS = 1e-3
 share of exact health was 0.780 at 0.001, 0.01 and 0.03 alike with simulator version 3 (mean of three
 seeds, which differ by 0.003), 0.818 and 0.817 at 0.001 and 0.0001 with version 4 (one seed)."""
 DOUBT = 0.01
-"""Share of copies in which hidden cooldowns are drawn anew after every step (0.005 to 0.02: no
-difference that seeds do not make)."""
+"""Share of copies in which hidden cooldowns are drawn anew after every step (halved and doubled,
+together with TARGET_DOUBT: no difference that seeds do not make)."""
 TARGET_DOUBT = 0.02
 """Share of the enemies' targets drawn anew after every step (likelihood of the next recorded health, on
 every sixth episode: higher at 0.02 than at 0.04)."""
@@ -147,8 +147,8 @@ class Tracker:
     def _doubt(self, lost: Tensor) -> None:
         """Draw what is hidden anew where no copy agreed (`lost` [B x P]); elsewhere the cooldowns of a few
         copies, blurring the rest, a few targets (who is noticed, not who is followed further) and looks.
-        The backswing, and whether a target was shot at, are left as they are: exchanged and reset with
-        cooldown and target they make recorded health no likelier.
+        The backswing, and whether a target was shot at, are left as they are (simpler; exchanged with
+        the cooldowns, the backswing makes recorded health no likelier).
         """
         s, n = self.battles, self.roster.n_allies
         hidden, aimed = s.cooldown[n:], s.target[n:]
