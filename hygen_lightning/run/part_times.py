@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch.profilers import SimpleProfiler
+from lightning.pytorch.utilities import rank_zero_only
 
 
 class PartTimes(SimpleProfiler):
-    """Lightning's profiler, writing every duration to a file instead of a table to the terminal.
+    """Lightning's profiler, writing rank 0's durations to a file instead of a table to the terminal.
 
     A GPU is waited for when a part begins and ends, so that each part bears its own work.
 
@@ -34,8 +35,9 @@ class PartTimes(SimpleProfiler):
         _wait_for_gpu()
         super().stop(action_name)
 
+    @rank_zero_only
     def describe(self) -> None:
-        """Lightning calls it after fit, and again after the final test."""
+        """Lightning calls it after fit, and again after the final test, in every process."""
         self.path.write_text(json.dumps({"seconds": self.recorded_durations, "peak_bytes": peak_bytes()}))
 
     def teardown(self, stage: str | None) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.utilities import rank_zero_only
 
 from hygen_lightning.cli import main
 from hygen_lightning.commands.benchmark_run import Part, Schedule, estimate, parts_of, schedule_of
@@ -67,6 +68,14 @@ def test_durations_are_written_and_found_by_the_end_of_their_names(tmp_path: Pat
         pytest.approx(a + b) for a, b in zip(*(written["seconds"][f"{name}.step"] for name in "xy"))
     ]
     assert calls(written["seconds"], "none") == []
+
+
+def test_of_several_processes_one_writes_the_durations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    PartTimes(str(tmp_path / "times.json")).describe()
+    assert not (tmp_path / "times.json").exists()
 
 
 @pytest.mark.slow
