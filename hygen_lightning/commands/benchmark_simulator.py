@@ -19,7 +19,7 @@ DEFAULT_MAPS = ["3m", "5m_vs_6m", "10m_vs_11m"]
 GROWING_MAPS = ["3m", "5m", "10m", "13m_vs_15m", "25m", "27m_vs_30m"]
 LARGER_BATTLES = [(40, 44), (60, 66)]
 """Marines on both sides of battles beyond SMAC's largest, for --growth."""
-UNITS_PER_BATCH, PAIRS_PER_BATCH = 48_000, 500_000
+UNITS_PER_BATCH, PAIRS_PER_BATCH = 64_000, 1_000_000
 """Most units, and pairs of units, in a batch that keeps two CPU cores busy and their caches not too
 full; they set the batch where none is given."""
 LANES = 16

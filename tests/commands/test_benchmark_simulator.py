@@ -32,7 +32,7 @@ def test_every_step_of_a_living_battle_within_the_time_counts(monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("units", "battles"),
-    [(6, 8000), (11, 4128), (21, 1120), (126, 32)],  # 48 000 / 6; 500 000 / 11 ^ 2, / 21 ^ 2; at least 32
+    [(6, 10656), (11, 5808), (21, 2256), (126, 48), (300, 32)],  # 64 000 / 6, / 11; 1 000 000 / 21 ^ 2; 32
 )
 def test_a_batch_is_bounded_by_units_and_by_pairs(units: int, battles: int) -> None:
     assert benchmark_simulator._usual_batch(units) == battles
