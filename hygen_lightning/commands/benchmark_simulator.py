@@ -21,7 +21,8 @@ LARGER_BATTLES = [(40, 44), (60, 66)]
 """Marines on both sides of battles beyond SMAC's largest, for --growth."""
 UNITS_PER_BATCH, PAIRS_PER_BATCH = 64_000, 1_000_000
 """Most units, and pairs of units, in a batch that keeps two CPU cores busy and their caches not too
-full; they set the batch where none is given."""
+full; they set the batch where none is given (measured: 2 256 battles of 21 units at once make 8 to 12 %
+more steps per second than 1 120, two pairs of runs)."""
 LANES = 16
 """Batches are multiples of this, so that rows of battles begin where vector instructions load."""
 SMAX_BATCHES = ["1024", "4096", "16384"]
