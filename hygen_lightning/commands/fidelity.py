@@ -29,6 +29,7 @@ def fidelity(
     particles: int = 1024,
     seed: int = 1,
     ceiling: bool = False,
+    device: str = "cpu",
     json: bool = False,
 ) -> int:
     """Compare every recorded transition with one simulated step from the same state, and more.
@@ -46,8 +47,12 @@ def fidelity(
         seed: seed of everything that the simulator draws
         ceiling: follow as many battles of the simulator itself as well, where it is exactly right: how
             much exact health the estimate of what recordings hide leaves in reach; doubles the time
+        device: where the copies are stepped, cpu or cuda
         json: one JSON object on stdout, instead of a table
     """
+    import torch
+
+    from hygen_lightning.commands.timed_device import check_device
     from hygen_lightning.envs.simulator.fidelity import fidelity_report
     from hygen_lightning.specs import Episodes
     from hygen_lightning.tasks import load_task
@@ -56,11 +61,12 @@ def fidelity(
         raise UserError(f"--particles is {particles}; at least one copy per episode is needed")
     if episodes is not None and episodes < 1:
         raise UserError(f"--episodes is {episodes}; at least one is needed")
+    check_device(device)
     spec = load_task(task)
     recorded = Episodes.cat(_recorded(recordings, task))
     if episodes is not None and episodes < len(recorded):
         recorded = recorded[slice(None, None, len(recorded) // episodes)][slice(episodes)]
-    report = {"task": task, **fidelity_report(spec, recorded, particles, seed, ceiling)}
+    report = {"task": task, **fidelity_report(spec, recorded, particles, seed, ceiling, torch.device(device))}
     if json:
         print_json(report)
     else:

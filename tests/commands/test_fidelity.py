@@ -14,6 +14,8 @@ from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.specs import FIRST_TARGET, Episodes, UserError
 from hygen_lightning.tasks import load_task
 
+NEEDS_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
 
 def simulated(n_battles: int) -> Episodes:
     """Battles of 3m in which everybody walks east and attacks whom it can."""
@@ -65,10 +67,11 @@ def test_battles_of_the_simulator_itself_are_reproduced(
     assert set(report["free_running"]) == {"recorded", "simulated"}
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_A_GPU)])
 def test_recorded_starcraft_battles_are_followed_closely(
-    recordings_dir: Path, capsys: pytest.CaptureFixture[str]
+    device: str, recordings_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert fidelity(recordings=recordings_dir, episodes=25, particles=16, json=True) == 0
+    assert fidelity(recordings=recordings_dir, episodes=25, particles=16, device=device, json=True) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["ally_position_error"]["median"] <= 0.02
     assert report["ally_position_error"]["p90"] <= 0.15
@@ -119,3 +122,5 @@ def test_wrong_options_and_empty_folders_are_refused_in_one_line(tmp_path: Path)
         fidelity(recordings=tmp_path, particles=0)
     with pytest.raises(UserError, match="--episodes"):
         fidelity(recordings=tmp_path, episodes=0)
+    with pytest.raises(UserError, match="--device abacus"):
+        fidelity(recordings=tmp_path, device="abacus")

@@ -19,20 +19,27 @@ from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.tracking import Tracker
 from hygen_lightning.specs import FIRST_TARGET, NO_OP, STOP, Episodes, TaskSpec
 
-BLOCK_EPISODES = 256
-"""Episodes followed at once, which bounds the memory."""
+COPIES_PER_CALL = {"cpu": 2**15, "cuda": 2**21}
+"""Copies of episodes followed at once. It bounds the memory (about 2 KB per copy of 3m) and decides the
+speed: on 2 CPU cores 106 000 copies of 3m step per second with 2 ** 15, 93 000 with 2 ** 17, one run."""
 CPU = torch.device("cpu")
 
 
 def fidelity_report(
-    task: TaskSpec, episodes: Episodes, n_particles: int, seed: int, with_ceiling: bool = False
+    task: TaskSpec,
+    episodes: Episodes,
+    n_particles: int,
+    seed: int,
+    with_ceiling: bool = False,
+    device: torch.device = CPU,
 ) -> dict[str, Any]:
     """All measures of issue form: exactness of views, errors of one step, free-running episodes.
 
     n_particles: simulated copies per episode that estimate what the recordings hide.
     with_ceiling: follow the free-running episodes too, as if they were recorded (see `ceiling`).
+    device: where the copies are stepped (another device draws other numbers).
     """
-    steps = transitions(task, episodes, n_particles, seed)
+    steps = transitions(task, episodes, n_particles, seed, device)
     battles, won = replayed(task, episodes, seed)
     report = {
         "episodes": len(episodes),
@@ -42,7 +49,7 @@ def fidelity_report(
     }
     if with_ceiling:
         # Another seed: with seed 0 a copy would draw the same numbers as the battle that it follows.
-        own = transitions(task, battles, n_particles, seed + 1)
+        own = transitions(task, battles, n_particles, seed + 1, device)
         report |= ceiling(*(share_by_kind(part.kind, part.ally_exact) for part in (steps, own)))
     return report
 
@@ -101,16 +108,18 @@ class Transitions:
         )
 
 
-def transitions(task: TaskSpec, episodes: Episodes, n_particles: int, seed: int) -> Transitions:
-    """One simulated step from every recorded state, with the recorded actions."""
-    roster, terrain = Roster.of(task, CPU), Terrain.of(task.terrain, CPU)
+def transitions(
+    task: TaskSpec, episodes: Episodes, n_particles: int, seed: int, device: torch.device = CPU
+) -> Transitions:
+    """One simulated step from every recorded state, with the recorded actions; the result is on CPU."""
+    roster, terrain = Roster.of(task, device), Terrain.of(task.terrain, device)
     parts = [
         Transitions.of(roster, *states)
-        for number, block in enumerate(_blocks(episodes))
-        for states in _followed(roster, terrain, block, n_particles, seed + number)
+        for number, block in enumerate(_blocks(episodes, COPIES_PER_CALL[device.type] // n_particles))
+        for states in _followed(roster, terrain, block.to(device), n_particles, seed + number)
     ]
     return Transitions(
-        **{f.name: torch.cat([getattr(part, f.name) for part in parts]) for f in fields(Transitions)}
+        **{f.name: torch.cat([getattr(part, f.name) for part in parts]).cpu() for f in fields(Transitions)}
     )
 
 
@@ -203,9 +212,10 @@ def _possible(actions: Tensor, available: Tensor) -> Tensor:
     return torch.where(asked, actions, fallback)
 
 
-def _blocks(episodes: Episodes) -> Iterator[Episodes]:
-    for start in range(0, len(episodes), BLOCK_EPISODES):
-        yield episodes[slice(start, start + BLOCK_EPISODES)].trimmed()
+def _blocks(episodes: Episodes, n_together: int = 256) -> Iterator[Episodes]:
+    n_together = max(1, n_together)
+    for start in range(0, len(episodes), n_together):
+        yield episodes[slice(start, start + n_together)].trimmed()
 
 
 def _reward(roster: Roster, before: BattleState, after: BattleState) -> Tensor:

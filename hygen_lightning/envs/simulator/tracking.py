@@ -57,9 +57,10 @@ class Tracker:
     """
 
     def __init__(self, roster: Roster, terrain: Terrain, start: Tensor, n_particles: int, seed: int) -> None:
-        """start [B, state_dim]: the first recorded states."""
+        """start [B, state_dim]: the first recorded states, on the device that is to compute."""
         self.roster, self.terrain, self.n_particles = roster, terrain, n_particles
-        self._generator = torch.Generator().manual_seed(seed)
+        self.device = start.device
+        self._generator = torch.Generator(self.device).manual_seed(seed)
         first = battle_state(roster, start)
         n, goal = roster.n_allies, roster.task.enemy_attack_move_to
         first.goal_x, first.goal_y = first.x[n:], first.y[n:]
@@ -68,7 +69,7 @@ class Tracker:
             first.goal_y = first.goal_y - first.goal_y.mean(0) + goal[1]
         self.battles = self._copies(first)
         self._last_shot = torch.full_like(self.battles.target[n:], -1)  # step of every enemy's, [E, B x P]
-        self._seeds = torch.arange(self.battles.seed.shape[0]) + seed * 1_000_003
+        self._seeds = torch.arange(self.battles.seed.shape[0], device=self.device) + seed * 1_000_003
 
     def predict(self, recorded: BattleState, actions: Tensor, step: int) -> BattleState:
         """Every copy one step later, [N, B x P], from the recorded states. actions [A, B] int64."""
@@ -102,8 +103,9 @@ class Tracker:
         wrong, offset = self._disagreement(recorded)
         weight = (wrong * math.log(MISS) - offset / POSITION_SCALE).view(-1, p).double().softmax(1)
         bounds = weight.cumsum(1)
-        start = torch.rand(len(weight), 1, generator=self._generator, dtype=torch.float64)
-        places = (torch.arange(p) + start) / p  # evenly spaced, one random shift: fewer lost by chance
+        start = torch.rand(len(weight), 1, generator=self._generator, dtype=torch.float64, device=self.device)
+        # Evenly spaced, with one random shift: fewer copies are lost by chance.
+        places = (torch.arange(p, device=self.device) + start) / p
         drawn = torch.searchsorted(bounds, places).clamp(max=p - 1)  # [B, P]
         column = (drawn + self._first_columns(len(drawn))).flatten()
         self.battles, self._last_shot = self.battles.columns(column), self._last_shot[:, column]
@@ -113,7 +115,7 @@ class Tracker:
 
     def drop_after(self, n_episodes: int) -> None:
         """Follow the first episodes only (the others are over)."""
-        columns = torch.arange(n_episodes * self.n_particles)
+        columns = torch.arange(n_episodes * self.n_particles, device=self.device)
         self.battles, self._last_shot = self.battles.columns(columns), self._last_shot[:, columns]
 
     def _disagreement(self, recorded: BattleState) -> tuple[Tensor, Tensor]:
@@ -169,11 +171,11 @@ class Tracker:
         s.look_loop = torch.where(again, looks, s.look_loop)
 
     def _draw(self, shape: torch.Size) -> Tensor:
-        return torch.rand(shape, generator=self._generator)
+        return torch.rand(shape, generator=self._generator, device=self.device)
 
     def _first_columns(self, n_episodes: int) -> Tensor:
         """[B, 1] int64: the column of every episode's first copy."""
-        return torch.arange(n_episodes).unsqueeze(1) * self.n_particles
+        return torch.arange(n_episodes, device=self.device).unsqueeze(1) * self.n_particles
 
     def _copies(self, battles: BattleState) -> BattleState:
         return BattleState(**{k: self._repeat(v) for k, v in battles.tensors().items()})
@@ -185,5 +187,5 @@ class Tracker:
 def _fingerprint(rows: Tensor) -> Tensor:
     """[C] int64: a number per column of rows [M, C] int64, the same for equal columns only (nearly)."""
     generator = torch.Generator().manual_seed(0)
-    factor = torch.randint(-(2**62), 2**62, (len(rows), 1), generator=generator)
+    factor = torch.randint(-(2**62), 2**62, (len(rows), 1), generator=generator).to(rows.device)
     return (rows * factor).sum(0)  # wraps around
