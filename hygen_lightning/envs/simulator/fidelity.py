@@ -20,8 +20,8 @@ from hygen_lightning.envs.simulator.tracking import Tracker
 from hygen_lightning.specs import FIRST_TARGET, NO_OP, STOP, Episodes, TaskSpec
 
 COPIES_PER_CALL = {"cpu": 2**15, "cuda": 2**21}
-"""Copies of episodes followed at once. It bounds the memory (about 2 KB per copy of 3m) and decides the
-speed: on 2 CPU cores 106 000 copies of 3m step per second with 2 ** 15, 93 000 with 2 ** 17, one run."""
+"""Copies of episodes followed at once, which bounds the memory and decides the speed: on 2 CPU cores 106 000
+copies of 3m step per second with 2 ** 15, 93 000 with 2 ** 17, one run."""
 CPU = torch.device("cpu")
 
 
