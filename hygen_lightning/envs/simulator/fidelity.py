@@ -19,9 +19,12 @@ from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.tracking import Tracker
 from hygen_lightning.specs import FIRST_TARGET, NO_OP, STOP, Episodes, TaskSpec
 
-COPIES_PER_CALL = {"cpu": 2**15, "cuda": 2**21}
-"""Copies of episodes followed at once, which bounds the memory and decides the speed: on 2 CPU cores 106 000
-copies of 3m step per second with 2 ** 15, 93 000 with 2 ** 17, one run."""
+PAIRS_AT_ONCE = {"cpu": 36 * 2**15, "cuda": 36 * 2**21}
+"""Pairs of units, summed over the copies that are followed at once: bounds the memory and decides the speed
+(3m has 36 per copy; on 2 CPU cores 106 000 copies of it step per second with 2 ** 15 at once, 93 000 with
+2 ** 17, one run; the figure for GPUs is a plain choice). Other devices take that of the CPU."""
+VIEW_EPISODES = 256
+"""Episodes whose views are computed at once."""
 CPU = torch.device("cpu")
 
 
@@ -113,9 +116,11 @@ def transitions(
 ) -> Transitions:
     """One simulated step from every recorded state, with the recorded actions; the result is on CPU."""
     roster, terrain = Roster.of(task, device), Terrain.of(task.terrain, device)
+    pairs = PAIRS_AT_ONCE.get(device.type, PAIRS_AT_ONCE["cpu"])
+    n_together = pairs // (roster.n_units**2 * n_particles)
     parts = [
         Transitions.of(roster, *states)
-        for number, block in enumerate(_blocks(episodes, COPIES_PER_CALL[device.type] // n_particles))
+        for number, block in enumerate(_blocks(episodes, n_together))
         for states in _followed(roster, terrain, block.to(device), n_particles, seed + number)
     ]
     return Transitions(
@@ -212,7 +217,7 @@ def _possible(actions: Tensor, available: Tensor) -> Tensor:
     return torch.where(asked, actions, fallback)
 
 
-def _blocks(episodes: Episodes, n_together: int = 256) -> Iterator[Episodes]:
+def _blocks(episodes: Episodes, n_together: int = VIEW_EPISODES) -> Iterator[Episodes]:
     n_together = max(1, n_together)
     for start in range(0, len(episodes), n_together):
         yield episodes[slice(start, start + n_together)].trimmed()
