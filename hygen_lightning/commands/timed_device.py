@@ -1,4 +1,4 @@
-"""The device that a benchmark runs on: checked before anything is timed, waited for when time is read."""
+"""The device that a command computes on: checked before the work starts, waited for when time is read."""
 
 from __future__ import annotations
 
