@@ -10,23 +10,24 @@ from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 
 
-def fire(roster: Roster, s: BattleState, in_range: Tensor, chasing: Tensor, jitter: Tensor) -> Tensor:
-    """Which units shoot in this loop [N, B] bool; sets cooldowns, backswing and whose target was shot at.
+def shooters(roster: Roster, s: BattleState, in_range: Tensor) -> Tensor:
+    """Which units shoot in this loop [N, B] bool. in_range [N, B] bool: whether the target is."""
+    fires = in_range & (s.cooldown <= 0) & s.alive
+    return fires & ~roster.is_medivac if roster.has_medivacs else fires
+
+
+def fire(roster: Roster, s: BattleState, fires: Tensor, chasing: Tensor, jitter: Tensor) -> None:
+    """Set cooldowns, backswing and whose target was shot at. fires, chasing [N, B] bool.
 
     A weapon keeps the fraction of a loop by which it was ready early (measured: a shot falls on the
     first loop that starts with cooldown <= 0, and the next period counts from the exact time). A unit
     that walks to its target needs the wind-up again.
     """
-    ready = s.cooldown <= 0
-    fires = in_range & ready & s.alive
-    if roster.has_medivacs:
-        fires &= ~roster.is_medivac
-    idle = torch.where(ready, 1.0, s.cooldown)
+    idle = torch.where(s.cooldown <= 0, 1.0, s.cooldown)
     waiting = torch.where(fires, s.cooldown + roster.period + jitter, idle) - 1
     s.cooldown = torch.where(chasing, waiting.clamp(min=c.WIND_UP_LOOPS), waiting)
     s.backswing_left = (torch.where(fires, roster.backswing, s.backswing_left) - 1).clamp(min=0.0)
     s.not_shot_at = s.not_shot_at & ~fires[roster.n_allies :]
-    return fires
 
 
 def strike(roster: Roster, s: BattleState, fires: Tensor, in_range: Tensor) -> None:

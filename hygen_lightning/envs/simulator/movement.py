@@ -14,8 +14,8 @@ from hygen_lightning.envs.simulator.terrain import Ground
 TINY = 1e-6
 FAR = 1e6
 HEAD_ON = 1e-3
-"""Sideways part of a step, in map units, below which two units meet head on; then both pass on
-their right (measured in the first step of the recordings)."""
+"""Map units by which one side must be better, or a step must lead past, for a unit not to pass on its
+right (measured in the first step of the recordings: two that meet head on both pass on their right)."""
 
 
 def wanted_velocity(
@@ -43,34 +43,84 @@ def wanted_velocity(
     return dx * pace, dy * pace
 
 
-def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor) -> None:
+def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor, lot: Tensor) -> None:
     """Move every unit by its velocity: around units in its way, apart from others, inside the walls.
 
-    A unit whose way is blocked walks past at full speed, along the tangent (measured: units behind a
-    standing front slide around it). Overlaps of more than CONTACT_SLACK are pushed apart by those who
-    walk into the other; nobody gives way to one who comes from behind or from the side (measured in the
-    first step of the recordings: of three Marines that meet, the one walking ahead keeps its line).
+    A unit whose way is blocked by one that walks goes past along the tangent, at full speed; one blocked
+    by a unit that stands slides around it, past the nearer edge of all that stand there; two allies that
+    meet head on turn aside (SLIDE_TURN, YIELD_TURN). Overlaps of more than CONTACT_SLACK are pushed
+    apart by those who walk into the other; nobody gives way to one who comes from behind or from the side
+    (measured in the first step of the recordings: of three Marines that meet, the one walking ahead keeps
+    its line), but for a unit in its first loop of standing, by lot (SHOVE_ODDS). lot [N, B]: `Plan.lot`.
     """
     px = torch.where(s.alive, s.x, FAR)  # the dead are in nobody's way
     dx, dy = px.unsqueeze(0) - px.unsqueeze(1), s.y.unsqueeze(0) - s.y.unsqueeze(1)  # [i, j, B]: i to j
-    distance = (dx * dx).add_(dy * dy).sqrt_()  # in place where nobody else looks: memory is what costs
-    overlap = roster.apart - distance
-    inverse = distance.clamp_(min=TINY).reciprocal_()
+    distance = (dx * dx).add_(dy * dy).sqrt_().clamp_(min=TINY)  # in place where nobody else looks:
+    inverse = distance.reciprocal()  # memory is what costs
     nx, ny = dx.mul_(inverse), dy.mul_(inverse)
+    overlap = roster.apart - distance
     towards, away = _along(vx, vy, nx, ny)
+    moves = vx * vx + vy * vy > 0
+    stands = s.alive & ~moves
+    shoved = (stands & s.walked & _soft(lot)).unsqueeze(0) & (towards > TINY)  # [i, j, B]: i pushes j on
+    s.walked = moves
     meeting = (overlap + towards).sub_(away)
-    weight = torch.where((towards > TINY) & (meeting > c.CONTACT_SLACK), meeting, 0.0)
-    vx, vy = _around(vx, vy, _total(weight * nx), _total(weight * ny))
+    blocked = (towards > TINY) & (meeting > c.CONTACT_SLACK) & ~shoved
+    facing = blocked & (towards > c.WALKS_INTO_PER_LOOP) & (away < -c.WALKS_INTO_PER_LOOP)
+    yields, passes = facing & roster.yields, facing & roster.yields.transpose(0, 1)
+    turn = _turn(s.target, blocked, stands, yields, passes)
+    standing = (towards > 0) & (stands.unsqueeze(0) | yields | passes)
+    ahead = standing & (distance < c.SLIDE_AHEAD * roster.apart)
+    turn = torch.where(_left(roster.apart, ahead, distance, nx, ny, vx, vy), turn, -turn)
+    weight = torch.where(blocked, meeting, 0.0)
+    vx, vy = _turned(vx, vy, turn, *_around(vx, vy, _total(weight * nx), _total(weight * ny)))
     towards, away = _along(vx, vy, nx, ny)
-    moving = vx * vx + vy * vy > 0
-    share = torch.where(moving, 1.0, 0.0).unsqueeze(1) * torch.where(moving, 0.5, 1.0).unsqueeze(0)
+    share = torch.where(moves, 1.0, 0.0).unsqueeze(1) * torch.where(moves, 0.5, 1.0).unsqueeze(0)
     comes, met = towards > c.WALKS_INTO_PER_LOOP, away < -c.WALKS_INTO_PER_LOOP
     share = torch.where(comes & ~met, 1.0, torch.where(met & ~comes, 0.0, share))
+    share = torch.where(shoved, 1.0 - c.SHOVED_SHARE, share)
+    share = torch.where(shoved.transpose(0, 1), c.SHOVED_SHARE, share)
+    share = torch.where(yields, 1.0, torch.where(passes, 0.0, share))
     push = overlap.add_(towards).sub_(away)
     push = torch.where(push > c.CONTACT_SLACK, push, 0.0).mul_(share)
     x, y = s.x + vx - _total(push * nx), s.y + vy - _total(push * ny)
     x, y = torch.where(s.alive, x, s.x), torch.where(s.alive, y, s.y)
     s.x, s.y = terrain.kept_inside(roster, s.x, s.y, x, y)
+
+
+def _soft(lot: Tensor) -> Tensor:
+    """lot [N, B] -> [N, B] bool: who may be pushed on in its first loop of standing."""
+    return (lot * c.LOOPS_PER_STEP).remainder(1.0) < c.SHOVE_ODDS  # the whole part chose a look_loop
+
+
+def _turn(target: Tensor, blocked: Tensor, stands: Tensor, yields: Tensor, passes: Tensor) -> Tensor:
+    """[N, B] radians by which a unit turns off its aim, to one side; 0 for those who need not.
+
+    target, stands [N, B]; blocked, yields, passes [N, N, B] bool: whether j is in i's way, whether two
+    allies meet head on and i gives way, or not.
+    """
+    slides = (blocked & (stands.unsqueeze(0) | passes)).any(1)
+    by = torch.where(target >= 0, c.SLIDE_TURN, c.AIMLESS_SLIDE_TURN)
+    return torch.where(yields.any(1), c.YIELD_TURN, torch.where(slides, by, 0.0))
+
+
+def _left(
+    apart: Tensor, ahead: Tensor, distance: Tensor, nx: Tensor, ny: Tensor, vx: Tensor, vy: Tensor
+) -> Tensor:
+    """[N, B] bool: whether the way past all that is ahead [N, N, B] is shorter on the left."""
+    speed = torch.sqrt(vx * vx + vy * vy).clamp(min=TINY)
+    ux, uy = (vx / speed).unsqueeze(1), (vy / speed).unsqueeze(1)
+    aside = (ux * ny).sub_(uy * nx).mul_(distance)  # how far to the left of i's way j stands
+    to_left = torch.where(ahead, apart + aside, -FAR).amax(1)
+    to_right = torch.where(ahead, apart - aside, -FAR).amax(1)
+    return to_left < to_right - HEAD_ON
+
+
+def _turned(vx: Tensor, vy: Tensor, turn: Tensor, else_x: Tensor, else_y: Tensor) -> tuple[Tensor, Tensor]:
+    """The velocity turned by so many radians (left is positive), or the other one where that is 0."""
+    cos, sin = torch.cos(turn), torch.sin(turn)
+    x, y = vx * cos - vy * sin, vx * sin + vy * cos
+    return torch.where(turn == 0, else_x, x), torch.where(turn == 0, else_y, y)
 
 
 def _along(vx: Tensor, vy: Tensor, nx: Tensor, ny: Tensor) -> tuple[Tensor, Tensor]:

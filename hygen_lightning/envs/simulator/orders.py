@@ -32,8 +32,8 @@ class Plan:
 
     orders; look [E, B] int64: the loop in which an enemy without a target in range looks around; jitter
     [N, B] game loops: what a shot of each unit adds to its weapon's period; lot [N, B]: uniform in
-    [0, 1), decides whom of several shooters a woken enemy takes, and the look_loop of one whose
-    first target is out of range.
+    [0, 1), decides whom of several shooters a woken enemy takes, the look_loop of one whose first target
+    is out of range, and whether a unit that has just stopped is pushed on.
     """
 
     orders: Orders

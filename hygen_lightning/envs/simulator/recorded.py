@@ -57,6 +57,7 @@ def battle_state(roster: Roster, state: Tensor, last_action: Tensor | None = Non
         bursting=torch.zeros(total, b, dtype=torch.bool, device=state.device),
         look_loop=torch.zeros(total - n, b, dtype=torch.int64, device=state.device),
         backswing_left=zeros,
+        walked=torch.zeros(total, b, dtype=torch.bool, device=state.device),
         not_shot_at=torch.zeros(total - n, b, dtype=torch.bool, device=state.device),
         goal_x=zeros[n:],
         goal_y=zeros[n:],

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hygen_lightning.envs.base import BattleStep
 from hygen_lightning.envs.simulator import calibration as c
-from hygen_lightning.envs.simulator.combat import fire, strike
+from hygen_lightning.envs.simulator.combat import fire, shooters, strike
 from hygen_lightning.envs.simulator.movement import walk, wanted_velocity
 from hygen_lightning.envs.simulator.observation import battle_view, outcome, reward
 from hygen_lightning.envs.simulator.orders import Orders, Plan, orders_of
@@ -58,17 +58,29 @@ def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[Batt
 def game_loop(roster: Roster, terrain: Ground, before: BattleState, plan: Plan, loop: Tensor) -> BattleState:
     """The battles one game loop later: targets, movement, shots, damage. loop: number in the step."""
     s = copy.copy(before)
-    choose_targets(roster, s, plan, loop)
+    near = choose_targets(roster, s, plan, loop)
     has_target = s.target >= 0
     index = s.target.clamp(min=0)
     dx, dy = s.x.gather(0, index) - s.x, s.y.gather(0, index) - s.y
     in_range = has_target & (dx * dx + dy * dy <= roster.of_target(roster.reach, index).square())
     chasing = has_target & ~in_range
-    vx, vy = wanted_velocity(roster, terrain, s, plan.orders, chasing, in_range | (s.backswing_left > 0))
-    walk(roster, terrain, s, vx, vy)
-    fires = fire(roster, s, in_range, chasing, plan.jitter)
+    fires = shooters(roster, s, in_range)
+    standing = in_range | (s.backswing_left > 0) | _halted(s, near, fires[: roster.n_allies])
+    vx, vy = wanted_velocity(roster, terrain, s, plan.orders, chasing, standing)
+    walk(roster, terrain, s, vx, vy, plan.lot)
+    fire(roster, s, fires, chasing, plan.jitter)
     strike(roster, s, fires, in_range)
     return s
+
+
+def _halted(s: BattleState, near: Tensor, shots: Tensor) -> Tensor:
+    """[N, B] bool: enemies without a target that stand still in the loop of an ally's shot.
+
+    near [E, B]: whether an ally is in their reach; shots [A, B]. (Measured: in the step of the first shot
+    every idle enemy with an ally within 5.75 stops in the loop of the shot, 1 072 cases, 5 % later.)
+    """
+    idle = (s.target[len(shots) :] < 0) & near & shots.any(0)
+    return torch.cat([torch.zeros_like(shots), idle])
 
 
 def concluded(

@@ -14,7 +14,7 @@ FAR = 1e6
 """Score of what cannot be a target."""
 
 
-def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> None:
+def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> Tensor:
     """Set `s.target`; hold the ready weapon of an enemy that finds a target and had no living one.
 
     An enemy without a target takes, in the loop in which it looks around, the nearest ally that it sees,
@@ -27,6 +27,7 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     while ordered to attack it; else it takes the nearest ally in range that is ordered to attack it, if
     there is one. A later target that it has not shot at and that does not attack it is weighed in every
     loop until the shot is near: the nearest attacker in range, or the nearest ally, replaces it.
+    Returns near [E, B] bool: whether an ally is in an enemy's weapon range.
     """
     n = roster.n_allies
     ordered, alive, current = plan.orders.target, s.alive, s.target[n:]
@@ -72,6 +73,7 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     held = torch.where(fresh, torch.maximum(s.cooldown[n:], wait), s.cooldown[n:])
     s.cooldown = torch.cat([s.cooldown[:n], held])
     s.target = torch.cat([ally_target, chosen])
+    return (reached & alive[:n].unsqueeze(1)).any(0)
 
 
 def _living(alive: Tensor, target: Tensor) -> Tensor:

@@ -22,9 +22,12 @@ from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import played
 from hygen_lightning.envs.simulator.terrain import Terrain
 
-POSITION_SCALE = 0.15
-"""Map units: a copy whose enemies are off by so much in sum counts 1 / e (likelihood of the next
-recorded health, on every sixth episode: much lower at 0.05 than at 0.1 to 0.2)."""
+POSITION_SCALE = 0.3
+"""Map units: an enemy that is off by so much makes a copy count 1 / e (but see SAME_PLACE_SCALE)."""
+SAME_PLACE_SCALE, SAME_PLACE_WEIGHT = 0.01, 3.0
+"""Map units within which an enemy is where it was recorded, and what that counts: the loops in which it
+walked are then known. (Likelihood of the next recorded health, on every third episode: higher so than by
+one scale of 0.15; 0.02 and 0.04, or a weight of 1 or 10, are no better.)"""
 LARGEST_OFFSET = 0.5
 """Map units beyond which an enemy that is off counts no less."""
 MISS = 1e-3
@@ -100,8 +103,8 @@ class Tracker:
     def learn(self, recorded: BattleState) -> None:
         """Keep the copies that agree with the states [N, B] that were recorded after the step."""
         p = self.n_particles
-        wrong, offset = self._disagreement(recorded)
-        weight = (wrong * math.log(MISS) - offset / POSITION_SCALE).view(-1, p).double().softmax(1)
+        wrong, places = self._disagreement(recorded)
+        weight = (wrong * math.log(MISS) + places).view(-1, p).double().softmax(1)
         bounds = weight.cumsum(1)
         start = torch.rand(len(weight), 1, generator=self._generator, dtype=torch.float64, device=self.device)
         # Evenly spaced, with one random shift: fewer copies are lost by chance.
@@ -119,11 +122,13 @@ class Tracker:
         self.battles, self._last_shot = self.battles.columns(columns), self._last_shot[:, columns]
 
     def _disagreement(self, recorded: BattleState) -> tuple[Tensor, Tensor]:
-        """How many allies' health is wrong, and by how much the enemies are off; [B x P]."""
+        """How many allies' health is wrong, and how likely the enemies' places are, as logs; [B x P]."""
         n, known, s = self.roster.n_allies, self._copies(recorded), self.battles
         wrong = (s.health[:n] != known.health[:n]).sum(0)
         offset = torch.hypot(s.x - known.x, s.y - known.y).clamp(max=LARGEST_OFFSET)
-        return wrong, torch.where(s.alive & known.alive, offset, 0.0)[n:].sum(0)
+        near, same = torch.exp(-offset / POSITION_SCALE), torch.exp(-offset / SAME_PLACE_SCALE)
+        places = torch.log(near + SAME_PLACE_WEIGHT * same)
+        return wrong, torch.where(s.alive & known.alive, places, 0.0)[n:].sum(0)
 
     def _exchange(self) -> None:
         """Copies with one story (who shot last in which step, at whom) exchange enemies' cooldowns.
