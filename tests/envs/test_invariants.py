@@ -77,8 +77,8 @@ class Watched:
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.shots, self.loop, self.fire = 0, battle_step.game_loop, battle_step.fire
-        monkeypatch.setattr(battle_step, "fire", self.watched_fire)
+        self.shots, self.loop, self.shooters = 0, battle_step.game_loop, battle_step.shooters
+        monkeypatch.setattr(battle_step, "shooters", self.watched)
 
     def __call__(self, roster: Roster, terrain: Terrain, before: BattleState, *plan: Any) -> BattleState:
         after = self.loop(roster, terrain, before, *plan)
@@ -87,8 +87,8 @@ class Watched:
         assert before.alive.gather(0, after.target.clamp(min=0))[aims].all(), "somebody aims at the dead"
         return after
 
-    def watched_fire(self, roster: Roster, s: BattleState, *others: Tensor) -> Tensor:
-        fires = self.fire(roster, s, *others)
+    def watched(self, roster: Roster, s: BattleState, in_range: Tensor) -> Tensor:
+        fires = self.shooters(roster, s, in_range)
         assert s.alive[fires].all(), "the dead shoot"
         assert (s.target[fires] >= 0).all(), "somebody shoots at nobody"
         assert s.alive.gather(0, s.target.clamp(min=0))[fires].all(), "somebody shoots at the dead"

@@ -21,10 +21,16 @@ class HeadOn:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.met = torch.zeros(N_BATTLES, dtype=torch.bool)
-        self.around = movement._around
-        monkeypatch.setattr(movement, "_around", self)
+        self.around, self.signed = movement._around, movement._signed
+        monkeypatch.setattr(movement, "_around", self.watched_around)
+        monkeypatch.setattr(movement, "_signed", self.watched_signed)
 
-    def __call__(self, vx: Tensor, vy: Tensor, bx: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
+    def watched_signed(self, turn: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        equal = (left - right).abs() <= 1.5 * movement.HEAD_ON
+        self.met |= (equal & (turn > 0)).any(0)
+        return self.signed(turn, left, right)
+
+    def watched_around(self, vx: Tensor, vy: Tensor, bx: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
         strength = torch.hypot(bx, by)
         sideways = (bx * vy - by * vx).abs()
         head_on = (strength > movement.TINY) & (sideways <= 1.5 * movement.HEAD_ON * strength)

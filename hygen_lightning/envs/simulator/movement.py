@@ -71,7 +71,8 @@ def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor
     turn = _turn(s.target, blocked, stands, yields, passes)
     standing = (towards > 0) & (stands.unsqueeze(0) | yields | passes)
     ahead = standing & (distance < c.SLIDE_AHEAD * roster.apart)
-    turn = torch.where(_left(roster.apart, ahead, distance, nx, ny, vx, vy), turn, -turn)
+    left, right = _edges(roster.apart, ahead, distance, nx, ny, vx, vy)
+    turn = _signed(turn, left, right)
     weight = torch.where(blocked, meeting, 0.0)
     vx, vy = _turned(vx, vy, turn, *_around(vx, vy, _total(weight * nx), _total(weight * ny)))
     towards, away = _along(vx, vy, nx, ny)
@@ -104,16 +105,21 @@ def _turn(target: Tensor, blocked: Tensor, stands: Tensor, yields: Tensor, passe
     return torch.where(yields.any(1), c.YIELD_TURN, torch.where(slides, by, 0.0))
 
 
-def _left(
+def _edges(
     apart: Tensor, ahead: Tensor, distance: Tensor, nx: Tensor, ny: Tensor, vx: Tensor, vy: Tensor
-) -> Tensor:
-    """[N, B] bool: whether the way past all that is ahead [N, N, B] is shorter on the left."""
+) -> tuple[Tensor, Tensor]:
+    """[N, B] each: map units by which all that is ahead [N, N, B] reaches to the left and to the right of
+    a unit's way, its own size included; -FAR for nothing."""
     speed = torch.sqrt(vx * vx + vy * vy).clamp(min=TINY)
     ux, uy = (vx / speed).unsqueeze(1), (vy / speed).unsqueeze(1)
     aside = (ux * ny).sub_(uy * nx).mul_(distance)  # how far to the left of i's way j stands
-    to_left = torch.where(ahead, apart + aside, -FAR).amax(1)
-    to_right = torch.where(ahead, apart - aside, -FAR).amax(1)
-    return to_left < to_right - HEAD_ON
+    left = torch.where(ahead, apart + aside, -FAR).amax(1)
+    return left, torch.where(ahead, apart - aside, -FAR).amax(1)
+
+
+def _signed(turn: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """The turn [N, B] to the side whose edge is nearer, to the right if none is: left is positive."""
+    return torch.where(left < right - HEAD_ON, turn, -turn)
 
 
 def _turned(vx: Tensor, vy: Tensor, turn: Tensor, else_x: Tensor, else_y: Tensor) -> tuple[Tensor, Tensor]:
