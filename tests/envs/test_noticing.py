@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from arenas import act, arena
 
@@ -132,15 +133,6 @@ def test_when_it_looks_around_is_drawn_if_its_first_target_is_out_of_range() -> 
     assert bool((torch.bincount(s.look_loop[0], minlength=8) > N_BATTLES / 16).all())
 
 
-def test_at_a_look_a_ready_weapon_turns_on_an_attacker_and_shoots_in_that_loop() -> None:
-    for loops, target, health in ((2, 0, [45, 45]), (3, 1, [45, 39])):  # it looks in loop 2
-        env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
-        env.battles.target[3], env.battles.cooldown[3] = 0, 2.0
-        s = after(env, [int(STOP), int(FIRST_TARGET), int(NO_OP)], look=2, loops=loops)
-        assert int(s.target[3, 0]) == target
-        assert s.health[:2, 0].tolist() == health
-
-
 def test_an_attacker_out_of_range_is_none() -> None:
     for x, target in ((10.2, 0), (10.3, 1)):  # 5.8 and 5.7 away; 5.75 are reached
         env = arena("3m", [(12, 16), (x, 16)], [(16, 16)])
@@ -156,6 +148,27 @@ def test_an_enemy_keeps_a_target_that_it_has_shot_at_and_that_attacks_it() -> No
         env.battles.not_shot_at[0] = not_shot_at
         actions = [int(FIRST_TARGET if target_attacks else STOP), int(FIRST_TARGET), int(NO_OP)]
         assert int(after(env, actions, look=3, loops=4).target[3, 0]) == target
+
+
+def test_an_enemy_shoots_first_and_looks_around_in_the_next_loop() -> None:
+    for loops, target, looks in ((1, 0, 1), (2, 1, 1)):
+        env = arena("3m", [(12, 14.5), (12, 16)], [(16, 16)])
+        env.battles.target[3], env.battles.cooldown[3] = 0, 0.0
+        s = after(env, [int(STOP), int(FIRST_TARGET), int(NO_OP)], look=0, loops=loops)
+        assert s.health[:2, 0].tolist() == [39, 45]
+        assert (int(s.target[3, 0]), int(s.look_loop[0, 0])) == (target, looks)
+
+
+@pytest.mark.parametrize(("action", "cooldown"), [(STOP, 8 + c.ANSWER_LOOPS), (FIRST_TARGET, 8)])
+def test_turning_to_an_attacker_from_a_target_that_is_none_delays_the_shot(
+    action: int, cooldown: float
+) -> None:
+    """The target attacks it in the second case, but is out of range: nothing is delayed then."""
+    env = arena("3m", [(12 if action == STOP else 10.2, 16), (12, 14.5)], [(16, 16)])
+    env.battles.target[3], env.battles.cooldown[3] = 0, 9.0
+    s = after(env, [int(action), int(FIRST_TARGET), int(NO_OP)], look=0, loops=1)
+    assert int(s.target[3, 0]) == 1
+    assert float(s.cooldown[3, 0]) == cooldown
 
 
 def test_an_enemy_that_nobody_attacks_keeps_its_target() -> None:
@@ -185,7 +198,7 @@ def test_a_first_target_counts_as_shot_at() -> None:
 def test_a_later_target_is_marked_until_it_is_shot_at() -> None:
     for loops, not_shot_at in ((1, True), (3, True), (4, False)):  # it looks in loop 0 and shoots in loop 3
         env = arena("3m", [(12, 16), (12, 14.5)], [(16, 16)])
-        env.battles.target[3], env.battles.cooldown[3] = 0, 3.0
+        env.battles.target[3], env.battles.cooldown[3] = 0, 3.0 - c.ANSWER_LOOPS
         attacked = [int(STOP), int(FIRST_TARGET), int(NO_OP)]
         assert bool(after(env, attacked, look=0, loops=loops).not_shot_at[0, 0]) == not_shot_at
 

@@ -55,6 +55,11 @@ second loop after the one that woke, into the first loop for those who were shot
 COMMITTED_LOOPS = 2.0
 """An enemy whose weapon is ready within this many loops does not give up the target that it has just
 turned to, but when it looks around (measured: likelihood of the recorded damage best at 2 of 1, 2, 3)."""
+ANSWER_LOOPS = 0.25
+"""An enemy that turns from a target in range that does not attack it to one that does shoots so much later
+(measured: without it 73 to 85 % of the shots foretold for the last two loops of a step after such a turn
+happen; log likelihood of the recorded health, all episodes at 4 096 copies, -13 458 without and -13 353
+with it; 0.15 to 0.35 are about as good, 0.5 is not, nor is a time that grows with the angle)."""
 
 PACKING = 0.918
 """Closest distance of two units over the sum of their separation radii (measured: 0.6885 / 0.75)."""

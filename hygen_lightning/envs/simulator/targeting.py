@@ -22,11 +22,13 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     Any shot of an ally wakes it: where some who shot lately are ordered to attack it, it turns on one of
     them, drawn by lot, else on the nearest ally in hearing. When its target dies it takes the nearest at
     once. While its target is in range it looks around every eight loops, counted from the loop in which it
-    took its first target or the last one died; while it is out of range, in a loop drawn anew in every
-    step. At a look it gives up a target out of range. Its first target, or one that it has shot at, is kept
-    while ordered to attack it; else it takes the nearest ally in range that is ordered to attack it, if
-    there is one. A later target that it has not shot at and that does not attack it is weighed in every
-    loop until the shot is near: the nearest attacker in range, or the nearest ally, replaces it.
+    took its first target or the last one died, but one loop later for good where it would look while it
+    shoots; while it is out of range, in a loop drawn anew in every step. At a look it gives up a target out
+    of range. Its first target, or one that it has shot at, is kept while ordered to attack it; else it takes
+    the nearest ally in range that is ordered to attack it, if there is one. A later target that it has not
+    shot at and that does not attack it is weighed in every loop until the shot is near: the nearest attacker
+    in range, or the nearest ally, replaces it. Who turns from a target that does not attack it to one that
+    does shoots later by ANSWER_LOOPS.
     Returns near [E, B] bool: whether an ally is in an enemy's weapon range.
     """
     n = roster.n_allies
@@ -52,9 +54,11 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     found = torch.where(best < FAR, nearest, -1)
 
     in_range = standing & _reaches(roster, s, current)
-    enemy = torch.arange(n, roster.n_units, device=current.device).unsqueeze(1)
-    menacing = ordered.gather(0, current.clamp(min=0, max=n - 1)) == enemy  # Medivacs choose otherwise
+    menacing = _attacked_by(roster, ordered, current)
     due = torch.where(in_range, s.look_loop, plan.look) == loop
+    busy = due & in_range & (s.cooldown[n:] <= 0)  # shoots in this loop
+    due &= ~busy
+    s.look_loop = torch.where(busy, (s.look_loop + 1) % c.LOOPS_PER_STEP, s.look_loop)
     unanswered = s.not_shot_at & in_range & ~menacing & (s.cooldown[n:] > c.COMMITTED_LOOPS)
     keep = in_range & ((menacing & ~s.not_shot_at) | ((best >= CALM) & ~unanswered))
     looks = due | unanswered | woken | ~(idle | standing)
@@ -71,9 +75,21 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     s.look_loop = torch.where(fresh, first_look, s.look_loop)
     s.not_shot_at = torch.where(chosen != current, ~idle & (chosen >= 0), s.not_shot_at)
     held = torch.where(fresh, torch.maximum(s.cooldown[n:], wait), s.cooldown[n:])
+    answers = in_range & ~menacing & (chosen != current) & _attacked_by(roster, ordered, chosen)
+    held = torch.where(answers, held + c.ANSWER_LOOPS, held)
     s.cooldown = torch.cat([s.cooldown[:n], held])
     s.target = torch.cat([ally_target, chosen])
     return (reached & alive[:n].unsqueeze(1)).any(0)
+
+
+def _attacked_by(roster: Roster, ordered: Tensor, target: Tensor) -> Tensor:
+    """[E, B] bool: whether the ally at target [E, B] (others: False) is ordered to attack that enemy.
+
+    ordered [A, B] int64: whom the allies are ordered to attack."""
+    n = roster.n_allies
+    enemy = torch.arange(n, roster.n_units, device=target.device).unsqueeze(1)
+    is_ally = (target >= 0) & (target < n)
+    return (ordered.gather(0, target.clamp(min=0, max=n - 1)) == enemy) & is_ally
 
 
 def _living(alive: Tensor, target: Tensor) -> Tensor:
