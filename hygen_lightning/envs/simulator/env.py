@@ -30,7 +30,7 @@ class SimulatorEnv(BattleEnv):
     """
 
     name = "simulator"
-    version = "6"
+    version = "7"
 
     def __init__(
         self,
