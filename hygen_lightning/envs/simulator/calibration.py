@@ -11,13 +11,16 @@ from __future__ import annotations
 LOOPS_PER_STEP = 8
 """Game loops per environment step (SMAC `step_mul`; measured: a Marine walks 1.125 a step).
 
-An enemy looks around once in so many loops. Without a target it does so in a loop drawn anew in every
-step (measured: one that is near when a step begins is noticed in each of its loops as likely). While a
-target is in range it does so every eight loops, from its first target or from the death of the last one
-on (measured on 368 decisions that leave no doubt: of periods from 4 to 16 loops and all phases, 8 loops
-from the first target explain most; 339 as expected, 8 clearly not). Where its first target is out of
-range, when it looks is not known, and drawn. A first look in the first loop of a step knows of no orders,
-not even of those that stand from the step before (measured: likelihood higher so; a simplification)."""
+An enemy looks around once in so many loops. Without a target it does so in a loop drawn anew in every step
+(measured: one that is near when a step begins is noticed in each of its loops as likely). While a target
+is in range it does so every eight loops, from its first target or from the death of the last one on
+(measured on 368 decisions that leave no doubt: of periods from 4 to 16 loops and all phases, 8 loops from
+the first target explain most; 339 as expected, 8 clearly not). Whose weapon is ready shoots first and
+looks in the next loop, from then on too (measured: allies' health exact in 84.2 and 85.5 % of two sixths
+of the episodes, at 256 copies, 84.0 and 84.7 where it looks before it shoots; likelihood equal). Where its
+first target is out of range, when it looks is not known, and drawn. A first look in the first loop of a
+step knows of no orders, not even of those that stand from the step before (measured: likelihood higher so;
+a simplification)."""
 
 POSITION_GRID = 4096.0
 """StarCraft II shows positions in multiples of 1 / 4096 map units (measured)."""
