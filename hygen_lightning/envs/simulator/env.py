@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,10 @@ from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import START_STREAM, concluded, first_loop, game_loop, prepared
 from hygen_lightning.envs.simulator.terrain import Ground, Terrain
 from hygen_lightning.specs import TaskSpec
+
+FUSED: dict[str, Any] = {"realize_opcount_threshold": 60, "realize_reads_threshold": 8}
+"""Options of torch.compile for a game loop: fewer results between are written to memory (measured on two
+CPU cores: 7 ms instead of 10 to 13 for a loop of 2 256 battles of 10m_vs_11m)."""
 
 
 class SimulatorEnv(BattleEnv):
@@ -50,7 +55,7 @@ class SimulatorEnv(BattleEnv):
         self._prepared, self._game_loop, self._concluded = prepared, game_loop, concluded
         if compiled:
             self._prepared = torch.compile(prepared, dynamic=False)
-            self._game_loop = torch.compile(game_loop, dynamic=False)
+            self._game_loop = torch.compile(game_loop, dynamic=False, options=FUSED)
             self._concluded = torch.compile(concluded, dynamic=False)
         self._loops = torch.arange(LOOPS_PER_STEP, device=self.device).unbind()
 

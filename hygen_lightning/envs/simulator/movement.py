@@ -54,34 +54,44 @@ def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor
     its line), but for a unit in its first loop of standing, by lot (SHOVE_ODDS). lot [N, B]: `Plan.lot`.
     """
     px = torch.where(s.alive, s.x, FAR)  # the dead are in nobody's way
+    moves = vx * vx + vy * vy > 0
+    walks, still = _flag(moves), _flag(s.alive & ~moves)
+    soft = _flag(s.alive & ~moves & s.walked & _soft(lot))
+    s.walked = moves
+    speed = torch.sqrt(vx * vx + vy * vy).clamp(min=TINY)
+    ux, uy = vx / speed, vy / speed
+    if torch.compiler.is_compiling():
+        torch._dynamo.graph_break()  # else compiled code computes the lines above anew for every pair
     dx, dy = px.unsqueeze(0) - px.unsqueeze(1), s.y.unsqueeze(0) - s.y.unsqueeze(1)  # [i, j, B]: i to j
     distance = (dx * dx).add_(dy * dy).sqrt_().clamp_(min=TINY)  # in place where nobody else looks:
     inverse = distance.reciprocal()  # memory is what costs
     nx, ny = dx.mul_(inverse), dy.mul_(inverse)
     overlap = roster.apart - distance
     towards, away = _along(vx, vy, nx, ny)
-    moves = vx * vx + vy * vy > 0
-    stands = s.alive & ~moves
-    shoved = (stands & s.walked & _soft(lot)).unsqueeze(0) & (towards > TINY)  # [i, j, B]: i pushes j on
-    s.walked = moves
+    zero = torch.zeros((), device=vx.device)  # masks of pairs are numbers: compiled code reads bools slowly
+    shoved = torch.where(towards > TINY, soft.unsqueeze(0), zero)  # [i, j, B]: i pushes j on
     meeting = (overlap + towards).sub_(away)
-    blocked = (towards > TINY) & (meeting > c.CONTACT_SLACK) & ~shoved
-    facing = blocked & (towards > c.WALKS_INTO_PER_LOOP) & (away < -c.WALKS_INTO_PER_LOOP)
-    yields, passes = facing & roster.yields, facing & roster.yields.transpose(0, 1)
-    turn = _turn(s.target, blocked, stands, yields, passes)
-    standing = (towards > 0) & (stands.unsqueeze(0) | yields | passes)
-    ahead = standing & (distance < c.SLIDE_AHEAD * roster.apart)
-    left, right = _edges(roster.apart, ahead, distance, nx, ny, vx, vy)
+    blocked = torch.where((towards > TINY) & (meeting > c.CONTACT_SLACK), 1.0 - shoved, zero)
+    facing = torch.where((towards > c.WALKS_INTO_PER_LOOP) & (away < -c.WALKS_INTO_PER_LOOP), blocked, zero)
+    meets = facing * roster.gives_way  # 1: i gives way, -1: i passes
+    around = torch.where(meets < 0, blocked, blocked * still.unsqueeze(0))
+    turn = _turn(s.target, around.amax(1), meets.amax(1))
+    obstacle = torch.maximum(still.unsqueeze(0), meets.abs())
+    ahead = torch.where((towards > 0) & (distance < c.SLIDE_AHEAD * roster.apart), obstacle, zero)
+    aside = (ux.unsqueeze(1) * ny).sub_(uy.unsqueeze(1) * nx).mul_(distance)  # j, to the left of i's way
+    left = torch.where(ahead > 0, roster.apart + aside, -FAR).amax(1)
+    right = torch.where(ahead > 0, roster.apart - aside, -FAR).amax(1)
     turn = _signed(turn, left, right)
-    weight = torch.where(blocked, meeting, 0.0)
+    forced = torch.where(towards > TINY, soft.unsqueeze(0) * (2.0 - c.SHOVED_SHARE) - 1.0, -1.0)
+    forced = torch.where((away < -TINY) & (soft.unsqueeze(1) > 0), c.SHOVED_SHARE, forced)
+    forced = torch.where(meets > 0, 1.0, torch.where(meets < 0, 0.0, forced))
+    weight = blocked * meeting
     vx, vy = _turned(vx, vy, turn, *_around(vx, vy, _total(weight * nx), _total(weight * ny)))
     towards, away = _along(vx, vy, nx, ny)
-    share = torch.where(moves, 1.0, 0.0).unsqueeze(1) * torch.where(moves, 0.5, 1.0).unsqueeze(0)
+    share = walks.unsqueeze(1) * (1.0 - 0.5 * walks.unsqueeze(0))
     comes, met = towards > c.WALKS_INTO_PER_LOOP, away < -c.WALKS_INTO_PER_LOOP
     share = torch.where(comes & ~met, 1.0, torch.where(met & ~comes, 0.0, share))
-    share = torch.where(shoved, 1.0 - c.SHOVED_SHARE, share)
-    share = torch.where(shoved.transpose(0, 1), c.SHOVED_SHARE, share)
-    share = torch.where(yields, 1.0, torch.where(passes, 0.0, share))
+    share = torch.where(forced >= 0, forced, share)
     push = overlap.add_(towards).sub_(away)
     push = torch.where(push > c.CONTACT_SLACK, push, 0.0).mul_(share)
     x, y = s.x + vx - _total(push * nx), s.y + vy - _total(push * ny)
@@ -94,27 +104,19 @@ def _soft(lot: Tensor) -> Tensor:
     return (lot * c.LOOPS_PER_STEP).remainder(1.0) < c.SHOVE_ODDS  # the whole part chose a look_loop
 
 
-def _turn(target: Tensor, blocked: Tensor, stands: Tensor, yields: Tensor, passes: Tensor) -> Tensor:
+def _flag(mask: Tensor) -> Tensor:
+    """1.0 where it holds, else 0.0."""
+    return torch.where(mask, 1.0, 0.0)
+
+
+def _turn(target: Tensor, slides: Tensor, yields: Tensor) -> Tensor:
     """[N, B] radians by which a unit turns off its aim, to one side; 0 for those who need not.
 
-    target, stands [N, B]; blocked, yields, passes [N, N, B] bool: whether j is in i's way, whether two
-    allies meet head on and i gives way, or not.
+    target [N, B] int64; slides, yields [N, B]: above 0 where one that stands (or passes) is in the way,
+    and where a unit gives way to an ally that it meets head on.
     """
-    slides = (blocked & (stands.unsqueeze(0) | passes)).any(1)
     by = torch.where(target >= 0, c.SLIDE_TURN, c.AIMLESS_SLIDE_TURN)
-    return torch.where(yields.any(1), c.YIELD_TURN, torch.where(slides, by, 0.0))
-
-
-def _edges(
-    apart: Tensor, ahead: Tensor, distance: Tensor, nx: Tensor, ny: Tensor, vx: Tensor, vy: Tensor
-) -> tuple[Tensor, Tensor]:
-    """[N, B] each: map units by which all that is ahead [N, N, B] reaches to the left and to the right of
-    a unit's way, its own size included; -FAR for nothing."""
-    speed = torch.sqrt(vx * vx + vy * vy).clamp(min=TINY)
-    ux, uy = (vx / speed).unsqueeze(1), (vy / speed).unsqueeze(1)
-    aside = (ux * ny).sub_(uy * nx).mul_(distance)  # how far to the left of i's way j stands
-    left = torch.where(ahead, apart + aside, -FAR).amax(1)
-    return left, torch.where(ahead, apart - aside, -FAR).amax(1)
+    return torch.where(yields > 0, c.YIELD_TURN, torch.where(slides > 0, by, 0.0))
 
 
 def _signed(turn: Tensor, left: Tensor, right: Tensor) -> Tensor:

@@ -34,8 +34,8 @@ class Roster:
     reach [N, N, 1]: centre distance within which a row unit can shoot at (or heal) a column unit.
     notice [A, E, 1]: centre distance within which an enemy notices an ally; -1 if it cannot shoot it.
     apart [N, N, 1]: closest centre distance of two units, far below 0 where they do not collide.
-    yields [N, N, 1] bool: whether a row unit gives way to a column unit that it meets head on; of two
-    allies the one of lower number.
+    gives_way [N, N, 1]: of two allies that meet head on, 1 where the row unit gives way, the one of lower
+    number, and -1 where the column unit does; 0 for others.
     damage [N, N, 1]: what one shot of a row unit takes from a column unit's health (armour and bonus
     counted); raw_damage [N, N, 1]: the same without armour, which does not protect shields.
     can_shoot [N, N, 1] bool: opponents that the weapon reaches (ground or air); can_heal likewise.
@@ -71,7 +71,7 @@ class Roster:
     reach: Tensor
     notice: Tensor
     apart: Tensor
-    yields: Tensor
+    gives_way: Tensor
     damage: Tensor
     raw_damage: Tensor
     can_shoot: Tensor
@@ -169,7 +169,12 @@ class Roster:
                     for i, u in enumerate(units)
                 ]
             ),
-            yields=pairs([[a and b and i < j for j, b in enumerate(sides)] for i, a in enumerate(sides)]),
+            gives_way=pairs(
+                [
+                    [float(a and b) * ((i < j) - (i > j)) for j, b in enumerate(sides)]
+                    for i, a in enumerate(sides)
+                ]
+            ),
             damage=pairs([[_damage(u, v, v.armour) for v in units] for u in units]),
             raw_damage=pairs([[_damage(u, v, 0.0) for v in units] for u in units]),
             can_shoot=pairs(can_shoot),

@@ -58,7 +58,8 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     due = torch.where(in_range, s.look_loop, plan.look) == loop
     busy = due & in_range & (s.cooldown[n:] <= 0)  # shoots in this loop
     due &= ~busy
-    s.look_loop = torch.where(busy, (s.look_loop + 1) % c.LOOPS_PER_STEP, s.look_loop)
+    later = torch.where(s.look_loop == c.LOOPS_PER_STEP - 1, 0, s.look_loop + 1)
+    s.look_loop = torch.where(busy, later, s.look_loop)
     unanswered = s.not_shot_at & in_range & ~menacing & (s.cooldown[n:] > c.COMMITTED_LOOPS)
     keep = in_range & ((menacing & ~s.not_shot_at) | ((best >= CALM) & ~unanswered))
     looks = due | unanswered | woken | ~(idle | standing)
