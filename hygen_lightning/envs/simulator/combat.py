@@ -11,45 +11,46 @@ from hygen_lightning.envs.simulator.state import BattleState
 
 
 def shooters(roster: Roster, s: BattleState, in_range: Tensor) -> Tensor:
-    """Which units shoot in this loop [N, B] bool. in_range [N, B] bool: whether the target is."""
-    fires = in_range & (s.cooldown <= 0) & s.alive
-    return fires & ~roster.is_medivac if roster.has_medivacs else fires
+    """[N, B]: 1.0 for units that shoot in this loop. in_range [N, B]: 1.0 if the target is."""
+    fires = torch.where((s.cooldown <= 0) & s.alive, in_range, 0.0)
+    return fires * ~roster.is_medivac if roster.has_medivacs else fires
 
 
 def fire(roster: Roster, s: BattleState, fires: Tensor, chasing: Tensor, jitter: Tensor) -> None:
-    """Set cooldowns, backswing and whose target was shot at. fires, chasing [N, B] bool.
+    """Set cooldowns, backswing and whose target was shot at. fires, chasing [N, B]: 1.0 if so.
 
     A weapon keeps the fraction of a loop by which it was ready early (measured: a shot falls on the
     first loop that starts with cooldown <= 0, and the next period counts from the exact time). A unit
     that walks to its target needs the wind-up again.
     """
     idle = torch.where(s.cooldown <= 0, 1.0, s.cooldown)
-    waiting = torch.where(fires, s.cooldown + roster.period + jitter, idle) - 1
-    s.cooldown = torch.where(chasing, waiting.clamp(min=c.WIND_UP_LOOPS), waiting)
-    s.backswing_left = (torch.where(fires, roster.backswing, s.backswing_left) - 1).clamp(min=0.0)
-    s.not_shot_at = s.not_shot_at & ~fires[roster.n_allies :]
+    waiting = torch.where(fires > 0, s.cooldown + roster.period + jitter, idle) - 1
+    s.cooldown = torch.where(chasing > 0, waiting.clamp(min=c.WIND_UP_LOOPS), waiting)
+    s.backswing_left = (torch.where(fires > 0, roster.backswing, s.backswing_left) - 1).clamp(min=0.0)
+    s.not_shot_at = s.not_shot_at * (1.0 - fires[roster.n_allies :])
 
 
 def strike(roster: Roster, s: BattleState, fires: Tensor, in_range: Tensor) -> None:
-    """All damage and healing of one loop, then regeneration."""
+    """All damage and healing of one loop, then regeneration. fires, in_range [N, B]: 1.0 if so."""
     target = s.target.clamp(min=0)
+    shoots = fires > 0
     raw = torch.zeros_like(s.health)
     harm = torch.zeros_like(s.health)
-    single = fires
+    single = shoots
     if roster.line_splashers or roster.bursters:
-        single = fires & ~(roster.splashes_line | roster.bursts)
+        single = shoots & ~(roster.splashes_line | roster.bursts)
     dealt = torch.where(single, roster.of_target(roster.damage, target), 0.0)
     harm.scatter_add_(0, target, dealt)
     if roster.has_shields:
         raw.scatter_add_(0, target, torch.where(single, roster.of_target(roster.raw_damage, target), 0.0))
     for row in roster.line_splashers:
-        hit = _on_the_line(roster, s, row, target[row]) & (fires[row] & roster.splashes_line[row])
+        hit = _on_the_line(roster, s, row, target[row]) & (shoots[row] & roster.splashes_line[row])
         harm, raw = _spread(roster, row, hit, harm, raw)
     if roster.bursters:
-        harm, raw = _explosions(roster, s, fires, harm, raw)
+        harm, raw = _explosions(roster, s, shoots, harm, raw)
     _hurt(roster, s, harm, raw)
     if roster.has_medivacs:
-        _heal(roster, s, target, in_range)
+        _heal(roster, s, target, in_range > 0)
     if roster.has_zerg:
         grown = torch.minimum(s.health + c.ZERG_HEALTH_PER_LOOP, roster.health.expand_as(s.health))
         s.health = torch.where(roster.zerg & s.alive, grown, s.health)

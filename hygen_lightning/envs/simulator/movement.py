@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs.simulator import calibration as c
+from hygen_lightning.envs.simulator.flags import flag
 from hygen_lightning.envs.simulator.orders import Orders
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
@@ -28,18 +29,18 @@ def wanted_velocity(
 ) -> tuple[Tensor, Tensor]:
     """vx, vy [N, B] in map units per loop, before anything is in the way.
 
-    chasing [N, B]: walks to its target; standing [N, B]: does not walk. Others follow their order:
+    chasing [N, B]: 1.0 if it walks to its target; standing [N, B]: 1.0 if it does not walk. Others follow their order:
     allies a direction, enemies the way to the goal of their attack-move.
     """
     n = roster.n_allies
     index = s.target.clamp(min=0)
-    aim_x = torch.where(chasing, s.x.gather(0, index), torch.cat([s.x[:n] + orders.east, s.goal_x]))
-    aim_y = torch.where(chasing, s.y.gather(0, index), torch.cat([s.y[:n] + orders.north, s.goal_y]))
+    aim_x = torch.where(chasing > 0, s.x.gather(0, index), torch.cat([s.x[:n] + orders.east, s.goal_x]))
+    aim_y = torch.where(chasing > 0, s.y.gather(0, index), torch.cat([s.y[:n] + orders.north, s.goal_y]))
     aim_x, aim_y = terrain.waypoint(roster, s.x, s.y, aim_x, aim_y)
     dx, dy = aim_x - s.x, aim_y - s.y
     distance = torch.sqrt(dx * dx + dy * dy)
     pace = torch.minimum(roster.speed, distance) / distance.clamp(min=TINY)
-    pace = torch.where(standing | ~s.alive, 0.0, pace)
+    pace = torch.where((standing > 0) | ~s.alive, 0.0, pace)
     return dx * pace, dy * pace
 
 
@@ -55,9 +56,9 @@ def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor
     """
     px = torch.where(s.alive, s.x, FAR)  # the dead are in nobody's way
     moves = vx * vx + vy * vy > 0
-    walks, still = _flag(moves), _flag(s.alive & ~moves)
-    soft = _flag(s.alive & ~moves & s.walked & _soft(lot))
-    s.walked = moves
+    walks, still = flag(moves), flag(s.alive & ~moves)
+    soft = flag(s.alive & ~moves & (s.walked > 0) & _soft(lot))
+    s.walked = walks
     speed = torch.sqrt(vx * vx + vy * vy).clamp(min=TINY)
     ux, uy = vx / speed, vy / speed
     if torch.compiler.is_compiling():
@@ -102,11 +103,6 @@ def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor
 def _soft(lot: Tensor) -> Tensor:
     """lot [N, B] -> [N, B] bool: who may be pushed on in its first loop of standing."""
     return (lot * c.LOOPS_PER_STEP).remainder(1.0) < c.SHOVE_ODDS  # the whole part chose a look_loop
-
-
-def _flag(mask: Tensor) -> Tensor:
-    """1.0 where it holds, else 0.0."""
-    return torch.where(mask, 1.0, 0.0)
 
 
 def _turn(target: Tensor, slides: Tensor, yields: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from hygen_lightning.envs.base import BattleStep
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.combat import fire, shooters, strike
+from hygen_lightning.envs.simulator.flags import flag
 from hygen_lightning.envs.simulator.movement import walk, wanted_velocity
 from hygen_lightning.envs.simulator.observation import battle_view, outcome, reward
 from hygen_lightning.envs.simulator.orders import Orders, Plan, orders_of
@@ -63,9 +64,10 @@ def game_loop(roster: Roster, terrain: Ground, before: BattleState, plan: Plan, 
     index = s.target.clamp(min=0)
     dx, dy = s.x.gather(0, index) - s.x, s.y.gather(0, index) - s.y
     in_range = has_target & (dx * dx + dy * dy <= roster.of_target(roster.reach, index).square())
-    chasing = has_target & ~in_range
+    in_range, chasing = flag(in_range), flag(has_target & ~in_range)
     fires = shooters(roster, s, in_range)
-    standing = in_range | (s.backswing_left > 0) | _halted(s, near, fires[: roster.n_allies])
+    halted = _halted(s, near, fires[: roster.n_allies])
+    standing = flag((in_range > 0) | (s.backswing_left > 0) | halted)
     vx, vy = wanted_velocity(roster, terrain, s, plan.orders, chasing, standing)
     walk(roster, terrain, s, vx, vy, plan.lot)
     fire(roster, s, fires, chasing, plan.jitter)
@@ -76,11 +78,11 @@ def game_loop(roster: Roster, terrain: Ground, before: BattleState, plan: Plan, 
 def _halted(s: BattleState, near: Tensor, shots: Tensor) -> Tensor:
     """[N, B] bool: enemies without a target that stand still in the loop of an ally's shot.
 
-    near [E, B]: whether an ally is in their reach; shots [A, B]. (Measured: in the step of the first shot
+    near [E, B]: 1.0 if an ally is in their reach; shots [A, B]: 1.0 for a shot. (Measured: in the step of the first shot
     every idle enemy with an ally within 5.75 stops in the loop of the shot, 1 072 cases, 5 % later.)
     """
-    idle = (s.target[len(shots) :] < 0) & near & shots.any(0)
-    return torch.cat([torch.zeros_like(shots), idle])
+    idle = (s.target[len(shots) :] < 0) & (near * shots.amax(0) > 0)
+    return torch.cat([torch.zeros_like(shots, dtype=torch.bool), idle])
 
 
 def concluded(
@@ -116,8 +118,8 @@ def first_loop(roster: Roster, terrain: Terrain, s: BattleState) -> BattleState:
     s = copy.copy(s)
     idle = torch.zeros_like(s.x[: roster.n_allies])
     orders = Orders(target=s.last_action, east=idle, north=idle, menace=idle.unsqueeze(1))
-    nothing = torch.zeros_like(s.x, dtype=torch.bool)
-    vx, vy = wanted_velocity(roster, terrain, s, orders, nothing, ~walks.expand_as(s.x))
+    nothing = torch.zeros_like(s.x)
+    vx, vy = wanted_velocity(roster, terrain, s, orders, nothing, flag(~walks).expand_as(s.x))
     s.x, s.y = on_grid(s.x + vx), on_grid(s.y + vy)
     return s
 

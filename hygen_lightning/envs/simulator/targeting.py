@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs.simulator import calibration as c
+from hygen_lightning.envs.simulator.flags import flag
 from hygen_lightning.envs.simulator.orders import CALM, Plan
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
@@ -29,7 +30,7 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     shot at and that does not attack it is weighed in every loop until the shot is near: the nearest attacker
     in range, or the nearest ally, replaces it. Who turns from a target that does not attack it to one that
     does shoots later by ANSWER_LOOPS.
-    Returns near [E, B] bool: whether an ally is in an enemy's weapon range.
+    Returns near [E, B]: 1.0 if an ally is in an enemy's weapon range.
     """
     n = roster.n_allies
     ordered, alive, current = plan.orders.target, s.alive, s.target[n:]
@@ -41,7 +42,7 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     standing = _living(alive, current)
     idle = current < 0
     shot = s.cooldown[:n] > (roster.period[:n] - c.SHOT_LOOPS).clamp(min=c.WIND_UP_LOOPS)
-    woken = shot.any(0, keepdim=True) & idle  # [E, B]
+    woken = (flag(shot).amax(0, keepdim=True) > 0) & idle  # [E, B]
     sees = roster.notice.clamp(min=0.0).square()  # [A, E, 1]
     hears = torch.where(roster.notice > 0, roster.notice + c.ANSWER_MARGIN, 0.0).square()
     visible = alive[:n].unsqueeze(1) & (square <= torch.where(woken, hears, sees))
@@ -60,8 +61,9 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     due &= ~busy
     later = torch.where(s.look_loop == c.LOOPS_PER_STEP - 1, 0, s.look_loop + 1)
     s.look_loop = torch.where(busy, later, s.look_loop)
-    unanswered = s.not_shot_at & in_range & ~menacing & (s.cooldown[n:] > c.COMMITTED_LOOPS)
-    keep = in_range & ((menacing & ~s.not_shot_at) | ((best >= CALM) & ~unanswered))
+    not_shot_at = s.not_shot_at > 0
+    unanswered = not_shot_at & in_range & ~menacing & (s.cooldown[n:] > c.COMMITTED_LOOPS)
+    keep = in_range & ((menacing & ~not_shot_at) | ((best >= CALM) & ~unanswered))
     looks = due | unanswered | woken | ~(idle | standing)
     chosen = torch.where(looks & ~keep, found, torch.where(standing, current, -1))
     chosen = torch.where(alive[n:], chosen, -1)
@@ -74,13 +76,13 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     )
     fresh = (chosen >= 0) & ~standing
     s.look_loop = torch.where(fresh, first_look, s.look_loop)
-    s.not_shot_at = torch.where(chosen != current, ~idle & (chosen >= 0), s.not_shot_at)
+    s.not_shot_at = torch.where(chosen != current, flag(~idle & (chosen >= 0)), s.not_shot_at)
     held = torch.where(fresh, torch.maximum(s.cooldown[n:], wait), s.cooldown[n:])
     answers = in_range & ~menacing & (chosen != current) & _attacked_by(roster, ordered, chosen)
     held = torch.where(answers, held + c.ANSWER_LOOPS, held)
     s.cooldown = torch.cat([s.cooldown[:n], held])
     s.target = torch.cat([ally_target, chosen])
-    return (reached & alive[:n].unsqueeze(1)).any(0)
+    return flag(reached & alive[:n].unsqueeze(1)).amax(0)
 
 
 def _attacked_by(roster: Roster, ordered: Tensor, target: Tensor) -> Tensor:
