@@ -30,6 +30,7 @@ def fidelity(
     seed: int = 1,
     ceiling: bool = False,
     device: str = "cpu",
+    compiled: bool = True,
     json: bool = False,
 ) -> int:
     """Compare every recorded transition with one simulated step from the same state, and more.
@@ -48,6 +49,8 @@ def fidelity(
         ceiling: follow as many battles of the simulator itself as well, where it is exactly right: how
             much exact health the estimate of what recordings hide leaves in reach; doubles the time
         device: where the copies are stepped, cpu or cuda
+        compiled: whether torch.compile fuses the steps of the copies: ten times faster, after 40 seconds
+            of compiling, which few episodes or few copies are not worth
         json: one JSON object on stdout, instead of a table
     """
     import torch
@@ -66,7 +69,8 @@ def fidelity(
     recorded = Episodes.cat(_recorded(recordings, task))
     if episodes is not None and episodes < len(recorded):
         recorded = recorded[slice(None, None, len(recorded) // episodes)][slice(episodes)]
-    report = {"task": task, **fidelity_report(spec, recorded, particles, seed, ceiling, torch.device(device))}
+    measured = fidelity_report(spec, recorded, particles, seed, ceiling, torch.device(device), compiled)
+    report = {"task": task, **measured}
     if json:
         print_json(report)
     else:

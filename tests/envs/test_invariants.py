@@ -88,12 +88,13 @@ class Watched:
         return after
 
     def watched(self, roster: Roster, s: BattleState, in_range: Tensor) -> Tensor:
-        fires = self.shooters(roster, s, in_range)
+        shots = self.shooters(roster, s, in_range)
+        fires = shots > 0
         assert s.alive[fires].all(), "the dead shoot"
         assert (s.target[fires] >= 0).all(), "somebody shoots at nobody"
         assert s.alive.gather(0, s.target.clamp(min=0))[fires].all(), "somebody shoots at the dead"
         self.shots += int(fires.sum())
-        return fires
+        return shots
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -103,7 +104,7 @@ def test_nobody_aims_or_shoots_at_a_unit_that_was_dead_before_the_loop(
 ) -> None:
     """Between steps a target may be dead: it fell in the last loop, and the next one lets go of it."""
     env, watched = SimulatorEnv(load_task(name), 6), Watched(monkeypatch)
-    env._game_loop = watched
+    env.dynamics = battle_step.Dynamics(game_loop=watched)
     generator = torch.Generator().manual_seed(5)
     view = env.reset(torch.arange(6))
     for number in range(40):

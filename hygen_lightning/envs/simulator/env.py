@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from hygen_lightning.envs.base import BattleEnv, BattleEnvs, BattleStep, BattleView
-from hygen_lightning.envs.simulator.calibration import LOOPS_PER_STEP
 from hygen_lightning.envs.simulator.formation import formation
 from hygen_lightning.envs.simulator.observation import battle_view
 from hygen_lightning.envs.simulator.randomness import uniform
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
-from hygen_lightning.envs.simulator.step import START_STREAM, concluded, first_loop, game_loop, prepared
-from hygen_lightning.envs.simulator.terrain import Ground, Terrain
+from hygen_lightning.envs.simulator.step import START_STREAM, Dynamics, concluded, first_loop
+from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.specs import TaskSpec
-
-FUSED: dict[str, Any] = {"realize_opcount_threshold": 60, "realize_reads_threshold": 8}
-"""Options of torch.compile for a game loop: fewer results between are written to memory (measured on two
-CPU cores: 7 ms instead of 10 to 13 for a loop of 2 256 battles of 10m_vs_11m)."""
 
 
 class SimulatorEnv(BattleEnv):
@@ -52,12 +46,8 @@ class SimulatorEnv(BattleEnv):
         self._start_x, self._start_y = (p.to(self.device).unsqueeze(1) for p in formation(task, self.terrain))
         self.battles = self._new_battles(torch.zeros(n_battles, dtype=torch.int64, device=self.device))
         self._available = torch.zeros(0)
-        self._prepared, self._game_loop, self._concluded = prepared, game_loop, concluded
-        if compiled:
-            self._prepared = torch.compile(prepared, dynamic=False)
-            self._game_loop = torch.compile(game_loop, dynamic=False, options=FUSED)
-            self._concluded = torch.compile(concluded, dynamic=False)
-        self._loops = torch.arange(LOOPS_PER_STEP, device=self.device).unbind()
+        self.dynamics = Dynamics.compiled(dynamic=False) if compiled else Dynamics()
+        self._concluded = torch.compile(concluded, dynamic=False) if compiled else concluded
 
     def reset(self, seeds: Tensor) -> BattleView:
         if seeds.shape != (self.n_battles,):
@@ -67,7 +57,7 @@ class SimulatorEnv(BattleEnv):
 
     def step(self, actions: Tensor) -> BattleStep:
         orders = self.checked(actions)
-        return self.conclude(self.simulated(self.roster, self.terrain, self.battles, orders))
+        return self.conclude(self.dynamics(self.roster, self.terrain, self.battles, orders))
 
     def only(self, battles: Tensor) -> SimulatorEnv:
         part = copy.copy(self)
@@ -95,13 +85,6 @@ class SimulatorEnv(BattleEnv):
         if not bool(self._available.gather(2, actions.unsqueeze(2)).all()):
             raise ValueError(f"{self.task.name}: an action was not available in the last view")
         return actions.t().clone(memory_format=torch.contiguous_format)
-
-    def simulated(self, roster: Roster, terrain: Ground, before: BattleState, actions: Tensor) -> BattleState:
-        """These battles after the game loops of a step, not yet judged. actions [A, B] int64."""
-        after, plan = self._prepared(roster, before, actions)
-        for loop in self._loops:
-            after = self._game_loop(roster, terrain, after, plan, loop)
-        return after
 
     def conclude(self, after: BattleState) -> BattleStep:
         """End a step whose game loops led to `after`: who won, what it brought, what is seen."""

@@ -15,6 +15,7 @@ from hygen_lightning.envs.simulator.observation import battle_view, outcome, rew
 from hygen_lightning.envs.simulator.recorded import battle_state
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
+from hygen_lightning.envs.simulator.step import Dynamics
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.tracking import Tracker
 from hygen_lightning.specs import FIRST_TARGET, NO_OP, STOP, Episodes, TaskSpec
@@ -35,14 +36,17 @@ def fidelity_report(
     seed: int,
     with_ceiling: bool = False,
     device: torch.device = CPU,
+    compiled: bool = False,
 ) -> dict[str, Any]:
     """All measures of issue form: exactness of views, errors of one step, free-running episodes.
 
     n_particles: simulated copies per episode that estimate what the recordings hide.
     with_ceiling: follow the free-running episodes too, as if they were recorded (see `ceiling`).
     device: where the copies are stepped (another device draws other numbers).
+    compiled: fuse the steps of the copies with `torch.compile` (results differ in rounding).
     """
-    steps = transitions(task, episodes, n_particles, seed, device)
+    dynamics = Dynamics.compiled(dynamic=True) if compiled else Dynamics()
+    steps = transitions(task, episodes, n_particles, seed, device, dynamics)
     battles, won = replayed(task, episodes, seed)
     report = {
         "episodes": len(episodes),
@@ -52,7 +56,7 @@ def fidelity_report(
     }
     if with_ceiling:
         # Another seed: with seed 0 a copy would draw the same numbers as the battle that it follows.
-        own = transitions(task, battles, n_particles, seed + 1, device)
+        own = transitions(task, battles, n_particles, seed + 1, device, dynamics)
         report |= ceiling(*(share_by_kind(part.kind, part.ally_exact) for part in (steps, own)))
     return report
 
@@ -112,7 +116,12 @@ class Transitions:
 
 
 def transitions(
-    task: TaskSpec, episodes: Episodes, n_particles: int, seed: int, device: torch.device = CPU
+    task: TaskSpec,
+    episodes: Episodes,
+    n_particles: int,
+    seed: int,
+    device: torch.device,
+    dynamics: Dynamics,
 ) -> Transitions:
     """One simulated step from every recorded state, with the recorded actions; the result is on CPU."""
     roster, terrain = Roster.of(task, device), Terrain.of(task.terrain, device)
@@ -121,7 +130,7 @@ def transitions(
     parts = [
         Transitions.of(roster, *states)
         for number, block in enumerate(_blocks(episodes, n_together))
-        for states in _followed(roster, terrain, block.to(device), n_particles, seed + number)
+        for states in _followed(roster, terrain, block.to(device), n_particles, seed + number, dynamics)
     ]
     return Transitions(
         **{f.name: torch.cat([getattr(part, f.name) for part in parts]).cpu() for f in fields(Transitions)}
@@ -142,11 +151,16 @@ def transition_errors(steps: Transitions) -> dict[str, Any]:
 
 
 def _followed(
-    roster: Roster, terrain: Terrain, block: Episodes, n_particles: int, seed: int
+    roster: Roster,
+    terrain: Terrain,
+    block: Episodes,
+    n_particles: int,
+    seed: int,
+    dynamics: Dynamics,
 ) -> Iterator[tuple[BattleState, BattleState, BattleState]]:
     """(recorded state, the simulator's guess, recorded next state) [N, episodes] for every step."""
     block = block[block.length.argsort(descending=True)]
-    tracker = Tracker(roster, terrain, block.state[:, 0], n_particles, seed)
+    tracker = Tracker(roster, terrain, block.state[:, 0], n_particles, seed, dynamics)
     for step in range(block.n_steps - 1):
         active = int(block.filled[:, step + 1].sum())
         if active == 0:

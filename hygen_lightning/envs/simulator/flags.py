@@ -10,3 +10,10 @@ from torch import Tensor
 def flag(mask: Tensor) -> Tensor:
     """1.0 where it holds, else 0.0."""
     return torch.where(mask, 1.0, 0.0)
+
+
+def mask_of(flags: Tensor) -> Tensor:
+    """flags of any shape, 0.0 or 1.0 -> bool; in compiled code by way of bytes, the quicker one there."""
+    if torch.compiler.is_compiling():
+        return flags.to(torch.uint8).view(torch.bool)
+    return flags > 0

@@ -61,11 +61,11 @@ class MixedSimulatorEnvs(BattleEnvs):
             return []
         first = self.envs[going[0]]
         if len(going) == 1:
-            return [first.simulated(first.roster, first.terrain, first.battles, orders[going[0]])]
+            return [first.dynamics(first.roster, first.terrain, first.battles, orders[going[0]])]
         seats = self._seats(group, going)
         before = seats.joined([self.envs[i].battles for i in going])
         joined = seats.orders([orders[i] for i in going])
-        return seats.parts(first.simulated(seats.roster, seats.terrain, before, joined))
+        return seats.parts(first.dynamics(seats.roster, seats.terrain, before, joined))
 
     def _seats(self, group: int, going: list[int]) -> Seating:
         """Seats for the tasks of a group that still have battles; the last ones of a group are kept."""

@@ -29,7 +29,8 @@ def wanted_velocity(
 ) -> tuple[Tensor, Tensor]:
     """vx, vy [N, B] in map units per loop, before anything is in the way.
 
-    chasing [N, B]: 1.0 if it walks to its target; standing [N, B]: 1.0 if it does not walk. Others follow their order:
+    chasing [N, B]: 1.0 if it walks to its target; standing [N, B]: 1.0 if it does not walk. Others follow
+    their order:
     allies a direction, enemies the way to the goal of their attack-move.
     """
     n = roster.n_allies

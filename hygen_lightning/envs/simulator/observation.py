@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs.base import BattleView
+from hygen_lightning.envs.simulator.flags import flag, mask_of
 from hygen_lightning.envs.simulator.roster import MAX_SHIELD_OF_NONE, Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.terrain import CENTRE, EXTENT, Terrain
-from hygen_lightning.specs import FIRST_TARGET, SHOOT_RANGE, SIGHT_RANGE
+from hygen_lightning.specs import FIRST_TARGET, NO_OP, SHOOT_RANGE, SIGHT_RANGE
 
 MOVE_LOOKAHEAD = 1.0
 """A move is available when the cell this far ahead can be walked (half of SMAC's move amount)."""
@@ -40,15 +41,23 @@ class Sight:
         return cls(dx, dy, torch.sqrt(dx * dx + dy * dy))
 
 
-def battle_view(roster: Roster, terrain: Terrain, state: BattleState) -> BattleView:
-    """The view of every battle. obs [B, A, obs_dim], state [B, state_dim], avail_actions [B, A, K]."""
+def battle_view(
+    roster: Roster, terrain: Terrain, state: BattleState, over: Tensor | None = None
+) -> BattleView:
+    """The view of every battle. obs [B, A, obs_dim], state [B, state_dim], avail_actions [B, A, K].
+
+    over [B] bool: battles in which nothing but no-op is available, whoever lives.
+    """
     sight = Sight.of(roster, state)
     available = available_actions(roster, terrain, state, sight)  # [A, K, B]
     obs = observations(roster, state, sight, available)  # [A, obs_dim, B]
+    if over is not None:
+        nothing = flag(torch.arange(available.shape[1], device=over.device).view(-1, 1) == NO_OP)
+        available = torch.where(over, nothing, available)
     return BattleView(
         obs=obs.permute(2, 0, 1).contiguous(),
         state=global_state(roster, state).t().contiguous(),
-        avail_actions=available.permute(2, 0, 1).contiguous() > 0,
+        avail_actions=mask_of(available.permute(2, 0, 1).contiguous()),
     )
 
 

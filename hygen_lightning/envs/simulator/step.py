@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,20 +22,15 @@ from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.targeting import choose_targets
 from hygen_lightning.envs.simulator.terrain import Ground, Terrain
-from hygen_lightning.specs import FIRST_TARGET, NO_OP
+from hygen_lightning.specs import FIRST_TARGET
 
 STEP_STREAM, START_STREAM = 0, 1
 """Independent streams of a battle's randomness: what happens in a step, who stands where at first."""
+FUSED: dict[str, Any] = {"realize_opcount_threshold": 60, "realize_reads_threshold": 8}
+"""Options of torch.compile for a game loop: fewer results between are written to memory (measured on two
+CPU cores: 4 ms instead of 6 for a loop of 2 256 battles of 10m_vs_11m)."""
 LOT_FOLDS = 997.0
 """A uniform draw times this, less its whole part, is uniform again and tells next to nothing of the draw."""
-
-
-def played(roster: Roster, terrain: Ground, before: BattleState, actions: Tensor) -> BattleState:
-    """The battles one step later. actions [A, B] int64. `before` is left as it is."""
-    s, plan = prepared(roster, before, actions)
-    for loop in torch.arange(c.LOOPS_PER_STEP, device=s.x.device).unbind():
-        s = game_loop(roster, terrain, s, plan, loop)
-    return s
 
 
 def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[BattleState, Plan]:
@@ -75,11 +73,35 @@ def game_loop(roster: Roster, terrain: Ground, before: BattleState, plan: Plan, 
     return s
 
 
+@dataclass(frozen=True)
+class Dynamics:
+    """What happens in a step: its two phases, as they are or compiled."""
+
+    prepared: Callable[[Roster, BattleState, Tensor], tuple[BattleState, Plan]] = prepared
+    game_loop: Callable[[Roster, Ground, BattleState, Plan, Tensor], BattleState] = game_loop
+
+    @classmethod
+    def compiled(cls, dynamic: bool) -> Dynamics:
+        """Fused by `torch.compile`. dynamic: for any number of battles, not for each number anew."""
+        return cls(
+            prepared=torch.compile(prepared, dynamic=dynamic),
+            game_loop=torch.compile(game_loop, dynamic=dynamic, options=FUSED),
+        )
+
+    def __call__(self, roster: Roster, terrain: Ground, before: BattleState, actions: Tensor) -> BattleState:
+        """The battles one step later. actions [A, B] int64. `before` is left as it is."""
+        s, plan = self.prepared(roster, before, actions)
+        for loop in torch.arange(c.LOOPS_PER_STEP, device=s.x.device).unbind():
+            s = self.game_loop(roster, terrain, s, plan, loop)
+        return s
+
+
 def _halted(s: BattleState, near: Tensor, shots: Tensor) -> Tensor:
     """[N, B] bool: enemies without a target that stand still in the loop of an ally's shot.
 
-    near [E, B]: 1.0 if an ally is in their reach; shots [A, B]: 1.0 for a shot. (Measured: in the step of the first shot
-    every idle enemy with an ally within 5.75 stops in the loop of the shot, 1 072 cases, 5 % later.)
+    near [E, B]: 1.0 if an ally is in their reach; shots [A, B]: 1.0 for a shot. (Measured: in the step of
+    the first shot an idle enemy with an ally within 5.75 stops in the loop of the shot in 95 % of 1 072
+    cases, in the others later.)
     """
     idle = (s.target[len(shots) :] < 0) & (near * shots.amax(0) > 0)
     return torch.cat([torch.zeros_like(shots, dtype=torch.bool), idle])
@@ -99,11 +121,8 @@ def concluded(
     after.x, after.y = on_grid(after.x), on_grid(after.y)
     after.over = ended | timed_out
     battles = after.kept_where(over, before)
-    view = battle_view(roster, terrain, battles)
-    nothing = torch.arange(view.avail_actions.shape[2], device=over.device) == NO_OP
-    view.avail_actions = torch.where(over.view(-1, 1, 1), nothing, view.avail_actions)
     return battles, BattleStep(
-        view=view,
+        view=battle_view(roster, terrain, battles, over),
         reward=torch.where(over, 0.0, gained),
         terminated=after.over & ~over,
         truncated=timed_out & ~over,

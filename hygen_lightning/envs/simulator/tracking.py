@@ -19,7 +19,7 @@ from hygen_lightning.envs.simulator.calibration import LOOPS_PER_STEP
 from hygen_lightning.envs.simulator.recorded import HEALTH_GRID, battle_state
 from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
-from hygen_lightning.envs.simulator.step import played
+from hygen_lightning.envs.simulator.step import Dynamics
 from hygen_lightning.envs.simulator.terrain import Terrain
 
 POSITION_SCALE = 0.3
@@ -59,9 +59,18 @@ class Tracker:
     Columns of all tensors: the copies of episode 0, then those of episode 1, ...
     """
 
-    def __init__(self, roster: Roster, terrain: Terrain, start: Tensor, n_particles: int, seed: int) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        terrain: Terrain,
+        start: Tensor,
+        n_particles: int,
+        seed: int,
+        dynamics: Dynamics | None = None,
+    ) -> None:
         """start [B, state_dim]: the first recorded states, on the device that is to compute."""
         self.roster, self.terrain, self.n_particles = roster, terrain, n_particles
+        self._dynamics = dynamics or Dynamics()
         self.device = start.device
         self._generator = torch.Generator(self.device).manual_seed(seed)
         first = battle_state(roster, start)
@@ -84,7 +93,7 @@ class Tracker:
         s.cooldown = torch.cat([own, s.cooldown[n:]])
         s.seed, s.step = self._seeds[: s.seed.shape[0]], torch.full_like(s.step, step)
         s.last_action = known.last_action
-        self.battles = played(self.roster, self.terrain, s, self._repeat(actions))
+        self.battles = self._dynamics(self.roster, self.terrain, s, self._repeat(actions))
         shot = self.battles.cooldown[n:] > s.cooldown[n:] + SHOT_RISE_LOOPS
         self._last_shot = torch.where(shot, step, self._last_shot)
         return self.battles
