@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from hygen_lightning.commands.machine import check_compiler, check_device, wait_for
 from hygen_lightning.commands.output import print_json, print_table
-from hygen_lightning.commands.timed_device import check_device, wait_for
 from hygen_lightning.data.files import check_place
 from hygen_lightning.specs import NO_OP, UserError
 
@@ -81,6 +81,8 @@ def simulator(
     _check_ways(map, against, together, growth, plot)
     check_device(device)
     tasks = _tasks(map, growth)
+    if compiled and not together:
+        check_compiler("--compiled true")
     if together:
         return _report_together(tasks, batch or TOGETHER_BATCH, seconds, device, json)
     found: dict[str, Any] = {}

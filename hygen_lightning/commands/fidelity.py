@@ -20,6 +20,8 @@ TARGETS = {
     "enemy_health_exact_share": ">= 0.95",
 }
 """What the project aims at."""
+COMPILED_FROM = 2**17
+"""Copies in all from which compiling is worth its time: they take a minute if not compiled."""
 
 
 def fidelity(
@@ -30,7 +32,7 @@ def fidelity(
     seed: int = 1,
     ceiling: bool = False,
     device: str = "cpu",
-    compiled: bool = True,
+    compiled: bool | None = None,
     json: bool = False,
 ) -> int:
     """Compare every recorded transition with one simulated step from the same state, and more.
@@ -49,13 +51,13 @@ def fidelity(
         ceiling: follow as many battles of the simulator itself as well, where it is exactly right: how
             much exact health the estimate of what recordings hide leaves in reach; doubles the time
         device: where the copies are stepped, cpu or cuda
-        compiled: whether torch.compile fuses the steps of the copies: ten times faster, after 40 seconds
-            of compiling, which few episodes or few copies are not worth
+        compiled: whether torch.compile fuses the steps of the copies: ten times faster, after up to 40
+            seconds of compiling (if not given, on a CPU from 2 ** 17 copies in all)
         json: one JSON object on stdout, instead of a table
     """
     import torch
 
-    from hygen_lightning.commands.timed_device import check_device
+    from hygen_lightning.commands.machine import can_compile, check_compiler, check_device
     from hygen_lightning.envs.simulator.fidelity import fidelity_report
     from hygen_lightning.specs import Episodes
     from hygen_lightning.tasks import load_task
@@ -69,6 +71,10 @@ def fidelity(
     recorded = Episodes.cat(_recorded(recordings, task))
     if episodes is not None and episodes < len(recorded):
         recorded = recorded[slice(None, None, len(recorded) // episodes)][slice(episodes)]
+    if compiled is None:
+        compiled = device == "cpu" and len(recorded) * particles >= COMPILED_FROM and can_compile()
+    elif compiled:
+        check_compiler("--compiled true")
     measured = fidelity_report(spec, recorded, particles, seed, ceiling, torch.device(device), compiled)
     report = {"task": task, **measured}
     if json:

@@ -81,6 +81,46 @@ def test_recorded_starcraft_battles_are_followed_closely(
     assert report["ally_health_exact_share"] >= 0.65
 
 
+@pytest.mark.slow
+def test_compiled_steps_give_the_same_report_but_for_rounding(
+    recordings_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Episodes end at different steps, so the compiled code meets many numbers of copies."""
+    reports = []
+    for compiled in (False, True):
+        assert (
+            fidelity(recordings=recordings_dir, episodes=60, particles=64, compiled=compiled, json=True) == 0
+        )
+        reports.append(json.loads(capsys.readouterr().out))
+    plain, fused = reports
+    for side in ("ally", "enemy"):
+        key = f"{side}_health_exact_share"
+        assert fused[key] == pytest.approx(plain[key], abs=0.01)
+        for name, value in plain[f"{side}_position_error"].items():
+            assert fused[f"{side}_position_error"][name] == pytest.approx(value, abs=0.05)
+    assert fused["free_running"] == plain["free_running"]
+
+
+def test_compiling_is_left_out_where_it_does_not_pay_or_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
+    file.parent.mkdir(parents=True)
+    write_part(file, simulated(2), load_task("3m"))
+
+    def without_compiler(*_: object, **__: object) -> None:
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", without_compiler)
+    assert fidelity(recordings=tmp_path, particles=2, json=True) == 0
+    monkeypatch.setattr("hygen_lightning.commands.fidelity.COMPILED_FROM", 4)
+    assert fidelity(recordings=tmp_path, particles=2, json=True) == 0
+    once, again = (json.loads(line) for line in capsys.readouterr().out.strip().splitlines())
+    assert once == again
+    with pytest.raises(UserError, match="--compiled true: "):
+        fidelity(recordings=tmp_path, particles=2, compiled=True)
+
+
 def test_the_ceiling_adds_its_figures_and_changes_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

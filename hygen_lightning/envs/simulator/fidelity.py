@@ -115,6 +115,7 @@ class Transitions:
         )
 
 
+@torch.inference_mode()
 def transitions(
     task: TaskSpec,
     episodes: Episodes,

@@ -1,4 +1,4 @@
-"""The device that a command computes on: checked before the work starts, waited for when time is read."""
+"""What the machine that a command runs on can do, and whether it is done."""
 
 from __future__ import annotations
 
@@ -23,3 +23,23 @@ def wait_for(device: str) -> None:
 
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def can_compile() -> bool:
+    """Whether `torch.compile` works here: it needs a C++ compiler (on a GPU, Triton)."""
+    import torch
+
+    try:
+        torch.compile(torch.sin)(torch.zeros(1))
+    except RuntimeError:
+        return False
+    return True
+
+
+def check_compiler(option: str) -> None:
+    """UserError if `torch.compile` does not work here. option: what asked for it, "--compiled true"."""
+    if not can_compile():
+        raise UserError(
+            f"{option}: torch.compile does not work on this machine; install a C++ compiler, or give"
+            " --compiled false"
+        )
