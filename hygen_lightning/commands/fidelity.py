@@ -28,7 +28,7 @@ def fidelity(
     recordings: Path = Path("../shared/dataset"),
     task: str = "3m",
     episodes: int | None = None,
-    particles: int = 1024,
+    particles: int = 4096,
     seed: int = 1,
     ceiling: bool = False,
     device: str = "cpu",

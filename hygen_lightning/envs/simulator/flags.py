@@ -13,7 +13,7 @@ def flag(mask: Tensor) -> Tensor:
 
 
 def mask_of(flags: Tensor) -> Tensor:
-    """flags of any shape, 0.0 or 1.0 -> bool; in compiled code by way of bytes, the quicker one there."""
-    if torch.compiler.is_compiling():
+    """flags of any shape, 0.0 or 1.0 -> bool; code compiled for CPU writes bytes, which are quicker."""
+    if torch.compiler.is_compiling() and flags.device.type == "cpu":
         return flags.to(torch.uint8).view(torch.bool)
     return flags > 0
