@@ -16,8 +16,8 @@ OPPOSITE = {"y": {NORTH: SOUTH, SOUTH: NORTH}, "x": {EAST: WEST, WEST: EAST}}
 """What the mirrored agents do instead, by the coordinate that is mirrored."""
 
 
-class HeadOn:
-    """Notes which battles had a meeting that has a right-hand side. met [B] bool."""
+class Ties:
+    """Notes in which battles a unit went past on its right because neither side was better. met [B] bool."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.met = torch.zeros(N_BATTLES, dtype=torch.bool)
@@ -74,9 +74,9 @@ def test_a_mirrored_battle_has_the_mirrored_future(
     """North to south (axis y) and east to west (axis x), about the middle of the floor.
 
     What is excluded, and why:
-    - Battles from the step on in which two units meet head on: both pass on their right, as measured
-      in the recordings, and the mirror image of right is left. At the start a team stands so close,
-      in lines, that marching together meets head on; so units are set apart by random distances.
+    - Battles from the step on in which a unit meets others and neither side is better: it passes on its
+      right, as measured in the recordings, and the mirror image of right is left. At the start a team
+      stands so close, in lines, that marching together does so; units are set apart by random distances.
     - Maps with walls or cliffs inside (2c_vs_64zg, corridor, 2m_vs_1z and the like): their ground is
       no mirror image of itself. All others have a rectangular floor, which is.
     - Differences below 2e-3 map units, and one battle in sixteen: sums of rounded numbers differ when
@@ -90,21 +90,21 @@ def test_a_mirrored_battle_has_the_mirrored_future(
     generator = torch.Generator().manual_seed(7)
     spread_out(env, generator)
     other = mirrored(env, axis, (low + high) / 2)
-    head_on, rounded = HeadOn(monkeypatch), torch.zeros(N_BATTLES, dtype=torch.bool)
+    ties, rounded = Ties(monkeypatch), torch.zeros(N_BATTLES, dtype=torch.bool)
     compared = 0
     view, image = env._seen(), other._seen()
     for _ in range(N_STEPS):
         actions = chosen(view.avail_actions, generator)
         turned = opposite(actions, axis)
         possible = image.avail_actions.gather(2, turned.unsqueeze(2)).flatten(1).all(1)
-        assert possible[~head_on.met & ~rounded].all(), "other actions are available"
+        assert possible[~ties.met & ~rounded].all(), "other actions are available"
         turned = torch.where(possible.unsqueeze(1), turned, chosen(image.avail_actions, generator))
         view, image = env.step(actions).view, other.step(turned).view
-        rounded |= ~head_on.met & ~same_battles(env, other, axis, low + high)
-        compared += int((~head_on.met & ~rounded).sum())
+        rounded |= ~ties.met & ~same_battles(env, other, axis, low + high)
+        compared += int((~ties.met & ~rounded).sum())
     assert int(rounded.sum()) <= N_BATTLES // 16
     assert compared > N_BATTLES * N_STEPS / 2
-    assert (env.battles.health < env.roster.health)[:, ~head_on.met].any(), "nobody was hit"
+    assert (env.battles.health < env.roster.health)[:, ~ties.met].any(), "nobody was hit"
 
 
 def same_battles(env: SimulatorEnv, other: SimulatorEnv, axis: str, sides: float) -> Tensor:

@@ -150,6 +150,14 @@ def test_an_enemy_keeps_a_target_that_it_has_shot_at_and_that_attacks_it() -> No
         assert int(after(env, actions, look=3, loops=4).target[3, 0]) == target
 
 
+def test_an_enemy_whose_look_falls_on_its_shot_looks_one_loop_later_for_good() -> None:
+    env = arena("3m", [(12, 14.5), (12, 16)], [(16, 16)])
+    env.battles.target[3], env.battles.cooldown[3] = 0, 7.0
+    s = after(env, [int(STOP), int(STOP), int(NO_OP)], look=7, loops=8)
+    assert s.health[:2, 0].tolist() == [39, 45]
+    assert int(s.look_loop[0, 0]) == 0, "the loop after the last one is the first of the next step"
+
+
 def test_an_enemy_shoots_first_and_looks_around_in_the_next_loop() -> None:
     for loops, target, looks in ((1, 0, 1), (2, 1, 1)):
         env = arena("3m", [(12, 14.5), (12, 16)], [(16, 16)])
@@ -159,14 +167,13 @@ def test_an_enemy_shoots_first_and_looks_around_in_the_next_loop() -> None:
         assert (int(s.target[3, 0]), int(s.look_loop[0, 0])) == (target, looks)
 
 
-@pytest.mark.parametrize(("action", "cooldown"), [(STOP, 8 + c.ANSWER_LOOPS), (FIRST_TARGET, 8)])
-def test_turning_to_an_attacker_from_a_target_that_is_none_delays_the_shot(
-    action: int, cooldown: float
+@pytest.mark.parametrize(("x", "cooldown"), [(12, 8 + c.ANSWER_LOOPS), (10.2, 8)])
+def test_turning_to_an_attacker_from_a_target_in_range_that_is_none_delays_the_shot(
+    x: float, cooldown: float
 ) -> None:
-    """The target attacks it in the second case, but is out of range: nothing is delayed then."""
-    env = arena("3m", [(12 if action == STOP else 10.2, 16), (12, 14.5)], [(16, 16)])
+    env = arena("3m", [(x, 16), (12, 14.5)], [(16, 16)])
     env.battles.target[3], env.battles.cooldown[3] = 0, 9.0
-    s = after(env, [int(action), int(FIRST_TARGET), int(NO_OP)], look=0, loops=1)
+    s = after(env, [int(STOP), int(FIRST_TARGET), int(NO_OP)], look=0, loops=1)
     assert int(s.target[3, 0]) == 1
     assert float(s.cooldown[3, 0]) == cooldown
 

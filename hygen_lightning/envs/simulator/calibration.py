@@ -73,9 +73,10 @@ WALKS_INTO_PER_LOOP = 0.01
 """Map units per loop of a unit's way towards another, above which it walks into it and has to give
 way (assumed; 0.0001 to 0.03 give the same first steps as the recordings)."""
 SLIDE_TURN, AIMLESS_SLIDE_TURN = 0.585, 0.667
-"""Whoever walks into a unit that stands turns off its aim by so much, in radians, and is pushed out of it:
-it slides around (measured: 33.5 degrees, and 38.2 for one without a target, from the paths of third
-enemies around two that stand in front; of 0.5 to 1.2, 0.585 comes nearest to the recorded places)."""
+"""Whoever walks into a unit that stands, or past an ally that gives way (YIELD_TURN), turns off its aim by so
+much, in radians, and is pushed out of it: it slides around (measured: 33.5 degrees, and 38.2 for one without
+a target, from the paths of third enemies around two that stand in front; of 0.5 to 1.2, 0.585 comes nearest
+to the recorded places)."""
 SLIDE_AHEAD = 2.2
 """How far ahead standing units count when it chooses the side, in closest distances of two units: it goes
 around the nearer edge of all of them together, so not into a gap that is closed (measured: where a third
@@ -86,11 +87,13 @@ SHOVED_SHARE, SHOVE_ODDS = 0.875, 0.5
 share of the overlap, and the one behind keeps straight on (measured to the last digit: 7/8; what decides
 is not known, so a lot does: like starts with like orders go both ways)."""
 YIELD_TURN = 1.8
-"""Of two allies that meet head on the one of lower number gives way: it turns right by so much, in radians,
-and takes the whole overlap; the other slides past as around one that stands (measured in the first step of
-the recordings, where the second and the third Marine change places: 8 places where they end, on average
-0.07 map units from this one; of 0.3 to 2, with all shares of the overlap, nothing comes nearer. Why it is
-always the first that gives way is not known)."""
+"""Of two allies that walk into each other the one of lower number gives way: it turns by so much, in radians,
+to the side whose edge is nearer (to its right if they meet straight), and takes the whole overlap; the other
+slides past it as around one that stands (measured in the first step of the recordings, where the second and
+the third Marine change places: the eight means of where they end, by what the first one does, lie on average
+0.07 map units from ours; of 0.3 to 2, with all shares of the overlap, nothing comes nearer. Why it is always
+the lower number that gives way is not known. Measured is only a straight meeting; that every meeting goes so
+in which both come nearer by more than WALKS_INTO_PER_LOOP is assumed)."""
 WALL_MARGIN = 0.3125
 """Closest distance to a wall (measured: no Marine below y = 7.3125, where the floor ends at 7)."""
 

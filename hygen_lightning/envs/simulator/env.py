@@ -141,19 +141,18 @@ class SimulatorEnv(BattleEnv):
             to_x, to_y = self.task.enemy_attack_move_to
             goal_x = goal_x + (to_x - self._start_x[n:].mean())
             goal_y = goal_y + (to_y - self._start_y[n:].mean())
-        zeros = torch.zeros(total, b, device=self.device)
         battles = BattleState(
             x=x,
             y=y,
             health=r.health.expand(total, b).clone(),
             shield=r.shield.expand(total, b).clone(),
             energy=r.energy.expand(total, b).clone(),
-            cooldown=zeros,
+            cooldown=torch.zeros(total, b, device=self.device),
             target=torch.full((total, b), -1, device=self.device),
-            calm=zeros,
+            calm=torch.zeros(total, b, device=self.device),
             bursting=torch.zeros(total, b, dtype=torch.bool, device=self.device),
             look_loop=torch.zeros(r.n_enemies, b, dtype=torch.int64, device=self.device),
-            backswing_left=zeros,
+            backswing_left=torch.zeros(total, b, device=self.device),
             walked=torch.zeros(total, b, device=self.device),
             not_shot_at=torch.zeros(r.n_enemies, b, device=self.device),
             goal_x=goal_x,

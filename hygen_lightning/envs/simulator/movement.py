@@ -15,8 +15,9 @@ from hygen_lightning.envs.simulator.terrain import Ground
 TINY = 1e-6
 FAR = 1e6
 HEAD_ON = 1e-3
-"""Map units by which one side must be better, or a step must lead past, for a unit not to pass on its
-right (measured in the first step of the recordings: two that meet head on both pass on their right)."""
+"""Map units by which the edge on the left must be nearer, or a step must lead past on the left, for a unit
+not to pass on its right (measured in the first step of the recordings: two that meet both pass on their
+right)."""
 
 
 def wanted_velocity(
@@ -50,7 +51,7 @@ def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor
 
     A unit whose way is blocked by one that walks goes past along the tangent, at full speed; one blocked
     by a unit that stands slides around it, past the nearer edge of all that stand there; two allies that
-    meet head on turn aside (SLIDE_TURN, YIELD_TURN). Overlaps of more than CONTACT_SLACK are pushed
+    walk into each other turn aside (SLIDE_TURN, YIELD_TURN). Overlaps of more than CONTACT_SLACK are pushed
     apart by those who walk into the other; nobody gives way to one who comes from behind or from the side
     (measured in the first step of the recordings: of three Marines that meet, the one walking ahead keeps
     its line), but for a unit in its first loop of standing, by lot (SHOVE_ODDS). lot [N, B]: `Plan.lot`.
@@ -84,6 +85,8 @@ def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor
     left = torch.where(ahead > 0, roster.apart + aside, -FAR).amax(1)
     right = torch.where(ahead > 0, roster.apart - aside, -FAR).amax(1)
     turn = _signed(turn, left, right)
+    # What share of an overlap i takes, where that is settled: the rest where it pushes one on, SHOVED_SHARE
+    # where it is pushed on, all where it gives way, nothing where it passes; -1 where it is not settled.
     forced = torch.where(towards > TINY, soft.unsqueeze(0) * (2.0 - c.SHOVED_SHARE) - 1.0, -1.0)
     forced = torch.where((away < -TINY) & (soft.unsqueeze(1) > 0), c.SHOVED_SHARE, forced)
     forced = torch.where(meets > 0, 1.0, torch.where(meets < 0, 0.0, forced))
@@ -109,15 +112,17 @@ def _soft(lot: Tensor) -> Tensor:
 def _turn(target: Tensor, slides: Tensor, yields: Tensor) -> Tensor:
     """[N, B] radians by which a unit turns off its aim, to one side; 0 for those who need not.
 
-    target [N, B] int64; slides, yields [N, B]: above 0 where one that stands (or passes) is in the way,
-    and where a unit gives way to an ally that it meets head on.
+    target [N, B] int64; slides, yields [N, B]: above 0 where one that stands, or that gives way, is in the
+    way, and where the unit itself gives way to an ally.
     """
     by = torch.where(target >= 0, c.SLIDE_TURN, c.AIMLESS_SLIDE_TURN)
     return torch.where(yields > 0, c.YIELD_TURN, torch.where(slides > 0, by, 0.0))
 
 
 def _signed(turn: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """The turn [N, B] to the side whose edge is nearer, to the right if none is: left is positive."""
+    """The turn [N, B], positive to the left: to the side whose edge is nearer, to the right if neither is.
+
+    left, right [N, B]: how far aside a unit must go to get past, in map units."""
     return torch.where(left < right - HEAD_ON, turn, -turn)
 
 

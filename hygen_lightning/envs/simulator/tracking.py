@@ -81,6 +81,7 @@ class Tracker:
             first.goal_y = first.goal_y - first.goal_y.mean(0) + goal[1]
         self.battles = self._copies(first)
         self._last_shot = torch.full_like(self.battles.target[n:], -1)  # step of every enemy's, [E, B x P]
+        # Beyond a million copies, copies of other episodes get the same seeds, which harms nobody.
         self._seeds = torch.arange(self.battles.seed.shape[0], device=self.device) + seed * 1_000_003
 
     def predict(self, recorded: BattleState, actions: Tensor, step: int) -> BattleState:
@@ -117,8 +118,8 @@ class Tracker:
         bounds = weight.cumsum(1)
         start = torch.rand(len(weight), 1, generator=self._generator, dtype=torch.float64, device=self.device)
         # Evenly spaced, with one random shift: fewer copies are lost by chance.
-        places = (torch.arange(p, device=self.device) + start) / p
-        drawn = torch.searchsorted(bounds, places).clamp(max=p - 1)  # [B, P]
+        points = (torch.arange(p, device=self.device) + start) / p
+        drawn = torch.searchsorted(bounds, points).clamp(max=p - 1)  # [B, P]
         column = (drawn + self._first_columns(len(drawn))).flatten()
         self.battles, self._last_shot = self.battles.columns(column), self._last_shot[:, column]
         lost = (wrong > 0).view(-1, p).all(1).repeat_interleave(p)
@@ -131,7 +132,11 @@ class Tracker:
         self.battles, self._last_shot = self.battles.columns(columns), self._last_shot[:, columns]
 
     def _disagreement(self, recorded: BattleState) -> tuple[Tensor, Tensor]:
-        """How many allies' health is wrong, and how likely the enemies' places are, as logs; [B x P]."""
+        """How many allies' health is wrong, and how likely the enemies' places are, as logs; [B x P].
+
+        Each enemy adds log(exp(-d / POSITION_SCALE) + SAME_PLACE_WEIGHT exp(-d / SAME_PLACE_SCALE)) at d map
+        units from its recorded place; one that is dead, there or here, adds 0, like one 0.04 units off.
+        """
         n, known, s = self.roster.n_allies, self._copies(recorded), self.battles
         wrong = (s.health[:n] != known.health[:n]).sum(0)
         offset = torch.hypot(s.x - known.x, s.y - known.y).clamp(max=LARGEST_OFFSET)
