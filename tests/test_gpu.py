@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from arenas import random_actions
+from devices import NEEDS_A_GPU
 from factories import make_episodes
 from tiny_runs import MAX_STEPS, callback, table, the_run, tiny_fit
 
@@ -29,7 +30,7 @@ from hygen_lightning.rollouts.runner import play
 from hygen_lightning.rollouts.scripted import scripted_player
 from hygen_lightning.tasks import load_task
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+pytestmark = NEEDS_A_GPU
 
 KINDS = [getattr(algorithms, name) for name in algorithms.__all__]
 GPU_RUN = ("--trainer.accelerator", "gpu")

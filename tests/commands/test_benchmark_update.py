@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from devices import NEEDS_A_GPU
 
 from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.commands.benchmark_simulator import simulator
@@ -88,7 +89,7 @@ def test_a_device_that_is_not_there_is_the_users_error(command: str, device: str
         {"update": update, "simulator": simulator}[command](map="3m", device=device)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@NEEDS_A_GPU
 def test_an_update_on_a_gpu_is_timed_and_its_memory_is_the_gpus(capsys: pytest.CaptureFixture[str]) -> None:
     larger = {**SMALL, "batch": 32, "timesteps": 20}
     assert update(**larger, against="plain", memory=True, device="cuda", json=True) == 0

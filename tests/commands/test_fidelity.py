@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from devices import NEEDS_A_GPU
 
 from hygen_lightning.commands.fidelity import fidelity
 from hygen_lightning.data.odis import write_part
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.specs import FIRST_TARGET, Episodes, UserError
 from hygen_lightning.tasks import load_task
-
-NEEDS_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
 def simulated(n_battles: int) -> Episodes:

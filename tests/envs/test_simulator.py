@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from arenas import random_actions
+from devices import NEEDS_A_GPU
 from torch import Tensor
 
 from hygen_lightning.envs import ENVIRONMENTS, make_env
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import all_task_names, load_task
-
-NEEDS_A_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
 
 def simulator(name: str, n_battles: int) -> SimulatorEnv:
