@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from hygen_lightning.commands.machine import check_compiler, check_device, wait_for
 from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.commands.this_machine import check_compiler, check_device, wait_for
 from hygen_lightning.data.files import check_place
 from hygen_lightning.specs import NO_OP, UserError
 

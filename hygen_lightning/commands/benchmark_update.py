@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hygen_lightning.commands.machine import check_device, wait_for
 from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.commands.this_machine import check_device, wait_for
 from hygen_lightning.specs import TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 

@@ -57,7 +57,7 @@ def fidelity(
     """
     import torch
 
-    from hygen_lightning.commands.machine import can_compile, check_compiler, check_device
+    from hygen_lightning.commands.this_machine import can_compile, check_compiler, check_device
     from hygen_lightning.envs.simulator.fidelity import fidelity_report
     from hygen_lightning.specs import Episodes
     from hygen_lightning.tasks import load_task
