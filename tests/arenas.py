@@ -6,8 +6,13 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.envs.simulator.state import BattleState
+from hygen_lightning.envs.simulator.step import game_loop, prepared
 from hygen_lightning.specs import NO_OP, STOP
 from hygen_lightning.tasks import load_task
+
+NEVER = 8
+"""A loop that no step has."""
 
 
 def arena(
@@ -37,6 +42,16 @@ def act(env: SimulatorEnv, *actions: int) -> Tensor:
     chosen = [int(STOP) if a else int(NO_OP) for a in alive]
     chosen[: len(actions)] = actions
     return env.step(torch.tensor([chosen]).expand(env.n_battles, -1)).reward
+
+
+def after(env: SimulatorEnv, actions: list[int], look: int, loops: int) -> BattleState:
+    """The one battle after some loops of a step in which every enemy looks around in loop `look`."""
+    env.battles.look_loop = torch.full_like(env.battles.look_loop, look)
+    s, plan = prepared(env.roster, env.battles, torch.tensor(actions).unsqueeze(1))
+    plan.look = torch.full_like(plan.look, look)
+    for loop in torch.arange(loops).unbind():
+        s = game_loop(env.roster, env.terrain, s, plan, loop)
+    return s
 
 
 def lost(env: SimulatorEnv, row: int) -> float:

@@ -82,7 +82,7 @@ def simulator(
     check_device(device)
     tasks = _tasks(map, growth)
     if compiled and not together:
-        check_compiler("--compiled true")
+        check_compiler(device)
     if together:
         return _report_together(tasks, batch or TOGETHER_BATCH, seconds, device, json)
     found: dict[str, Any] = {}

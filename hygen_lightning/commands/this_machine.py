@@ -25,21 +25,21 @@ def wait_for(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def can_compile() -> bool:
-    """Whether `torch.compile` works here: it needs a C++ compiler (on a GPU, Triton)."""
+def can_compile(device: str) -> bool:
+    """Whether `torch.compile` works for this device: a CPU needs a C++ compiler, a GPU needs Triton."""
     import torch
 
     try:
-        torch.compile(torch.sin)(torch.zeros(1))
+        torch.compile(torch.sin)(torch.zeros(1, device=device))
     except RuntimeError:
         return False
     return True
 
 
-def check_compiler(option: str) -> None:
-    """UserError if `torch.compile` does not work here. option: what asked for it, "--compiled true"."""
-    if not can_compile():
+def check_compiler(device: str) -> None:
+    """UserError if `torch.compile` does not work for this device."""
+    if not can_compile(device):
         raise UserError(
-            f"{option}: torch.compile does not work on this machine; install a C++ compiler, or give"
-            " --compiled false"
+            f"--compiled true: torch.compile does not work for {device} here; install a C++ compiler"
+            " (for a GPU, Triton), or give --compiled false"
         )

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import torch
 
 from hygen_lightning.commands import benchmark_simulator
 from hygen_lightning.commands.benchmark_simulator import simulator
@@ -89,3 +90,12 @@ def test_wrong_options_are_refused() -> None:
         simulator(batch=0)
     with pytest.raises(UserError, match="--growth"):
         simulator(growth=True, against="smax")
+
+
+def test_a_machine_without_a_compiler_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_compiler(*_: object, **__: object) -> None:
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", without_compiler)
+    with pytest.raises(UserError, match="--compiled true"):
+        simulator(map="3m", batch=2, seconds=0.01)

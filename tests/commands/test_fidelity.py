@@ -12,6 +12,7 @@ from devices import NEEDS_A_GPU
 from hygen_lightning.commands.fidelity import fidelity
 from hygen_lightning.data.odis import write_part
 from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.envs.simulator.step import Dynamics
 from hygen_lightning.specs import FIRST_TARGET, Episodes, UserError
 from hygen_lightning.tasks import load_task
 
@@ -97,10 +98,30 @@ def test_compiled_steps_give_the_same_report_but_for_rounding(
         assert fused[key] == pytest.approx(plain[key], abs=0.01)
         for name, value in plain[f"{side}_position_error"].items():
             assert fused[f"{side}_position_error"][name] == pytest.approx(value, abs=0.05)
-    assert fused["free_running"] == plain["free_running"]
+    assert (plain["compiled"], fused["compiled"]) == (False, True)
 
 
-def test_compiling_is_left_out_where_it_does_not_pay_or_work(
+@pytest.mark.parametrize(("least", "asked"), [(4, [True]), (5, [])])
+def test_copies_are_stepped_by_compiled_code_from_a_number_on(
+    least: int, asked: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
+    file.parent.mkdir(parents=True)
+    write_part(file, simulated(2), load_task("3m"))
+    calls: list[bool] = []
+
+    def compiled(dynamic: bool) -> Dynamics:
+        calls.append(dynamic)
+        return Dynamics()
+
+    monkeypatch.setattr("hygen_lightning.commands.fidelity.COMPILED_FROM", least)
+    monkeypatch.setattr("hygen_lightning.commands.this_machine.can_compile", lambda device: True)
+    monkeypatch.setattr(Dynamics, "compiled", compiled)
+    assert fidelity(recordings=tmp_path, particles=2) == 0
+    assert calls == asked
+
+
+def test_a_machine_without_a_compiler_steps_the_copies_uncompiled_or_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"

@@ -26,14 +26,14 @@ class Ties:
         monkeypatch.setattr(movement, "_signed", self.watched_signed)
 
     def watched_signed(self, turn: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        equal = (left - right).abs() <= 1.5 * movement.HEAD_ON
+        equal = (left - right).abs() <= 1.5 * movement.LEFT_FROM
         self.met |= (equal & (turn > 0)).any(0)
         return self.signed(turn, left, right)
 
     def watched_around(self, vx: Tensor, vy: Tensor, bx: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
         strength = torch.hypot(bx, by)
         sideways = (bx * vy - by * vx).abs()
-        head_on = (strength > movement.TINY) & (sideways <= 1.5 * movement.HEAD_ON * strength)
+        head_on = (strength > movement.TINY) & (sideways <= 1.5 * movement.LEFT_FROM * strength)
         self.met |= head_on.any(0)
         return self.around(vx, vy, bx, by)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from arenas import act, arena
+from arenas import NEVER, act, after, arena
 
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import game_loop, prepared
 from hygen_lightning.specs import FIRST_TARGET, NO_OP, STOP
 from hygen_lightning.tasks import load_task
@@ -46,20 +45,6 @@ def test_an_enemy_that_notices_shoots_in_the_third_loop() -> None:
     noticed = first_loops(env, 3)
     act(env, STOP)
     assert torch.equal(env.battles.health[0] < 45, noticed <= 5)
-
-
-NEVER = 8
-"""A loop that no step has."""
-
-
-def after(env: SimulatorEnv, actions: list[int], look: int, loops: int) -> BattleState:
-    """The one battle after some loops of a step in which every enemy looks around in loop `look`."""
-    env.battles.look_loop = torch.full_like(env.battles.look_loop, look)
-    s, plan = prepared(env.roster, env.battles, torch.tensor(actions).unsqueeze(1))
-    plan.look = torch.full_like(plan.look, look)
-    for loop in torch.arange(loops).unbind():
-        s = game_loop(env.roster, env.terrain, s, plan, loop)
-    return s
 
 
 def test_one_shot_wakes_all_enemies_in_hearing_at_once() -> None:

@@ -6,11 +6,10 @@ import math
 
 import pytest
 import torch
-from arenas import act, arena
+from arenas import act, after, arena
 from torch import Tensor
 
 from hygen_lightning.envs.simulator import calibration as c
-from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.movement import walk
 from hygen_lightning.specs import EAST, FIRST_TARGET, NO_OP, WEST
 
@@ -18,9 +17,8 @@ V = 9 / 64
 """Map units that a Marine walks in a game loop."""
 TOUCH = 0.6885
 """Closest distance of two Marines, in map units."""
-HARD, SOFT = 0.99, 0.01
-"""Lots: eight times the lot, less its whole part, is 0.92 and 0.08, and below one half a unit that has just
-stopped may be pushed on."""
+HARD, SOFT = 0.064, 0.061
+"""Lots on both sides of one half: eight times the lot, less its whole part, is 0.512 and 0.488."""
 
 
 def walked(
@@ -70,7 +68,7 @@ def test_who_stood_in_the_last_loop_already_is_not_pushed() -> None:
     vx[4] = -V
     walk(env.roster, env.terrain, s, vx, torch.zeros_like(vx), torch.full_like(vx, SOFT))
     assert float(s.x[3, 0]) == 10.0
-    assert s.walked[:, 0].tolist() == [False] * 4 + [True, False]
+    assert s.walked[:, 0].tolist() == [0.0] * 4 + [1.0, 0.0]
 
 
 def test_two_marines_that_change_places_end_where_the_recordings_have_them() -> None:
@@ -81,19 +79,13 @@ def test_two_marines_that_change_places_end_where_the_recordings_have_them() -> 
         assert math.dist(place, (float(env.battles.x[row, 0]), float(env.battles.y[row, 0]))) < off
 
 
-def first_shot(env: SimulatorEnv) -> Tensor:
-    """[E]: map units that the enemies walked in the step in which the first ally shoots."""
-    before = env.battles.x[3:, 0].clone()
-    act(env, FIRST_TARGET, NO_OP, NO_OP)
-    return before - env.battles.x[3:, 0]
-
-
 def test_enemies_near_an_ally_halt_in_the_loop_of_its_shot() -> None:
     """The ally shoots in the second loop (its order is new), so they have walked for one; who is farther
     away takes a target then and walks to it."""
     env = arena("3m", [(10, 16)], [(15.5, 16), (15.3, 17.5), (17.0, 14)])
-    s = env.battles
-    s.goal_x = s.goal_x - 20
-    ways = first_shot(env)
+    env.battles.goal_x = env.battles.goal_x - 20
+    before = env.battles.x[3:, 0].clone()
+    shoot = [int(FIRST_TARGET), int(NO_OP), int(NO_OP)]
+    ways = before - after(env, shoot, look=7, loops=8).x[3:, 0]
     assert ways[:2].tolist() == pytest.approx([V, V], abs=1e-3)
-    assert float(ways[2]) > 4 * V
+    assert float(ways[2]) > 7 * V, "the one farther away does not halt"

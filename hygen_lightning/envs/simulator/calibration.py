@@ -15,9 +15,10 @@ An enemy looks around once in so many loops. Without a target it does so in a lo
 (measured: one that is near when a step begins is noticed in each of its loops as likely). While a target
 is in range it does so every eight loops, from its first target or from the death of the last one on
 (measured on 368 decisions that leave no doubt: of periods from 4 to 16 loops and all phases, 8 loops from
-the first target explain most; 339 as expected, 8 clearly not). Whose weapon is ready shoots first and
-looks in the next loop, from then on too (measured: allies' health exact in 84.2 and 85.5 % of two sixths
-of the episodes, at 256 copies, 84.0 and 84.7 where it looks before it shoots; likelihood equal). Where its
+the first target explain most; 339 as expected, 8 clearly not). Whose weapon is ready in the
+loop of its look shoots in it and looks in the next one, in later steps too (measured on two sixths of the
+episodes, at 256 copies: allies' health exact in 84.2 and 85.5 %; in 84.0 and 84.7 % if it looks before it
+shoots; likelihood equal). Where its
 first target is out of range, when it looks is not known, and drawn. A first look in the first loop of a
 step knows of no orders, not even of those that stand from the step before (measured: likelihood higher so;
 a simplification)."""
@@ -78,10 +79,10 @@ much, in radians, and is pushed out of it: it slides around (measured: 33.5 degr
 a target, from the paths of third enemies around two that stand in front; of 0.5 to 1.2, 0.585 comes nearest
 to the recorded places)."""
 SLIDE_AHEAD = 2.2
-"""How far ahead standing units count when it chooses the side, in closest distances of two units: it goes
-around the nearer edge of all of them together, so not into a gap that is closed (measured: where a third
-enemy walks around two, 49 % of the steps come within 0.03 map units at 2.2, 48 % at 1.6, and 40 % if only
-units that it touches count)."""
+"""How far ahead units that stand, and allies that it walks into, count when a unit chooses the side, in
+closest distances of two units: it goes around the nearer edge of all of them together, so not into a gap that
+is closed (measured: where a third enemy walks around two, 49 % of the steps come within 0.03 map units at
+2.2, 48 % at 1.6, and 40 % if only units that it touches count)."""
 SHOVED_SHARE, SHOVE_ODDS = 0.875, 0.5
 """A unit in its first loop of standing may still be pushed: in half of the cases, by lot, it takes this
 share of the overlap, and the one behind keeps straight on (measured to the last digit: 7/8; what decides

@@ -22,7 +22,8 @@ from hygen_lightning.specs import TaskSpec
 class SimulatorEnv(BattleEnv):
     """B battles of one task. See `BattleEnv` for the protocol.
 
-    `battles` holds the whole state of the battles (units first, battles last).
+    `battles` holds the whole state of the battles (units first, battles last); `dynamics` plays a step of
+    them.
 
     compiled: fuse the operations with `torch.compile`: several times faster in large batches, after
     up to a minute of compiling at the first step; results may differ from the others in rounding.

@@ -23,7 +23,8 @@ from hygen_lightning.specs import FIRST_TARGET, NO_OP, STOP, Episodes, TaskSpec
 PAIRS_AT_ONCE = {"cpu": 36 * 2**15, "cuda": 36 * 2**21}
 """Pairs of units, summed over the copies that are followed at once: bounds the memory and decides the speed
 (3m has 36 per copy; on 2 CPU cores 106 000 copies of it step per second with 2 ** 15 at once, 93 000 with
-2 ** 17, one run; the figure for GPUs is a plain choice). Other devices take that of the CPU."""
+2 ** 17, one run, simulator version 6, not compiled; the figure for GPUs is a plain choice). Other devices
+take that of the CPU."""
 VIEW_EPISODES = 256
 """Episodes whose views are computed at once."""
 CPU = torch.device("cpu")
@@ -115,7 +116,7 @@ class Transitions:
         )
 
 
-@torch.inference_mode()
+@torch.inference_mode()  # else torch.compile tells views from other tensors, and compiles for each anew
 def transitions(
     task: TaskSpec,
     episodes: Episodes,

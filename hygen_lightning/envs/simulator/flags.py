@@ -1,5 +1,6 @@
 """Masks as numbers. Code compiled for CPU writes 47 000 bools in 0.24 ms and as many floats in 0.02 ms
-(measured, two cores), so what goes from one phase of a game loop to the next, or is kept, is a float."""
+(measured, two cores), so what every game loop writes for every unit is a float (`bursting` and `over`, which
+change rarely, are bools)."""
 
 from __future__ import annotations
 

@@ -13,13 +13,13 @@ from hygen_lightning.envs.simulator.state import BattleState
 
 PAIRS_PER_CALL = {"cpu": 25_000, "cuda": 14_000_000}
 """Pairs of units (N x N x B) whose game loop takes as long as calling its operations does. Measured
-on one CPU core: 0.5 ms for the calls, 18 ns per pair; on an H100: 3.2 ms, 0.2 to 0.3 ns."""
+on one CPU core: 0.5 ms for the calls, 18 ns per pair; on an H100: 3.2 ms, 0.2 to 0.3 ns (version 6)."""
 MOST_PAIRS = {"cpu": 250_000, "cuda": 60_000_000}
 """Largest batch, in pairs, that tasks are added to: larger ones fall out of the CPU's cache. On a GPU
 it is the largest batch measured; up to there a pair costs the same."""
 PAIRS_WORTH_A_GPU = 60_000
-"""From this batch on, in pairs, a GPU steps the battles faster than one CPU core. A step took an H100
-29 ms, however few the battles; a core took as long for about so many pairs."""
+"""From this batch on, in pairs, a GPU steps the battles faster than one CPU core. A step of version 6 took an
+H100 29 ms, however few the battles; a core took as long for about so many pairs."""
 
 
 class MixedSimulatorEnvs(BattleEnvs):

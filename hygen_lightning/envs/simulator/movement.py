@@ -14,10 +14,10 @@ from hygen_lightning.envs.simulator.terrain import Ground
 
 TINY = 1e-6
 FAR = 1e6
-HEAD_ON = 1e-3
-"""Map units by which the edge on the left must be nearer, or a step must lead past on the left, for a unit
-not to pass on its right (measured in the first step of the recordings: two that meet both pass on their
-right)."""
+LEFT_FROM = 1e-3
+"""Map units. A unit passes on its left only where the edge on the left is nearer by more than this, or its
+step leads to the left by more; else on its right (measured in the first step of the recordings: two that meet
+both pass on their right)."""
 
 
 def wanted_velocity(
@@ -31,8 +31,7 @@ def wanted_velocity(
     """vx, vy [N, B] in map units per loop, before anything is in the way.
 
     chasing [N, B]: 1.0 if it walks to its target; standing [N, B]: 1.0 if it does not walk. Others follow
-    their order:
-    allies a direction, enemies the way to the goal of their attack-move.
+    their order: allies a direction, enemies the way to the goal of their attack-move.
     """
     n = roster.n_allies
     index = s.target.clamp(min=0)
@@ -66,8 +65,9 @@ def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor
     if torch.compiler.is_compiling():
         torch._dynamo.graph_break()  # else compiled code computes the lines above anew for every pair
     dx, dy = px.unsqueeze(0) - px.unsqueeze(1), s.y.unsqueeze(0) - s.y.unsqueeze(1)  # [i, j, B]: i to j
-    distance = (dx * dx).add_(dy * dy).sqrt_().clamp_(min=TINY)  # in place where nobody else looks:
-    inverse = distance.reciprocal()  # memory is what costs
+    # In place where nobody else reads the tensor: memory is what costs.
+    distance = (dx * dx).add_(dy * dy).sqrt_().clamp_(min=TINY)
+    inverse = distance.reciprocal()
     nx, ny = dx.mul_(inverse), dy.mul_(inverse)
     overlap = roster.apart - distance
     towards, away = _along(vx, vy, nx, ny)
@@ -123,7 +123,7 @@ def _signed(turn: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """The turn [N, B], positive to the left: to the side whose edge is nearer, to the right if neither is.
 
     left, right [N, B]: how far aside a unit must go to get past, in map units."""
-    return torch.where(left < right - HEAD_ON, turn, -turn)
+    return torch.where(left < right - LEFT_FROM, turn, -turn)
 
 
 def _turned(vx: Tensor, vy: Tensor, turn: Tensor, else_x: Tensor, else_y: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,6 +154,6 @@ def _around(vx: Tensor, vy: Tensor, bx: Tensor, by: Tensor) -> tuple[Tensor, Ten
     strength = torch.sqrt(bx * bx + by * by)
     blocked = strength > TINY
     scale = speed / strength.clamp(min=TINY)
-    left = bx * vy - by * vx > HEAD_ON * strength
+    left = bx * vy - by * vx > LEFT_FROM * strength
     turn = torch.where(left, scale, -scale)
     return torch.where(blocked, -by * turn, vx), torch.where(blocked, bx * turn, vy)

@@ -63,7 +63,7 @@ def battle_view(
 
 def available_actions(roster: Roster, terrain: Terrain, state: BattleState, sight: Sight) -> Tensor:
     """[A, K, B] float, 1 where available: no-op for the dead; stop, open moves and targets in shooting
-    range for the living. (With flags until the end, compiled code takes twice as long for a view.)"""
+    range for the living. (With bools until the end, compiled code takes twice as long for a view.)"""
     n = roster.n_allies
     x, y, alive = state.x[:n], state.y[:n], state.alive[:n].unsqueeze(1).float()
     step = MOVE_LOOKAHEAD
@@ -98,10 +98,10 @@ def observations(roster: Roster, state: BattleState, sight: Sight, available: Te
     shield = state.shield / roster.shield.clamp(min=MAX_SHIELD_OF_NONE)
     geometry = torch.stack([sight.distance, sight.dx, sight.dy], dim=2) / SIGHT_RANGE  # [A, N, 3, B]
 
-    def block(flag: Tensor, rows: slice, types: Tensor, has_shield: int) -> Tensor:
+    def block(first_feature: Tensor, rows: slice, types: Tensor, has_shield: int) -> Tensor:
         """[A, units, width, B] of the units in `rows`, before masking by sight."""
-        units = flag.shape[1]
-        parts = [flag.unsqueeze(2), geometry[:, rows], health[rows].expand(n, units, b).unsqueeze(2)]
+        units = first_feature.shape[1]
+        parts = [first_feature.unsqueeze(2), geometry[:, rows], health[rows].expand(n, units, b).unsqueeze(2)]
         if has_shield:
             parts.append(shield[rows].expand(n, units, b).unsqueeze(2))
         if types.shape[1]:

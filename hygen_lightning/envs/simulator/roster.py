@@ -34,8 +34,8 @@ class Roster:
     reach [N, N, 1]: centre distance within which a row unit can shoot at (or heal) a column unit.
     notice [A, E, 1]: centre distance within which an enemy notices an ally; -1 if it cannot shoot it.
     apart [N, N, 1]: closest centre distance of two units, far below 0 where they do not collide.
-    gives_way [N, N, 1]: of two allies that meet head on, 1 where the row unit gives way, the one of lower
-    number, and -1 where the column unit does; 0 for others.
+    gives_way [N, N, 1]: where two allies walk into each other the one of lower number gives way: 1 if that is
+    the row unit, -1 if it is the column unit; 0 for all other pairs.
     damage [N, N, 1]: what one shot of a row unit takes from a column unit's health (armour and bonus
     counted); raw_damage [N, N, 1]: the same without armour, which does not protect shields.
     can_shoot [N, N, 1] bool: opponents that the weapon reaches (ground or air); can_heal likewise.

@@ -17,12 +17,12 @@ OF_BATTLES = frozenset({"step", "seed", "over"})
 class BattleState:
     """B battles of N = A + E units, allies on top.
 
-    x, y [N, B] map units; health, shield, energy [N, B]; cooldown [N, B] game loops until the weapon
-    is ready, down to -1 within the loop in which it became ready (SMAC shows 0); target [N, B] int64:
-    the unit aimed at, -1 for none; calm [N, B] loops since the last damage (shields wait for it);
-    bursting [N, B] bool: a Baneling that explodes in the next loop; backswing_left [N, B]: game loops
-    until an enemy may walk after its last shot (0 for allies); walked [N, B]: 1.0 if it walked in the last
-    loop; look_loop [E, B] int64: in which loop of a step it looks around while its target is in range;
+    x, y [N, B] map units; health, shield, energy [N, B]; cooldown [N, B] game loops until the weapon is
+    ready, down to -1 within the loop in which it became ready (SMAC shows 0); target [N, B] int64: the unit
+    aimed at, -1 for none; calm [N, B] loops since the last damage (shields wait for it); bursting [N, B]
+    bool: a Baneling that explodes in the next loop; backswing_left [N, B]: game loops until an enemy may walk
+    after its last shot (0 for allies); walked [N, B]: 1.0 if it set out to walk in the last loop, blocked or
+    not; look_loop [E, B] int64: in which loop of a step it looks around while its target is in range;
     not_shot_at [E, B]: 1.0 if its target is not its first one and not shot at yet; goal_x, goal_y [E, B]:
     where the enemies attack-move to; last_action [A, B] int64, -1 before the first step; step [B] int64
     environment steps played; seed [B] int64; over [B] bool.

@@ -18,19 +18,22 @@ FAR = 1e6
 def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> Tensor:
     """Set `s.target`; hold the ready weapon of an enemy that finds a target and had no living one.
 
-    An enemy without a target takes, in the loop in which it looks around, the nearest ally that it sees,
-    of those ordered to attack it if there are any; in the first loop of a step it knows of no orders.
-    Any shot of an ally wakes it: where some who shot lately are ordered to attack it, it turns on one of
-    them, drawn by lot, else on the nearest ally in hearing. When its target dies it takes the nearest at
-    once. While its target is in range it looks around every eight loops, counted from the loop in which it
-    took its first target or the last one died, but one loop later for good where it would look while it
-    shoots; while it is out of range, in a loop drawn anew in every step. At a look it gives up a target out
-    of range. Its first target, or one that it has shot at, is kept while ordered to attack it; else it takes
-    the nearest ally in range that is ordered to attack it, if there is one. A later target that it has not
-    shot at and that does not attack it is weighed in every loop until the shot is near: the nearest attacker
-    in range, or the nearest ally, replaces it. Who turns from a target that does not attack it to one that
-    does shoots later by ANSWER_LOOPS.
-    Returns near [E, B]: 1.0 if an ally is in an enemy's weapon range.
+    - An enemy without a target takes, in the loop in which it looks around, the nearest ally that it sees, of
+      those ordered to attack it if there are any; in the first loop of a step it knows of no orders.
+    - Any shot of an ally wakes it: where some who shot lately are ordered to attack it, it turns on one of
+      them, drawn by lot, else on the nearest ally in hearing.
+    - When its target dies it takes the nearest at once.
+    - While its target is in range it looks around every eight loops, counted from the loop in which it took
+      its first target or the last one died; if it would shoot in that loop, it looks in the next one, from
+      then on. While its target is out of range it looks in a loop drawn anew in every step, and gives it up.
+    - Its first target, or one that it has shot at, is kept while ordered to attack it; else it takes the
+      nearest ally in range that is ordered to attack it, if there is one.
+    - A later target that it has not shot at and that does not attack it is weighed in every loop until the
+      shot is near: the nearest attacker in range, or the nearest ally, replaces it.
+    - Who turns from a target in range that does not attack it to one that does shoots later by ANSWER_LOOPS.
+
+    Returns near [E, B]: 1.0 if a living ally is within `roster.reach` of the enemy, whether it can shoot it
+    or not.
     """
     n = roster.n_allies
     ordered, alive, current = plan.orders.target, s.alive, s.target[n:]
@@ -56,11 +59,7 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
 
     in_range = standing & _reaches(roster, s, current)
     menacing = _attacked_by(roster, ordered, current)
-    due = torch.where(in_range, s.look_loop, plan.look) == loop
-    busy = due & in_range & (s.cooldown[n:] <= 0)  # shoots in this loop
-    due &= ~busy
-    later = torch.where(s.look_loop == c.LOOPS_PER_STEP - 1, 0, s.look_loop + 1)
-    s.look_loop = torch.where(busy, later, s.look_loop)
+    due = _due(s, plan, loop, in_range)
     not_shot_at = s.not_shot_at > 0
     unanswered = not_shot_at & in_range & ~menacing & (s.cooldown[n:] > c.COMMITTED_LOOPS)
     keep = in_range & ((menacing & ~not_shot_at) | ((best >= CALM) & ~unanswered))
@@ -83,6 +82,16 @@ def choose_targets(roster: Roster, s: BattleState, plan: Plan, loop: Tensor) -> 
     s.cooldown = torch.cat([s.cooldown[:n], held])
     s.target = torch.cat([ally_target, chosen])
     return flag(reached & alive[:n].unsqueeze(1)).amax(0)
+
+
+def _due(s: BattleState, plan: Plan, loop: Tensor, in_range: Tensor) -> Tensor:
+    """[E, B] bool: who looks around in this loop. Whoever shoots in it (target in_range [E, B], weapon
+    ready) looks one loop later, in later steps too: `s.look_loop` moves on."""
+    due = torch.where(in_range, s.look_loop, plan.look) == loop
+    shoots = due & in_range & (s.cooldown[-len(in_range) :] <= 0)
+    later = torch.where(s.look_loop == c.LOOPS_PER_STEP - 1, 0, s.look_loop + 1)
+    s.look_loop = torch.where(shoots, later, s.look_loop)
+    return due & ~shoots
 
 
 def _attacked_by(roster: Roster, ordered: Tensor, target: Tensor) -> Tensor:

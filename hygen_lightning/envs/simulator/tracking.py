@@ -23,11 +23,12 @@ from hygen_lightning.envs.simulator.step import Dynamics
 from hygen_lightning.envs.simulator.terrain import Terrain
 
 POSITION_SCALE = 0.3
-"""Map units: an enemy that is off by so much makes a copy count 1 / e (but see SAME_PLACE_SCALE)."""
+"""Map units: an enemy that is off by so much makes a copy count 1 / e (but see SAME_PLACE_SCALE; assumed)."""
 SAME_PLACE_SCALE, SAME_PLACE_WEIGHT = 0.01, 3.0
 """Map units within which an enemy is where it was recorded, and what that counts: the loops in which it
-walked are then known. (Likelihood of the next recorded health, on every third episode: higher so than by
-one scale of 0.15; 0.02 and 0.04, or a weight of 1 or 10, are no better.)"""
+walked are then known; and how much that counts, beside 1 for the wider scale. (Likelihood of the next
+recorded health, on every third episode: higher so than by one scale of 0.15; 0.02 and 0.04, or a weight of 1
+or 10, are no better.)"""
 LARGEST_OFFSET = 0.5
 """Map units beyond which an enemy that is off counts no less."""
 MISS = 1e-3
@@ -81,7 +82,7 @@ class Tracker:
             first.goal_y = first.goal_y - first.goal_y.mean(0) + goal[1]
         self.battles = self._copies(first)
         self._last_shot = torch.full_like(self.battles.target[n:], -1)  # step of every enemy's, [E, B x P]
-        # Beyond a million copies, copies of other episodes get the same seeds, which harms nobody.
+        # With more than a million copies, some get the seeds of the next tracker's, which harms nobody.
         self._seeds = torch.arange(self.battles.seed.shape[0], device=self.device) + seed * 1_000_003
 
     def predict(self, recorded: BattleState, actions: Tensor, step: int) -> BattleState:
@@ -135,7 +136,7 @@ class Tracker:
         """How many allies' health is wrong, and how likely the enemies' places are, as logs; [B x P].
 
         Each enemy adds log(exp(-d / POSITION_SCALE) + SAME_PLACE_WEIGHT exp(-d / SAME_PLACE_SCALE)) at d map
-        units from its recorded place; one that is dead, there or here, adds 0, like one 0.04 units off.
+        units from its recorded place; one that is dead, there or here, adds 0, like one 0.034 units off.
         """
         n, known, s = self.roster.n_allies, self._copies(recorded), self.battles
         wrong = (s.health[:n] != known.health[:n]).sum(0)
@@ -167,8 +168,8 @@ class Tracker:
 
     def _doubt(self, lost: Tensor) -> None:
         """Draw what is hidden anew where no copy agreed (`lost` [B x P]); elsewhere the cooldowns of a few
-        copies, blurring the rest, a few targets (who is noticed, not who is followed further) and looks.
-        The backswing, and whether a target was shot at, are left as they are (simpler; exchanged with
+        copies, blurring the rest, a few targets (who is noticed, not who is followed further) and looks. The
+        backswing, who walked, and whether a target was shot at, are left as they are (simpler; exchanged with
         the cooldowns, the backswing makes recorded health no likelier).
         """
         s, n = self.battles, self.roster.n_allies
