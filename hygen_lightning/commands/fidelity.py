@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hygen_lightning.commands.output import print_json, print_table
+from hygen_lightning.commands.output import print_json, print_table, progress
 from hygen_lightning.specs import UserError
 
 TARGETS = {
@@ -20,8 +20,8 @@ TARGETS = {
     "enemy_health_exact_share": ">= 0.95",
 }
 """What the project aims at."""
-COMPILED_FROM = 2**17
-"""Copies in all from which compiling is worth its time: they take a minute if not compiled."""
+COMPILED_FROM = 2**16
+"""Copies in all from which compiling is about worth its time: they take half a minute if not compiled."""
 
 
 def fidelity(
@@ -53,7 +53,7 @@ def fidelity(
         device: where the copies are stepped, cpu or cuda
         compiled: whether torch.compile fuses the steps of the copies: ten times faster, after up to 40
             seconds of compiling; results differ in rounding (if not given: on a CPU with a compiler, from
-            2 ** 17 copies, episodes times particles)
+            2 ** 16 copies, episodes times particles)
         json: one JSON object on stdout, instead of a table
     """
     import torch
@@ -76,8 +76,12 @@ def fidelity(
         compiled = device == "cpu" and len(recorded) * particles >= COMPILED_FROM and can_compile(device)
     elif compiled:
         check_compiler(device)
-    measured = fidelity_report(spec, recorded, particles, seed, ceiling, torch.device(device), compiled)
-    report = {"task": task, "compiled": compiled, **measured}
+    settings = {"particles": particles, "seed": seed, "device": device, "compiled": compiled}
+    with progress("episodes followed", len(recorded) * (2 if ceiling else 1)) as done:
+        measured = fidelity_report(
+            spec, recorded, particles, seed, ceiling, torch.device(device), compiled, done
+        )
+    report = {"task": task, **settings, **measured}
     if json:
         print_json(report)
     else:
@@ -119,8 +123,11 @@ def _print(report: dict[str, Any]) -> None:
         for part in key.split("."):
             value = value[part]
         rows.append([key, f"{value:.3g}" if isinstance(value, float) else value, target])
-    what = f"{report['episodes']} episodes, {report['transitions']} transitions"
-    title = f"Fidelity on {report['task']}: {what}{', compiled' if report['compiled'] else ''}"
+    title = (
+        f"Fidelity on {report['task']}: {report['episodes']} episodes, {report['transitions']} transitions\n"
+        f"{report['particles']} copies, seed {report['seed']}, {report['device']}"
+        f"{', compiled' if report['compiled'] else ''}"
+    )
     print_table(title, ["measure", "measured", "aim"], rows)
     runs = report["free_running"]
     columns = list(runs["recorded"])
@@ -149,7 +156,7 @@ def _print_ceiling(report: dict[str, Any]) -> None:
     covered = f"{report['ally_health_ceiling_covered_share']:.1%}"
     table.append(["all", *all_of, *totals])
     table.append(["recorded mix", *same_mix, covered, ""])
-    title = "Exact health of allies by enemies alive / near an ally; simulated: the ceiling"
+    title = "Exact health of allies by enemies alive / near an ally;\nsimulated: the ceiling"
     print_table(title, ["kind", *sides, *(f"{side} steps" for side in sides)], table)
 
 

@@ -12,9 +12,14 @@ def check_device(name: str) -> None:
     try:
         torch.zeros(1, device=name).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(
-            f"--device {name} cannot be used on this machine; give cpu, or cuda where torch finds a GPU"
-        ) from error
+        raise UserError(f"--device {name} cannot be used on this machine; {_usable()}") from error
+
+
+def _usable() -> str:
+    import torch
+
+    n_gpus = torch.cuda.device_count()
+    return f"give cpu or cuda (GPUs found: {n_gpus})" if n_gpus else "torch finds no GPU here, so give cpu"
 
 
 def wait_for(device: str) -> None:

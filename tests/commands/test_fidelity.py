@@ -12,6 +12,7 @@ from devices import NEEDS_A_GPU
 from hygen_lightning.commands.fidelity import fidelity
 from hygen_lightning.data.odis import write_part
 from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.envs.simulator.fidelity import fidelity_report
 from hygen_lightning.envs.simulator.step import Dynamics
 from hygen_lightning.specs import FIRST_TARGET, Episodes, UserError
 from hygen_lightning.tasks import load_task
@@ -119,6 +120,12 @@ def test_copies_are_stepped_by_compiled_code_from_a_number_on(
     monkeypatch.setattr(Dynamics, "compiled", compiled)
     assert fidelity(recordings=tmp_path, particles=2) == 0
     assert calls == asked
+
+
+def test_every_episode_is_told_when_it_has_been_followed() -> None:
+    task, told = load_task("3m"), list[int]()
+    fidelity_report(task, simulated(3), 2, seed=0, with_ceiling=True, done=told.append)
+    assert sum(told) == 6
 
 
 def test_a_machine_without_a_compiler_steps_the_copies_uncompiled_or_says_so(

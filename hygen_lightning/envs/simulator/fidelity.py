@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -38,6 +38,7 @@ def fidelity_report(
     with_ceiling: bool = False,
     device: torch.device = CPU,
     compiled: bool = False,
+    done: Callable[[int], object] = lambda _: None,
 ) -> dict[str, Any]:
     """All measures of issue form: exactness of views, errors of one step, free-running episodes.
 
@@ -45,9 +46,10 @@ def fidelity_report(
     with_ceiling: follow the free-running episodes too, as if they were recorded (see `ceiling`).
     device: where the copies are stepped (another device draws other numbers).
     compiled: fuse the steps of the copies with `torch.compile` (results differ in rounding).
+    done: told how many episodes more have been followed; with_ceiling, twice as many in all.
     """
     dynamics = Dynamics.compiled(dynamic=True) if compiled else Dynamics()
-    steps = transitions(task, episodes, n_particles, seed, device, dynamics)
+    steps = transitions(task, episodes, n_particles, seed, device, dynamics, done)
     battles, won = replayed(task, episodes, seed)
     report = {
         "episodes": len(episodes),
@@ -57,7 +59,7 @@ def fidelity_report(
     }
     if with_ceiling:
         # Another seed: with seed 0 a copy would draw the same numbers as the battle that it follows.
-        own = transitions(task, battles, n_particles, seed + 1, device, dynamics)
+        own = transitions(task, battles, n_particles, seed + 1, device, dynamics, done)
         report |= ceiling(*(share_by_kind(part.kind, part.ally_exact) for part in (steps, own)))
     return report
 
@@ -124,16 +126,17 @@ def transitions(
     seed: int,
     device: torch.device,
     dynamics: Dynamics,
+    done: Callable[[int], object],
 ) -> Transitions:
     """One simulated step from every recorded state, with the recorded actions; the result is on CPU."""
     roster, terrain = Roster.of(task, device), Terrain.of(task.terrain, device)
     pairs = PAIRS_AT_ONCE.get(device.type, PAIRS_AT_ONCE["cpu"])
     n_together = pairs // (roster.n_units**2 * n_particles)
-    parts = [
-        Transitions.of(roster, *states)
-        for number, block in enumerate(_blocks(episodes, n_together))
-        for states in _followed(roster, terrain, block.to(device), n_particles, seed + number, dynamics)
-    ]
+    parts = []
+    for number, block in enumerate(_blocks(episodes, n_together)):
+        states = _followed(roster, terrain, block.to(device), n_particles, seed + number, dynamics)
+        parts += [Transitions.of(roster, *of_step) for of_step in states]
+        done(len(block))
     return Transitions(
         **{f.name: torch.cat([getattr(part, f.name) for part in parts]).cpu() for f in fields(Transitions)}
     )
