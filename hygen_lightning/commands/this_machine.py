@@ -16,6 +16,7 @@ def check_device(name: str) -> None:
 
 
 def _usable() -> str:
+    """What may be given instead, in words."""
     import torch
 
     n_gpus = torch.cuda.device_count()

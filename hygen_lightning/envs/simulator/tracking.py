@@ -25,10 +25,9 @@ from hygen_lightning.envs.simulator.terrain import Terrain
 POSITION_SCALE = 0.3
 """Map units: an enemy that is off by so much makes a copy count 1 / e (but see SAME_PLACE_SCALE; assumed)."""
 SAME_PLACE_SCALE, SAME_PLACE_WEIGHT = 0.01, 3.0
-"""Map units within which an enemy is where it was recorded, and what that counts: the loops in which it
-walked are then known; and how much that counts, beside 1 for the wider scale. (Likelihood of the next
-recorded health, on every third episode: higher so than by one scale of 0.15; 0.02 and 0.04, or a weight of 1
-or 10, are no better.)"""
+"""Map units within which an enemy is where it was recorded, so that the loops in which it walked are known;
+and how much that counts, beside 1 for the wider scale. (Likelihood of the next recorded health, on every
+third episode: higher so than by one scale of 0.15; 0.02 and 0.04, or a weight of 1 or 10, are no better.)"""
 LARGEST_OFFSET = 0.5
 """Map units beyond which an enemy that is off counts no less."""
 MISS = 1e-3
