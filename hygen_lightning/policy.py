@@ -1,4 +1,4 @@
-"""All that a rollout knows of a policy: it acts on what the battles show, and remembers."""
+"""All that a rollout knows of a policy: it acts on what it is shown, and carries a hidden state."""
 
 from __future__ import annotations
 
@@ -8,26 +8,36 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hygen_lightning.envs.base import BattleView
-    from hygen_lightning.specs import TaskSpec
+    from hygen_lightning.specs import Observation, TaskSpec
 
 
 @dataclass
-class Decision:
-    """actions [B, A] int64 (without exploration), memory for the next step, skills [B, A] int64 or None."""
+class PolicyOutput:
+    """actions [B, A] int64 (without exploration), the next hidden state, skills [B, A] int64 or None."""
 
     actions: Tensor
-    memory: Any
+    hidden: Any
     skills: Tensor | None = None
 
 
 class Policy(Protocol):
     """Plays any task of its family, whatever the numbers of units."""
 
-    def initial_memory(self, task: TaskSpec, n_battles: int) -> Any:
-        """Memory before the first step: a tree (dict, tuple) of tensors [B, ...] or None."""
+    def initial_hidden(self, task: TaskSpec, num_envs: int) -> Any:
+        """Hidden state before the first step: a tree (dict, tuple) of tensors [B, ...] or None."""
         ...
 
-    def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Any) -> Decision:
-        """One step of B battles. last_actions [B, A] int64, -1 before the first step."""
+    def act(
+        self,
+        task: TaskSpec,
+        observation: Observation,
+        last_actions: Tensor,
+        last_reward: Tensor,
+        hidden: Any,
+    ) -> PolicyOutput:
+        """One step of B environments.
+
+        last_actions [B, A] int64, -1 before the first step; last_reward [B] float32, what the step
+        before brought, 0 before the first.
+        """
         ...

@@ -37,7 +37,6 @@ from hygen_lightning.run.folder import new_run_dir, run_dir_of
 from hygen_lightning.run.nonfinite import NonFiniteGuard
 from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle
 from hygen_lightning.specs import Episodes, UserError
-from hygen_lightning.tasks import load_task
 
 jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 
@@ -256,7 +255,7 @@ class HyGenCLI(LightningCLI):
         run = f"rank{self.trainer.global_rank}"
         for name, parts in self._callback(BattleEvaluation).played.items():
             episodes = Episodes.cat([played.episodes for played in parts])
-            write_run(folder / name / "policy" / run, episodes, load_task(name))
+            write_run(folder / name / "policy" / run, episodes, episodes.task)
         print(f"recordings: {folder}", flush=True)
 
     def _write_results(self, steps: int, known: dict[str, Any] | None = None) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hygen_lightning.data.outcome import truncated
 from hygen_lightning.specs import Episodes, TaskSpec
-from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks import BattleTask, load_task
 
 
 def make_episodes(
@@ -31,14 +30,14 @@ def make_episodes(
     avail = torch.rand(n, n_steps, spec.n_allies, layout.n_actions, generator=generator) < 0.5
     avail[..., 1] = True
     scores = torch.rand(avail.shape, generator=generator).masked_fill(~avail, -1.0)
-    won = torch.arange(n) < round(wins * n)
+    success = torch.arange(n) < round(wins * n)
     reward = torch.rand(n, n_steps, generator=generator) * (steps < lengths[:, None] - 1)
-    if spec.kind == "navigation":
-        reward = (terminated & won[:, None]).float()
+    if not isinstance(spec, BattleTask):
+        reward = (terminated & success[:, None]).float()
     episodes = Episodes(
-        task=spec.name,
+        task=spec,
         obs=torch.randn(n, n_steps, spec.n_allies, layout.obs_dim, generator=generator),
-        state=_states(spec, lengths, won, generator),
+        state=_states(spec, lengths, success, generator),
         actions=scores.argmax(dim=-1),
         avail_actions=avail,
         reward=reward,
@@ -47,20 +46,20 @@ def make_episodes(
         filled=filled,
     )
     episodes = episodes.map(lambda x: x * filled.reshape(n, n_steps, *[1] * (x.ndim - 2)))
-    episodes.truncated = truncated(spec, episodes)
+    episodes.truncated = episodes.terminated & spec.timed_out(episodes)[:, None]
     return episodes
 
 
-def _states(spec: TaskSpec, lengths: Tensor, won: Tensor, generator: torch.Generator) -> Tensor:
+def _states(spec: TaskSpec, lengths: Tensor, success: Tensor, generator: torch.Generator) -> Tensor:
     """[n, T, state_dim] noise with healths in 0.1..1 and, at the end, one side's healths at zero."""
     n, n_steps = len(lengths), spec.episode_limit_env_steps + 1
     state = torch.randn(n, n_steps, spec.layout.state_dim, generator=generator)
-    if spec.kind == "navigation":
+    if not isinstance(spec, BattleTask):
         return state
     allies, enemies, _ = spec.layout.split_state(state)
     rows, last = torch.arange(n), lengths - 1
-    timed_out = (lengths == n_steps) & ~won
-    for units, dead in ((allies, ~won & ~timed_out), (enemies, won)):
+    timed_out = (lengths == n_steps) & ~success
+    for units, dead in ((allies, ~success & ~timed_out), (enemies, success)):
         units[..., 0] = 0.1 + 0.9 * torch.rand(units.shape[:-1], generator=generator)
         units[rows[dead], last[dead], :, 0] = 0.0
     return state

@@ -96,7 +96,7 @@ def load_golden(path: Path) -> Golden:
 def _episodes(task: TaskSpec, batch: dict[str, Tensor]) -> Episodes:
     terminated = batch["terminated"][..., 0].bool()
     return Episodes(
-        task=task.name,
+        task=task,
         obs=batch["obs"],
         state=batch["state"],
         actions=batch["actions"][..., 0],

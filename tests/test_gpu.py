@@ -27,7 +27,7 @@ from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.mixed import PAIRS_PER_CALL
 from hygen_lightning.models.trajectory_encoder import TemporalKind
 from hygen_lightning.rollouts.runner import play
-from hygen_lightning.rollouts.scripted import scripted_player
+from hygen_lightning.rollouts.scripted import scripted_policy
 from hygen_lightning.tasks import load_task
 
 pytestmark = NEEDS_A_GPU
@@ -116,13 +116,13 @@ def test_a_policy_plays_any_task(kind: type[MultiTaskAlgorithm], name: str) -> N
     chosen = played.episodes.avail_actions.gather(-1, played.episodes.actions.unsqueeze(-1))[..., 0]
     assert chosen[played.episodes.filled].all()
     assert played.episodes.obs.device.type == "cpu"
-    assert len(played.won) == len(played.returns) == 5
+    assert len(played.success) == len(played.returns) == 5
 
 
 @pytest.mark.parametrize("player", ["random", "nearest_attack", "focus_fire", "kiting", "pull_back"])
 def test_scripted_players_play_there(player: str) -> None:
     env = make_env("simulator", load_task("2s3z"), 4, "cuda")
-    played = play(env, scripted_player(player), torch.arange(4, device="cuda"))
+    played = play(env, scripted_policy(player), torch.arange(4, device="cuda"))
     assert played.episodes.terminated.any(1).all()
 
 
@@ -131,17 +131,17 @@ def test_few_battles_are_stepped_on_the_cpu_and_seen_on_the_gpu() -> None:
     env, itself = make_env_for_policy("simulator", task, few, gpu), make_env("simulator", task, few)
     assert isinstance(env, FerriedEnv)
     generator = torch.Generator().manual_seed(0)
-    seen, view = env.reset(torch.arange(few, device=gpu)), itself.reset(torch.arange(few))
+    seen, observation = env.reset(torch.arange(few, device=gpu)), itself.reset(torch.arange(few))
     for _ in range(10):
         assert {x.device.type for x in vars(seen).values()} == {"cuda"}
-        assert torch.equal(seen.obs.cpu(), view.obs)
-        actions = random_actions(view.avail_actions, generator)
-        step, view = env.step(actions.to(gpu)), itself.step(actions).view
-        assert step.reward.device.type == step.won.device.type == "cuda"
-        seen = step.view
+        assert torch.equal(seen.obs.cpu(), observation.obs)
+        actions = random_actions(observation.avail_actions, generator)
+        step, observation = env.step(actions.to(gpu)), itself.step(actions).observation
+        assert step.reward.device.type == step.success.device.type == "cuda"
+        seen = step.observation
     part = env.only(torch.tensor([1, 3], device=gpu))
     assert part is not None
-    assert part.n_battles == 2
+    assert part.num_envs == 2
     assert isinstance(make_env_for_policy("simulator", task, 4096, gpu), SimulatorEnv)
 
 
@@ -151,7 +151,7 @@ def test_a_battle_is_the_same_bit_for_bit_in_any_batch() -> None:
     one, many = alone.reset(torch.tensor([5])), crowd.reset(torch.arange(1, 8))
     for _ in range(40):
         actions = random_actions(many.avail_actions, generator)
-        many, one = crowd.step(actions).view, alone.step(actions[4:5]).view
+        many, one = crowd.step(actions).observation, alone.step(actions[4:5]).observation
         assert torch.equal(one.obs[0], many.obs[4])
         assert torch.equal(one.state[0], many.state[4])
 
@@ -167,30 +167,30 @@ def test_battles_of_a_mixed_batch_are_those_of_each_task_alone(
     mixed = make_envs("simulator", tasks, sizes, "cuda")
     alone = [make_env("simulator", task, n, "cuda") for task, n in zip(tasks, sizes)]
     generator = torch.Generator("cuda").manual_seed(0)
-    views = mixed.reset([torch.arange(n, device="cuda") for n in sizes])
+    observations = mixed.reset([torch.arange(n, device="cuda") for n in sizes])
     for env, n in zip(alone, sizes):
         env.reset(torch.arange(n))
     for _ in range(30):
-        actions = [random_actions(view.avail_actions, generator) for view in views]
+        actions = [random_actions(observation.avail_actions, generator) for observation in observations]
         steps = mixed.step(actions)
         for env, orders, step in zip(alone, actions, steps, strict=True):
             expected = env.step(orders)
-            assert torch.equal(expected.view.obs, step.view.obs)
-            assert torch.equal(expected.view.state, step.view.state)
+            assert torch.equal(expected.observation.obs, step.observation.obs)
+            assert torch.equal(expected.observation.state, step.observation.state)
             assert torch.equal(expected.reward, step.reward)
-        views = [step.view for step in steps]
+        observations = [step.observation for step in steps]
 
 
 def test_a_saved_battle_continues_on_the_other_device() -> None:
     there, here = (make_env("simulator", load_task("MMM"), 4, device) for device in ("cuda", "cpu"))
     generator = torch.Generator("cuda").manual_seed(3)
-    view = there.reset(torch.arange(4))
+    observation = there.reset(torch.arange(4))
     for _ in range(12):
-        view = there.step(random_actions(view.avail_actions, generator)).view
+        observation = there.step(random_actions(observation.avail_actions, generator)).observation
     here.load_state_dict(there.state_dict())  # type: ignore[attr-defined]
-    actions = random_actions(view.avail_actions, generator)
+    actions = random_actions(observation.avail_actions, generator)
     mine, theirs = here.step(actions.cpu()), there.step(actions)
-    torch.testing.assert_close(mine.view.obs, theirs.view.obs.cpu(), rtol=0, atol=2e-3)
+    torch.testing.assert_close(mine.observation.obs, theirs.observation.obs.cpu(), rtol=0, atol=2e-3)
 
 
 def test_pettingzoo_plays_there() -> None:
@@ -206,7 +206,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "as it is": (),
     "bf16": ("--trainer.precision", "bf16-mixed"),
     "half": ("--trainer.precision", "16-mixed"),
-    "no average": ("--model.average_decay", "0"),
+    "no average": ("--model.ema_decay", "0"),
     "two blocks": ("--model.depth", "2"),
     "recordings in their files": ("--data.max_in_memory_gb", "0"),
     "a GRU": ("--model.trajectory_encoder", "bigru"),

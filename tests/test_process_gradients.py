@@ -24,9 +24,7 @@ def gradients(stage: str, episodes: Episodes) -> dict[str, Tensor]:
     torch.manual_seed(0)
     model = hygen.HyGen(TASK.layout.widths, width=8, n_heads=1).double()
     hygen.relaxed_skill = lambda logits: logits.softmax(dim=-1)
-    loss, _ = (
-        model.skill_loss(TASK, episodes) if stage == "skills" else model.policy_loss(TASK, episodes, 0.5)
-    )
+    loss, _ = model.skill_loss(episodes) if stage == "skills" else model.policy_loss(episodes, 0.5)
     loss.backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 

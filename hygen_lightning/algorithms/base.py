@@ -18,13 +18,12 @@ from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.models.entity_transformer import EntityTransformer
 from hygen_lightning.models.tokens import agent_id_code
 from hygen_lightning.specs import BattleRequest, EntityWidths, Episodes, HybridBatch, TaskSpec, UserError
-from hygen_lightning.tasks import load_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hygen_lightning.envs.base import BattleView
-    from hygen_lightning.policy import Decision
+    from hygen_lightning.policy import PolicyOutput
+    from hygen_lightning.specs import Observation
 
 
 LRSchedule = Literal["constant", "cosine"]
@@ -41,8 +40,8 @@ class MultiTaskAlgorithm(LightningModule):
     """Sums the losses of all tasks, clips, takes one optimiser step (HyGen, section 3 of its code).
 
     A new algorithm is one file: it derives from this class, builds its networks from `widths`,
-    calls `keep_average` once its `network` stands, and fills in `n_offline_only_steps`, `loss`,
-    `initial_memory` and `act`.
+    calls `keep_average` once its `network` stands, and fills in `offline_phase_steps`, `loss`,
+    `initial_hidden` and `act`.
     """
 
     network: nn.Module
@@ -53,7 +52,7 @@ class MultiTaskAlgorithm(LightningModule):
         widths: EntityWidths | dict[str, Any],
         lr: float,
         lr_schedule: LRSchedule,
-        average_decay: float,
+        ema_decay: float,
         compile: bool,
     ) -> None:
         super().__init__()
@@ -61,9 +60,9 @@ class MultiTaskAlgorithm(LightningModule):
         self.widths = widths if isinstance(widths, EntityWidths) else EntityWidths(**widths)
         if lr <= 0:
             raise UserError(f"--model.lr is {lr}; a learning rate is above 0, for example 5e-4")
-        if not 0 <= average_decay < 1:
-            raise UserError(f"--model.average_decay is {average_decay}; give 0 (no average) up to below 1")
-        self.lr, self.lr_schedule, self.average_decay = lr, lr_schedule, average_decay
+        if not 0 <= ema_decay < 1:
+            raise UserError(f"--model.ema_decay is {ema_decay}; give 0 (no average) up to below 1")
+        self.lr, self.lr_schedule, self.ema_decay = lr, lr_schedule, ema_decay
         self.compile_network = compile
         self.loaded_steps = 0
         """Optimiser steps that the weights of the checkpoint have behind them that was loaded last."""
@@ -74,25 +73,25 @@ class MultiTaskAlgorithm(LightningModule):
 
     def keep_average(self) -> None:
         """From here on, `average` follows `network`; without a decay there is none."""
-        if self.average_decay:
+        if self.ema_decay:
             self.average = copy.deepcopy(self.network).requires_grad_(False)
 
     @property
     def acting(self) -> Any:
         """The network that plays: the average of the weights, where one is kept."""
-        return self.average if self.average_decay else self.network
+        return self.average if self.ema_decay else self.network
 
     @torch.no_grad()
     def _update_average(self) -> None:
         """One step of the exponential mean, over few steps while there are few (Tarvainen 2017)."""
-        decay = min(self.average_decay, (1 + self.global_step) / (10 + self.global_step))
+        decay = min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step))
         for mean, weight in zip(self.average.parameters(), self.network.parameters()):
             mean.lerp_(weight, 1 - decay)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         learned = any(parameter.grad is not None for parameter in self.network.parameters())
-        if self.average_decay and learned:  # a skipped batch leaves no gradient
+        if self.ema_decay and learned:  # a skipped batch leaves no gradient
             self._update_average()
 
     def check_tasks(self, tasks: Iterable[TaskSpec]) -> None:
@@ -104,21 +103,21 @@ class MultiTaskAlgorithm(LightningModule):
 
     @property
     @abstractmethod
-    def n_offline_only_steps(self) -> int:
+    def offline_phase_steps(self) -> int:
         """Optimiser steps, from the first, that learn from recordings only."""
 
     @abstractmethod
-    def loss(
-        self, task: TaskSpec, episodes: Episodes, offline_share: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of one task's episodes (a scalar) and what to log of it, by name."""
 
     @abstractmethod
-    def initial_memory(self, task: TaskSpec, n_battles: int) -> Any:
+    def initial_hidden(self, task: TaskSpec, num_envs: int) -> Any:
         """See `hygen_lightning.policy.Policy`."""
 
     @abstractmethod
-    def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Any) -> Decision:
+    def act(
+        self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
+    ) -> PolicyOutput:
         """See `hygen_lightning.policy.Policy`."""
 
     @property
@@ -153,7 +152,7 @@ class MultiTaskAlgorithm(LightningModule):
     def training_step(self, batch: HybridBatch, batch_idx: int) -> Tensor:
         losses = []
         for name, episodes in batch.episodes.items():
-            loss, metrics = self.loss(load_task(name), episodes, batch.offline_share[name])
+            loss, metrics = self.loss(episodes, batch.offline_share[name])
             losses.append(loss)
             metrics = {"loss": loss.detach(), **metrics}
             logged = {f"train/{name}/{key}": value for key, value in metrics.items()}
@@ -242,10 +241,10 @@ def load_policy(ckpt_path: str | Path, task: TaskSpec) -> MultiTaskAlgorithm:
 
 
 def action_accuracy(action_logits: Tensor, episodes: Episodes, mask: Tensor) -> Tensor:
-    """Share of living agents' actions that the decoder's best available action repeats.
+    """Share of actions that the decoder's best available action repeats, where there was a choice.
 
     action_logits [B, T, A, K], mask [B, T] bool -> scalar in 0..1.
     """
     best = action_logits.detach().masked_fill(~episodes.avail_actions, -torch.inf).argmax(-1)
-    alive = mask.unsqueeze(-1) & (episodes.actions != 0)
-    return (best == episodes.actions)[alive].float().mean()
+    chose = mask.unsqueeze(-1) & (episodes.avail_actions.sum(-1) > 1)
+    return (best == episodes.actions)[chose].float().mean()

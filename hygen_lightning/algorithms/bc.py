@@ -12,11 +12,11 @@ from torch.distributions import Categorical
 from hygen_lightning.algorithms.base import LRSchedule, MultiTaskAlgorithm, action_accuracy
 from hygen_lightning.losses import action_cross_entropy, masked_mean
 from hygen_lightning.models.action_decoder import ActionDecoder
-from hygen_lightning.policy import Decision
+from hygen_lightning.policy import PolicyOutput
 from hygen_lightning.specs import EntityWidths, Episodes, TaskSpec
 
 if TYPE_CHECKING:
-    from hygen_lightning.envs.base import BattleView
+    from hygen_lightning.specs import Observation
 
 
 class BC(MultiTaskAlgorithm):
@@ -30,7 +30,7 @@ class BC(MultiTaskAlgorithm):
         id_bits: bits of the binary agent number; 4 bits number 15 agents, 0 leaves numbers out
         lr: learning rate of Adam
         lr_schedule: constant, or a cosine that falls to 2 % of it over the run
-        average_decay: decay per optimiser step of the mean of the weights, which plays; 0: none
+        ema_decay: decay per optimiser step of the mean of the weights, which plays; 0: none
         play: greedy (the most likely action), or sampled: actions as often as the clone gives them
             probability, so that a choice it cannot tell apart is not always made the same way; then
             a battle depends on all that was drawn before it, not on its seed alone
@@ -48,41 +48,48 @@ class BC(MultiTaskAlgorithm):
         id_bits: int = 4,
         lr: float = 5e-4,
         lr_schedule: LRSchedule = "constant",
-        average_decay: float = 0.0,
+        ema_decay: float = 0.0,
         play: Literal["greedy", "sampled"] = "greedy",
         compile: bool = False,
     ) -> None:
-        super().__init__(widths, lr, lr_schedule, average_decay, compile)
+        super().__init__(widths, lr, lr_schedule, ema_decay, compile)
         self.play = play
         self.network = ActionDecoder(self.widths, 0, width, n_heads, depth, id_bits)
         self.keep_average()
 
     @property
-    def n_offline_only_steps(self) -> int:
+    def offline_phase_steps(self) -> int:
         return sys.maxsize
 
     def stage_name(self) -> str:
         return "behaviour cloning"
 
-    def loss(
-        self, task: TaskSpec, episodes: Episodes, offline_share: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean cross-entropy over valid steps and agents (the dead choose no-op, which is certain)."""
         acted = episodes.map(lambda x: x[:, :-1])
         last_actions = episodes.last_actions[:, :-1]
-        logits = self.network(task.layout, acted.obs, last_actions, filled=acted.filled)
+        logits = self.network(episodes.task.layout, acted.obs, last_actions, filled=acted.filled)
         mask = episodes.mask[:, :-1]
         loss = masked_mean(action_cross_entropy(logits, acted.actions), mask)
         return loss, {"action_accuracy": action_accuracy(logits, acted, mask)}
 
-    def initial_memory(self, task: TaskSpec, n_battles: int) -> Tensor:
-        return torch.zeros(n_battles, task.n_allies, self.acting.entities.width, device=self.device)
+    def initial_hidden(self, task: TaskSpec, num_envs: int) -> Tensor:
+        return torch.zeros(num_envs, task.n_allies, self.acting.entities.width, device=self.device)
 
-    def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Tensor) -> Decision:
+    def act(
+        self,
+        task: TaskSpec,
+        observation: Observation,
+        last_actions: Tensor,
+        last_reward: Tensor,
+        hidden: Tensor,
+    ) -> PolicyOutput:
         """The most likely available action, or one drawn by its probability (torch's global generator)."""
-        avail = view.avail_actions
-        logits, hidden = self.acting.act(task.layout, view.obs, last_actions, memory, avail_actions=avail)
+        avail = observation.avail_actions
+        logits, hidden = self.acting.act(
+            task.layout, observation.obs, last_actions, hidden, avail_actions=avail
+        )
         logits = logits.masked_fill(~avail, -torch.inf)
         if self.play == "sampled":
-            return Decision(Categorical(logits=logits).sample(), hidden)
-        return Decision(logits.argmax(dim=-1), hidden)
+            return PolicyOutput(Categorical(logits=logits).sample(), hidden)
+        return PolicyOutput(logits.argmax(dim=-1), hidden)

@@ -17,13 +17,13 @@ from hygen_lightning.losses import (
     relaxed_skill,
     skill_vae_loss,
 )
-from hygen_lightning.models.hygen_network import HyGenNetwork, Memory
+from hygen_lightning.models.hygen_network import HiddenState, HyGenNetwork
 from hygen_lightning.models.trajectory_encoder import TemporalKind
-from hygen_lightning.policy import Decision
+from hygen_lightning.policy import PolicyOutput
 from hygen_lightning.specs import EntityWidths, Episodes, TaskSpec, UserError
 
 if TYPE_CHECKING:
-    from hygen_lightning.envs.base import BattleView
+    from hygen_lightning.specs import Observation
 
 SKILLS, POLICY = "stage one: skills", "stage two: policy"
 
@@ -46,7 +46,7 @@ class HyGen(MultiTaskAlgorithm):
         pretrain_steps: optimiser steps of stage one
         lr: learning rate of Adam in both stages
         lr_schedule: constant, or a cosine that falls to 2 % of it over each stage
-        average_decay: decay per optimiser step of the mean of the weights, which plays and, at the
+        ema_decay: decay per optimiser step of the mean of the weights, which plays and, at the
             switch, starts stage two; 0: the weights themselves do, as the authors'
         beta: weight of the skill prior (KL to uniform) in stage one
         gamma: discount per environment step
@@ -54,7 +54,7 @@ class HyGen(MultiTaskAlgorithm):
         conservative_constant: c when conservative is constant
         alpha: factor of the conservative term
         phi: factor of the skill distillation
-        target_copy_steps: optimiser steps between two copies of the target networks
+        target_update_interval: optimiser steps between two copies of the target networks
         loss_steps: steps that cross-entropies sum over: valid ones, or all stored as the authors do
         skills_from: checkpoint whose networks stage two starts from (use pretrain_steps 0)
         compile: run the transformer blocks through torch.compile
@@ -74,25 +74,25 @@ class HyGen(MultiTaskAlgorithm):
         pretrain_steps: int = 5000,
         lr: float = 5e-4,
         lr_schedule: LRSchedule = "constant",
-        average_decay: float = 0.0,
+        ema_decay: float = 0.0,
         beta: float = 1e-3,
         gamma: float = 0.99,
         conservative: Literal["off", "constant", "share"] = "share",
         conservative_constant: float = 1.0,
         alpha: float = 5.0,
         phi: float = 5.0,
-        target_copy_steps: int = 50,
+        target_update_interval: int = 50,
         loss_steps: LossSteps = "valid",
         skills_from: str | None = None,
         compile: bool = False,
     ) -> None:
-        super().__init__(widths, lr, lr_schedule, average_decay, compile)
+        super().__init__(widths, lr, lr_schedule, ema_decay, compile)
         if pretrain_steps < 0:
             raise UserError(f"--model.pretrain_steps is {pretrain_steps}; give 0 or more optimiser steps")
-        if target_copy_steps < 1:
-            raise UserError(f"--model.target_copy_steps is {target_copy_steps}; give at least 1")
+        if target_update_interval < 1:
+            raise UserError(f"--model.target_update_interval is {target_update_interval}; give at least 1")
         self.network = HyGenNetwork(self.widths, n_skills, width, n_heads, depth, id_bits, trajectory_encoder)
-        self.pretrain_steps, self.target_copy_steps = pretrain_steps, target_copy_steps
+        self.pretrain_steps, self.target_update_interval = pretrain_steps, target_update_interval
         self.beta, self.gamma, self.alpha, self.phi = beta, gamma, alpha, phi
         self.conservative, self.conservative_constant = conservative, conservative_constant
         self.loss_steps: LossSteps = loss_steps
@@ -122,7 +122,7 @@ class HyGen(MultiTaskAlgorithm):
     # Stages
 
     @property
-    def n_offline_only_steps(self) -> int:
+    def offline_phase_steps(self) -> int:
         return self.pretrain_steps
 
     @property
@@ -147,7 +147,7 @@ class HyGen(MultiTaskAlgorithm):
         super().on_train_batch_start(batch, batch_idx)
         if self.global_step == self.pretrain_steps:
             self._switch_to_stage_two()
-        if self.in_stage_two and (self.global_step - self.pretrain_steps) % self.target_copy_steps == 0:
+        if self.in_stage_two and (self.global_step - self.pretrain_steps) % self.target_update_interval == 0:
             for name, module in self._value_networks().items():
                 self.target[name].load_state_dict(module.state_dict())
 
@@ -171,16 +171,14 @@ class HyGen(MultiTaskAlgorithm):
 
     # Losses
 
-    def loss(
-        self, task: TaskSpec, episodes: Episodes, offline_share: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         if self.in_stage_two:
-            return self.policy_loss(task, episodes, offline_share)
-        return self.skill_loss(task, episodes)
+            return self.policy_loss(episodes, offline_share)
+        return self.skill_loss(episodes)
 
-    def skill_loss(self, task: TaskSpec, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
+    def skill_loss(self, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
         """Stage one (section 3): the recorded actions, told by relaxed skills."""
-        layout, net = task.layout, self.network
+        layout, net = episodes.task.layout, self.network
         logits = net.skill_logits(layout, episodes.state, episodes.actions, episodes.filled)
         acted = episodes.map(lambda x: x[:, :-1])
         skill = relaxed_skill(logits[:, :-1])
@@ -194,11 +192,9 @@ class HyGen(MultiTaskAlgorithm):
         }
         return parts.loss, metrics | skill_use(logits[:, :-1].argmax(-1), mask, logits.shape[-1])
 
-    def policy_loss(
-        self, task: TaskSpec, episodes: Episodes, offline_share: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def policy_loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Stage two (section 4): double-Q over skills, conservative term, distillation."""
-        layout, net, filled = task.layout, self.network, episodes.filled
+        layout, net, filled = episodes.task.layout, self.network, episodes.filled
         with torch.no_grad():
             labels = net.skill_logits(layout, episodes.state, episodes.actions, filled).argmax(dim=-1)
             target_q = self.target["q_head"](
@@ -238,15 +234,22 @@ class HyGen(MultiTaskAlgorithm):
 
     # Acting
 
-    def initial_memory(self, task: TaskSpec, n_battles: int) -> Memory:
-        return self.acting.initial_memory(task.layout, n_battles)
+    def initial_hidden(self, task: TaskSpec, num_envs: int) -> HiddenState:
+        return self.acting.initial_hidden(task.layout, num_envs)
 
-    def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Memory) -> Decision:
+    def act(
+        self,
+        task: TaskSpec,
+        observation: Observation,
+        last_actions: Tensor,
+        last_reward: Tensor,
+        hidden: HiddenState,
+    ) -> PolicyOutput:
         """Greedy skill, then the decoder's best available action (section 6)."""
-        avail = view.avail_actions
-        step = self.acting.act_step(task.layout, view.obs, last_actions, memory, avail_actions=avail)
+        avail = observation.avail_actions
+        step = self.acting.act_step(task.layout, observation.obs, last_actions, hidden, avail_actions=avail)
         logits = step.action_logits.masked_fill(~avail, -torch.inf)
-        return Decision(logits.argmax(dim=-1), step.memory, step.skill)
+        return PolicyOutput(logits.argmax(dim=-1), step.hidden, step.skill)
 
 
 def skill_use(skills: Tensor, mask: Tensor, n_skills: int) -> dict[str, Tensor]:

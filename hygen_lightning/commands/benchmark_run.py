@@ -59,7 +59,7 @@ def run(
     """Reckon the hours of a whole run: updates of both stages, rollouts, evaluations.
 
     A short `fit` with the same configuration measures every part. Its policy is untrained, half of
-    each batch of stage two was played by it, and without --dataset_dir scripted players record.
+    each batch of stage two was played by it, and without --dataset_dir scripted policies record.
 
     Args:
         configs: layers, each given as `--config FILE`, as to `fit` (if not given, the default job)

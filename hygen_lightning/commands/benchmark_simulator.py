@@ -13,7 +13,8 @@ from typing import Any, Literal
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.commands.this_machine import check_compiler, check_device, wait_for
 from hygen_lightning.data.files import check_place
-from hygen_lightning.specs import NO_OP, UserError
+from hygen_lightning.specs import UserError
+from hygen_lightning.tasks.battles import NO_OP
 
 DEFAULT_MAPS = ["3m", "5m_vs_6m", "10m_vs_11m"]
 GROWING_MAPS = ["3m", "5m", "10m", "13m_vs_15m", "25m", "27m_vs_30m"]
@@ -150,18 +151,18 @@ def measure(task: Any, batch: int, seconds: float, compiled: bool, device: str) 
     torch.compiler.reset()
     env = SimulatorEnv(task, batch, device=device, compiled=compiled)
     generator = torch.Generator(device=device).manual_seed(0)
-    view = env.reset(torch.arange(batch, device=device))
+    observation = env.reset(torch.arange(batch, device=device))
     counted, steps, start = torch.zeros((), device=device), 0, time.perf_counter()
     while steps <= WARM_UP_STEPS or time.perf_counter() - start < seconds:
         if steps == WARM_UP_STEPS:
             counted.zero_()
             start = time.perf_counter()
-        draws = torch.rand(view.avail_actions.shape, generator=generator, device=device)
+        draws = torch.rand(observation.avail_actions.shape, generator=generator, device=device)
         counted += (~env.battles.over).sum()
-        view = env.step((draws * view.avail_actions).argmax(2)).view
+        observation = env.step((draws * observation.avail_actions).argmax(2)).observation
         steps += 1
         if steps % RESTART_EVERY_STEPS == 0:
-            view = env.restart_finished(torch.arange(batch, device=device) + steps * batch)
+            observation = env.restart_finished(torch.arange(batch, device=device) + steps * batch)
         if steps == WARM_UP_STEPS:
             wait_for(device)
     played = float(counted)  # waits for the device
@@ -186,14 +187,17 @@ def measure_together(tasks: Sequence[Any], batch: int, seconds: float, device: s
     while rounds < 2 or time.perf_counter() - start < 2 * seconds:
         for name, way in ways.items():
             generator = torch.Generator(device=device).manual_seed(rounds)
-            views = way.reset([torch.arange(batch, device=device) + rounds * batch for _ in tasks])
+            observations = way.reset([torch.arange(batch, device=device) + rounds * batch for _ in tasks])
             wait_for(device)
             began, played = time.perf_counter(), 0
             for _ in range(TOGETHER_STEPS):
-                draws = [torch.rand(v.avail_actions.shape, generator=generator, device=device) for v in views]
-                played += sum(int((~v.avail_actions[..., NO_OP].all(1)).sum()) for v in views)
-                actions = [(d * v.avail_actions).argmax(2) for d, v in zip(draws, views)]
-                views = [step.view for step in way.step(actions)]
+                draws = [
+                    torch.rand(v.avail_actions.shape, generator=generator, device=device)
+                    for v in observations
+                ]
+                played += sum(int((~v.avail_actions[..., NO_OP].all(1)).sum()) for v in observations)
+                actions = [(d * v.avail_actions).argmax(2) for d, v in zip(draws, observations)]
+                observations = [step.observation for step in way.step(actions)]
             wait_for(device)
             if rounds:  # the first round warms up
                 taken[name] += time.perf_counter() - began

@@ -106,9 +106,9 @@ def draw_episodes(
     if (recordings / task.name / quality).is_dir():
         return load_offline(recordings, task, quality).sample(batch, draw)
     recorded = sorted(folder.parent.name for folder in recordings.glob(f"*/{quality}"))
-    battles = [name for name in recorded if load_task(name).kind == task.kind]
+    battles = [name for name in recorded if type(load_task(name)) is type(task)]
     if not battles:
-        raise UserError(f"no recordings of {task.kind} tasks at {recordings}/<task>/{quality}")
+        raise UserError(f"no recordings of tasks like {task.name} at {recordings}/<task>/{quality}")
     lengths = load_offline(recordings, load_task(battles[0]), quality).sample(batch, draw).length
     return made_up_episodes(task, (lengths * timesteps / lengths.max()).round().long().clamp(min=2), seed)
 
@@ -125,7 +125,7 @@ def made_up_episodes(task: TaskSpec, lengths: Tensor, seed: int) -> Episodes:
     steps = torch.arange(n_steps)
     agents = (*shape, layout.n_allies)
     return Episodes(
-        task=task.name,
+        task=task,
         obs=torch.rand(*agents, layout.obs_dim, generator=draw),
         state=torch.rand(*shape, layout.state_dim, generator=draw),
         actions=torch.randint(layout.n_actions, agents, generator=draw),
@@ -184,12 +184,12 @@ def make_update(
 
 def fast_pretrain_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tensor:
     """Stage one's loss as training computes it."""
-    return model.skill_loss(task, episodes)[0]
+    return model.skill_loss(episodes)[0]
 
 
 def fast_policy_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tensor:
     """Stage two's loss as training computes it."""
-    return model.policy_loss(task, episodes, OFFLINE_SHARE)[0]
+    return model.policy_loss(episodes, OFFLINE_SHARE)[0]
 
 
 def plain_pretrain_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tensor:

@@ -29,7 +29,7 @@ def collect(
         dataset_dir: folder of data sets
         quality: name of the quality folder
         episodes: battles to record
-        player: scripted player, unless a checkpoint plays
+        player: scripted policy, unless a checkpoint plays
         ckpt_path: checkpoint whose policy plays, greedily
         epsilon: share (0..1) of random actions
         max_opening_env_steps: battles open with up to this many steps of random actions; these steps
@@ -68,7 +68,7 @@ def collect(
     figures = {
         "task": task,
         "episodes": episodes,
-        "win_rate": float(played.won.double().mean()),
+        "win_rate": float(played.success.double().mean()),
         "mean_return": float(played.returns.mean()),
         "mean_length": float(played.lengths.double().mean()),
         "files": [str(path) for path in files],
@@ -82,10 +82,10 @@ def collect(
 
 
 def _player(name: str, seed: int) -> Any:
-    """The scripted player of this name."""
-    from hygen_lightning.rollouts.scripted import scripted_player
+    """The scripted policy of this name."""
+    from hygen_lightning.rollouts.scripted import scripted_policy
 
-    return scripted_player(name, seed)
+    return scripted_policy(name, seed)
 
 
 def _learned(ckpt_path: str, task: TaskSpec) -> Any:

@@ -61,14 +61,14 @@ def fidelity(
     from hygen_lightning.commands.this_machine import can_compile, check_compiler, check_device
     from hygen_lightning.envs.simulator.fidelity import fidelity_report
     from hygen_lightning.specs import Episodes
-    from hygen_lightning.tasks import load_task
+    from hygen_lightning.tasks import battle_task
 
     if particles < 1:
         raise UserError(f"--particles is {particles}; at least one copy per episode is needed")
     if episodes is not None and episodes < 1:
         raise UserError(f"--episodes is {episodes}; at least one is needed")
     check_device(device)
-    spec = load_task(task)
+    spec = battle_task(task)
     recorded = Episodes.cat(_recorded(recordings, task))
     if episodes is not None and episodes < len(recorded):
         recorded = recorded[slice(None, None, len(recorded) // episodes)][slice(episodes)]

@@ -1,4 +1,4 @@
-"""How strong the scripted players are: win rates on every map of the task sets."""
+"""How strong the scripted policies are: win rates on every map of the task sets."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def players(
     seed: int = 1,
     json: bool = False,
 ) -> int:
-    """Play every scripted player on every task; 95 % Wilson intervals over episodes.
+    """Play every scripted policy on every task; 95 % Wilson intervals over episodes.
 
     Args:
         tasks: tasks, or task sets for all that they train and evaluate; if not given, the sets
             marine-easy, marine-hard and stalker-zealot
-        names: scripted players (all if not given)
+        names: scripted policies (all if not given)
         episodes: battles per player and task
         env: environment that plays the battles
         seed: seed of the battles and of the random player
@@ -70,15 +70,15 @@ def _task_names(tasks: Sequence[str]) -> list[str]:
 
 
 def _measure(task: str, name: str, episodes: int, env: str, seed: int) -> TaskResult:
-    """What one scripted player reaches on one task."""
+    """What one scripted policy reaches on one task."""
     from hygen_lightning.envs import make_env
     from hygen_lightning.report.results import task_results
     from hygen_lightning.rollouts.evaluation import battle_records
     from hygen_lightning.rollouts.runner import play
-    from hygen_lightning.rollouts.scripted import scripted_player
+    from hygen_lightning.rollouts.scripted import scripted_policy
     from hygen_lightning.seeding import battle_seeds
 
-    spec, policy, records = load_task(task), scripted_player(name, seed), []
+    spec, policy, records = load_task(task), scripted_policy(name, seed), []
     for seeds in battle_seeds(episodes, seed, "players", task).split(BATTLES_AT_ONCE):
         with closing(make_env(env, spec, len(seeds))) as battles:
             records += battle_records(spec, seeds, play(battles, policy, seeds))

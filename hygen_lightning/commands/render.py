@@ -1,4 +1,4 @@
-"""Draw a battle without a display: a policy, a scripted player, or a recorded episode."""
+"""Draw a battle without a display: a policy, a scripted policy, or a recorded episode."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ CANDIDATES = 32
 
 @dataclass
 class Battles:
-    """Battles to choose one from. won [B] bool, skills [B, T, A] int64 or None."""
+    """Battles to choose one from. success [B] bool, skills [B, T, A] int64 or None."""
 
     episodes: Episodes
-    won: Tensor
+    success: Tensor
     skills: Tensor | None
     by: str
 
@@ -46,7 +46,7 @@ def render(
 
     Args:
         task: the map to play, or that was recorded
-        player: a scripted player, one of those that `players` lists (kiting if none is given)
+        player: a scripted policy, one of those that `players` lists (kiting if none is given)
         ckpt_path: a checkpoint whose policy plays instead, with the skills that it chooses
         recording: a recorded .h5 file, or a folder of them, to draw an episode from instead
         out: the picture; its suffix .gif, .mp4 or .png says the kind
@@ -64,15 +64,15 @@ def render(
     spec = load_task(task)
     battles = _battles(spec, player, ckpt_path, recording, env, seed)
     row = _picked(battles, pick, spec)
-    won, length = bool(battles.won[row]), int(battles.episodes.length[row]) - 1
-    draw_battle(out, spec, battles.episodes, battles.skills, row=row, won=won, title=battles.by)
+    success, length = bool(battles.success[row]), int(battles.episodes.length[row]) - 1
+    draw_battle(out, spec, battles.episodes, battles.skills, row=row, success=success, title=battles.by)
     if json:
         size = out.stat().st_size
         print_json(
-            {"out": str(out), "task": task, "by": battles.by, "won": won, "length": length, "bytes": size}
+            {"out": str(out), "task": task, "by": battles.by, "won": success, "length": length, "bytes": size}
         )
     else:
-        print(f"{out}: {task} by {battles.by}, {'won' if won else 'not won'}, {length} steps")
+        print(f"{out}: {task} by {battles.by}, {'won' if success else 'not won'}, {length} steps")
     return 0
 
 
@@ -98,21 +98,20 @@ def _battles(
         from hygen_lightning.algorithms.base import load_policy
 
         return _played(task, load_policy(ckpt_path, task), ckpt_path.name, env, seed)
-    from hygen_lightning.rollouts.scripted import scripted_player
+    from hygen_lightning.rollouts.scripted import scripted_policy
 
     name = player or "kiting"
-    return _played(task, scripted_player(name, seed), name, env, seed)
+    return _played(task, scripted_policy(name, seed), name, env, seed)
 
 
 def _recorded(task: TaskSpec, path: Path) -> Battles:
     """All episodes of a recorded file or folder."""
     from hygen_lightning.data.odis import read_folder, read_part
-    from hygen_lightning.data.outcome import won
 
     episodes = (read_folder if path.is_dir() else read_part)(path, task)
-    wins = won(task, episodes)
+    wins = task.success(episodes)
     if wins is None:
-        raise UserError(f"{task.name}: only battles can be drawn, not cooperative navigation")
+        wins = episodes.terminated.any(dim=1) & False
     return Battles(episodes, wins, None, path.name)
 
 
@@ -124,7 +123,7 @@ def _played(task: TaskSpec, policy: Policy, by: str, env: str, seed: int) -> Bat
 
     with closing(make_env(env, task, CANDIDATES)) as battles:
         played = play(battles, policy, battle_seeds(CANDIDATES, seed, "render", task.name))
-    return Battles(played.episodes, played.won, played.skills, by)
+    return Battles(played.episodes, played.success, played.skills, by)
 
 
 def _picked(battles: Battles, pick: str, task: TaskSpec) -> int:
@@ -133,7 +132,7 @@ def _picked(battles: Battles, pick: str, task: TaskSpec) -> int:
         return int(battles.episodes.length.argmax())
     if pick == "first":
         return 0
-    rows = (battles.won if pick == "won" else ~battles.won).nonzero().flatten().tolist()
+    rows = (battles.success if pick == "won" else ~battles.success).nonzero().flatten().tolist()
     if not rows:
-        raise UserError(f"{battles.by}: none of {len(battles.won)} battles of {task.name} was {pick}")
+        raise UserError(f"{battles.by}: none of {len(battles.success)} battles of {task.name} was {pick}")
     return int(rows[0])

@@ -11,7 +11,7 @@ from lightning.pytorch import LightningDataModule
 
 from hygen_lightning.data.mixing import DynamicShare, FixedShare, LinearShare, split
 from hygen_lightning.data.offline import OfflineEpisodes, load_offline
-from hygen_lightning.data.replay import ReplayRing
+from hygen_lightning.data.replay import ReplayBuffer
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import (
     BattleRequest,
@@ -38,7 +38,7 @@ class HybridDataModule(LightningDataModule):
         eval_tasks: tasks or task sets to play in validation, instead of the set's; training tasks
             are counted as seen, all others as unseen
         extra_tasks: tasks played in the final evaluation for interest; they are part of no mean
-        dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null records scripted players
+        dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null records scripted policies
             in the embedded simulator on first use and keeps them in the cache folder
         quality: which recordings of a task to learn from
         max_in_memory_gb: 10^9 bytes of recordings per task held in memory (packed); of larger sets
@@ -49,7 +49,7 @@ class HybridDataModule(LightningDataModule):
         share_end: lowest offline share (0..1) (linear, dynamic)
         share_steps: optimiser steps from share_begin to share_end (linear)
         share_fixed: offline share (0..1) of schedule "fixed"
-        ring_episodes: played episodes kept per task and rank; the oldest leave first
+        replay_episodes: played episodes kept per task and rank; the oldest leave first
         eval_episodes: battles per task in each validation, over all ranks
         test_episodes: battles per task in the final evaluation and in `test`, over all ranks
         eval_batch: battles played at once in an evaluation
@@ -73,7 +73,7 @@ class HybridDataModule(LightningDataModule):
         share_end: float = 0.1,
         share_steps: int = 5000,
         share_fixed: float = 0.5,
-        ring_episodes: int = 2000,
+        replay_episodes: int = 2000,
         eval_episodes: int = 32,
         test_episodes: int = 320,
         eval_batch: int = 64,
@@ -97,23 +97,23 @@ class HybridDataModule(LightningDataModule):
         self.max_in_memory_gb = max_in_memory_gb
         for option, value in {
             "batch_size": batch_size,
-            "ring_episodes": ring_episodes,
+            "replay_episodes": replay_episodes,
             "eval_episodes": eval_episodes,
             "test_episodes": test_episodes,
             "eval_batch": eval_batch,
         }.items():
             if value < 1:
                 raise UserError(f"--data.{option} is {value}; it counts episodes, give at least 1")
-        self.batch_size, self.ring_episodes = batch_size, ring_episodes
+        self.batch_size, self.replay_episodes = batch_size, replay_episodes
         self.eval_episodes, self.test_episodes, self.eval_batch = eval_episodes, test_episodes, eval_batch
         self._share_options = (share_schedule, share_begin, share_end, share_steps, share_fixed)
         self._make_share(win_rate=1.0)  # rejects impossible shares before anything is loaded
         self.seed = seed
-        self.rings: dict[str, ReplayRing] = {}
+        self.replay_buffers: dict[str, ReplayBuffer] = {}
         self.offline: dict[str, OfflineEpisodes] = {}
         self.shares: dict[str, LinearShare | FixedShare | DynamicShare] = {}
         self._offline_generator = torch.Generator()
-        self._ring_generator = torch.Generator()
+        self._replay_generator = torch.Generator()
         self.state_before_draw: dict[str, Any] = {}
 
     # Set-up
@@ -126,12 +126,12 @@ class HybridDataModule(LightningDataModule):
             raise UserError("no recordings: give --data.dataset_dir FOLDER")
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         self._offline_generator = stream_generator(self.seed, rank, "offline episodes")
-        self._ring_generator = stream_generator(self.seed, rank, "replayed episodes")
+        self._replay_generator = stream_generator(self.seed, rank, "replayed episodes")
         for task in self.train_tasks:
             recordings = load_offline(self.dataset_dir, task, self.quality, self.max_in_memory_gb)
             self.shares[task.name] = self._make_share(recordings.win_rate)
             self.offline[task.name] = recordings.shard(rank, ranks)
-            self.rings[task.name] = ReplayRing(task, self.ring_episodes)
+            self.replay_buffers[task.name] = ReplayBuffer(task, self.replay_episodes)
 
     def _make_share(self, win_rate: float | None) -> LinearShare | FixedShare | DynamicShare:
         schedule, begin, end, steps, fixed = self._share_options
@@ -149,7 +149,7 @@ class HybridDataModule(LightningDataModule):
         return HybridLoader(self)
 
     def next_batch(self) -> HybridBatch:
-        """Draw the episodes of the next update from recordings and rings."""
+        """Draw the episodes of the next update from recordings and replay_buffers."""
         batch = HybridBatch({}, {}, {})
         for task in self.train_tasks:
             share = self.offline_share(task.name)
@@ -159,23 +159,23 @@ class HybridDataModule(LightningDataModule):
 
     def offline_share(self, task: str) -> float:
         """Scheduled offline share (0..1) of a task at the current optimiser step."""
-        steps = self.trainer.global_step - self.trainer.lightning_module.n_offline_only_steps
+        steps = self.trainer.global_step - self.trainer.lightning_module.offline_phase_steps
         return 1.0 if steps < 0 else self.shares[task].at(steps)
 
     def _draw(self, task: str, share: float) -> tuple[Episodes, int]:
-        n_offline, n_online = split(self.batch_size, share, len(self.rings[task]))
+        n_offline, n_online = split(self.batch_size, share, len(self.replay_buffers[task]))
         parts = []
         if n_offline:
             parts.append(self.offline[task].sample(n_offline, self._offline_generator))
         if n_online:
-            parts.append(self.rings[task].sample(n_online, self._ring_generator))
+            parts.append(self.replay_buffers[task].sample(n_online, self._replay_generator))
         return Episodes.cat(parts).trimmed(), n_offline
 
-    def record_wins(self, task: str, won: list[bool]) -> None:
+    def record_wins(self, task: str, success: list[bool]) -> None:
         """Tell the dynamic schedule how battles of a training task ended without exploration."""
         share = self.shares.get(task)
         if isinstance(share, DynamicShare):
-            share.record(won)
+            share.record(success)
 
     # Evaluation requests
 
@@ -207,7 +207,7 @@ class HybridDataModule(LightningDataModule):
         """Streams of this rank: generators and where each recording's epoch stands."""
         return {
             "offline_generator": self._offline_generator.get_state(),
-            "ring_generator": self._ring_generator.get_state(),
+            "replay_generator": self._replay_generator.get_state(),
             "offline": {task: source.state_dict() for task, source in self.offline.items()},
             "shares": {
                 task: s.state_dict() for task, s in self.shares.items() if isinstance(s, DynamicShare)
@@ -216,7 +216,7 @@ class HybridDataModule(LightningDataModule):
 
     def load_rank_state(self, state: dict[str, Any]) -> None:
         self._offline_generator.set_state(state["offline_generator"])
-        self._ring_generator.set_state(state["ring_generator"])
+        self._replay_generator.set_state(state["replay_generator"])
         for task, source in state["offline"].items():
             self.offline[task].load_state_dict(source)
         for task, recent in state["shares"].items():

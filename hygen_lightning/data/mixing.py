@@ -75,9 +75,9 @@ class DynamicShare:
         if self.window < 1:
             raise UserError(f"dynamic offline share: window is {self.window}; give at least 1 episode")
 
-    def record(self, won: Sequence[bool]) -> None:
+    def record(self, success: Sequence[bool]) -> None:
         """Tell how evaluation battles ended, oldest first."""
-        self.recent = [*self.recent, *map(bool, won)][-self.window :]
+        self.recent = [*self.recent, *map(bool, success)][-self.window :]
 
     @property
     def win_rate(self) -> float:
@@ -100,9 +100,9 @@ class DynamicShare:
 def split(batch_size: int, share: float, ring_size: int, has_offline: bool = True) -> tuple[int, int]:
     """(recorded, played) episodes of a batch of batch_size at this offline share (0..1).
 
-    int(batch_size * share) recorded ones. While the ring holds fewer played episodes than that
+    int(batch_size * share) recorded ones. While the replay buffer holds fewer played episodes than that
     leaves, all are recorded. Without recordings the batch is played: batch_size episodes, or all
-    that the ring has. UserError if there is nothing to draw from, or if the share is 0 and nobody
+    that the replay buffer has. UserError if there is nothing to draw from, or if the share is 0 and nobody
     has played.
     """
     _require_share("share", share)
@@ -111,7 +111,7 @@ def split(batch_size: int, share: float, ring_size: int, has_offline: bool = Tru
     if ring_size == 0 and (share == 0 or not has_offline):
         why = f"the offline share is {share:g}" if has_offline else "there are no recordings"
         raise UserError(
-            f"{why} and the replay ring is empty: nothing to learn from; "
+            f"{why} and the replay buffer is empty: nothing to learn from; "
             "play episodes online before each update, or give a share above 0 and recordings"
         )
     if not has_offline:

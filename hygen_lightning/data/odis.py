@@ -24,7 +24,6 @@ from hygen_lightning.data.checks import (
     without_unit_axis,
 )
 from hygen_lightning.data.files import replacing
-from hygen_lightning.data.outcome import truncated
 from hygen_lightning.specs import Episodes, TaskSpec, UserError
 
 DTYPES: dict[str, type] = {
@@ -192,7 +191,7 @@ def to_episodes(arrays: Mapping[str, np.ndarray], task: TaskSpec) -> Episodes:
     filled = torch.from_numpy(data["filled"] > 0)
     terminated = torch.from_numpy(data["terminated"] > 0)
     episodes = Episodes(
-        task=task.name,
+        task=task,
         obs=torch.from_numpy(data["obs"].astype(np.float32, copy=False)),
         state=torch.from_numpy(data["state"].astype(np.float32, copy=False)),
         actions=torch.from_numpy(data["actions"].astype(np.int64, copy=False)) * filled[..., None],
@@ -202,7 +201,7 @@ def to_episodes(arrays: Mapping[str, np.ndarray], task: TaskSpec) -> Episodes:
         truncated=torch.zeros_like(terminated),
         filled=filled,
     )
-    episodes.truncated = truncated(task, episodes)
+    episodes.truncated = terminated & task.timed_out(episodes)[:, None]
     return episodes
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Generator, Tensor
 
 from hygen_lightning.data.odis import count_steps, find_parts
-from hygen_lightning.data.outcome import won
 from hygen_lightning.data.storage import Rows, load_rows, step_bytes
 from hygen_lightning.specs import Episodes, TaskSpec, UserError
 
@@ -167,7 +166,7 @@ class _Tally:
     def add(self, block: Episodes) -> None:
         self.returns.append((block.reward.double() * block.mask).sum(dim=1))
         self.lengths.append(block.length)
-        wins = won(self.task, block)
+        wins = self.task.success(block)
         if wins is not None:
             self.wins.append(wins)
 

@@ -1,4 +1,4 @@
-"""The ring of episodes that the current policy played, one per task."""
+"""The replay buffer of episodes that the current policy played, one per task."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Generator
 
-from hygen_lightning.data.storage import TENSOR_NAMES, Packed, pack, unpack
-from hygen_lightning.specs import Episodes, TaskSpec, UserError
+from hygen_lightning.data.storage import Packed, pack, unpack
+from hygen_lightning.specs import EPISODE_TENSORS, Episodes, TaskSpec, UserError
 
 
-class ReplayRing:
+class ReplayBuffer:
     """Keeps the last `capacity_episodes` played episodes of one task, packed, on the CPU.
 
     Memory grows with the steps of the episodes kept: padding takes none.
@@ -31,8 +31,8 @@ class ReplayRing:
 
     def add(self, episodes: Episodes) -> None:
         """Append episodes [B, T, ...] of this task, T at most the limit + 1; the oldest give way."""
-        if episodes.task != self.task.name:
-            raise ValueError(f"episodes of {episodes.task} for the ring of {self.task.name}")
+        if episodes.task.name != self.task.name:
+            raise ValueError(f"episodes of {episodes.task.name} for the replay buffer of {self.task.name}")
         n_steps = self.task.episode_limit_env_steps + 1
         if episodes.n_steps > n_steps:
             raise ValueError(f"{episodes.n_steps} steps, but {self.task.name} stores at most {n_steps}")
@@ -40,16 +40,18 @@ class ReplayRing:
         self.added_episodes += len(episodes)
 
     def sample(self, n: int, generator: Generator) -> Episodes:
-        """n different episodes, uniformly drawn, trimmed. ValueError if the ring holds fewer."""
+        """n different episodes, uniformly drawn, trimmed. ValueError if the replay buffer holds fewer."""
         if not 1 <= n <= len(self):
-            raise ValueError(f"{n} episodes asked for, the ring of {self.task.name} holds {len(self)}")
+            raise ValueError(
+                f"{n} episodes asked for, the replay buffer of {self.task.name} holds {len(self)}"
+            )
         rows = torch.randperm(len(self), generator=generator)[:n].tolist()
-        return unpack(self.task.name, [self._packed[row] for row in rows])
+        return unpack(self.task, [self._packed[row] for row in rows])
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain Python only: lengths [n] int64, and the steps of all episodes in a row."""
         kept = self._packed
-        steps = {name: torch.cat([e[name] for e in kept]) for name in TENSOR_NAMES} if kept else {}
+        steps = {name: torch.cat([e[name] for e in kept]) for name in EPISODE_TENSORS} if kept else {}
         return {
             "task": self.task.name,
             "capacity_episodes": self.capacity_episodes,
@@ -59,15 +61,15 @@ class ReplayRing:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Become the ring that wrote `state`; UserError if that one had another task or capacity."""
+        """Become the replay buffer that wrote `state`; UserError if that one had another task or capacity."""
         for name, own in (("task", self.task.name), ("capacity_episodes", self.capacity_episodes)):
             if state[name] != own:
                 raise UserError(
-                    f"the saved replay ring has {name} {state[name]}, this run {own}; use the same"
+                    f"the saved replay buffer has {name} {state[name]}, this run {own}; use the same"
                 )
         self.added_episodes = state["added_episodes"]
         lengths = state["lengths"].tolist()
-        steps = [state["steps"][name].split(lengths) for name in TENSOR_NAMES if lengths]
+        steps = [state["steps"][name].split(lengths) for name in EPISODE_TENSORS if lengths]
         self._packed.clear()
         for episode in zip(*steps):  # each a copy of its own, so that it goes alone
-            self._packed.append({name: x.clone() for name, x in zip(TENSOR_NAMES, episode)})
+            self._packed.append({name: x.clone() for name, x in zip(EPISODE_TENSORS, episode)})

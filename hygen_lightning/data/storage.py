@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Protocol
 
@@ -12,10 +11,7 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.data.odis import read_blocks, read_rows
-from hygen_lightning.specs import Episodes, TaskSpec
-
-TENSOR_NAMES = tuple(f.name for f in fields(Episodes) if f.name != "task")
-"""Names of the tensors of `Episodes`."""
+from hygen_lightning.specs import EPISODE_TENSORS, Episodes, TaskSpec
 
 
 class Rows(Protocol):
@@ -36,17 +32,17 @@ def pack(episodes: Episodes) -> list[Packed]:
     """Each episode's filled steps on the CPU; actions, which are small numbers, as int16. Lossless."""
     lengths, filled = episodes.length.tolist(), episodes.filled
     parts = []
-    for name in TENSOR_NAMES:
+    for name in EPISODE_TENSORS:
         steps = getattr(episodes, name)[filled].cpu()
         parts.append((steps.to(torch.int16) if steps.dtype == torch.int64 else steps).split(lengths))
-    return [dict(zip(TENSOR_NAMES, episode)) for episode in zip(*parts)]
+    return [dict(zip(EPISODE_TENSORS, episode)) for episode in zip(*parts)]
 
 
-def unpack(task: str, packed: Sequence[Packed]) -> Episodes:
+def unpack(task: TaskSpec, packed: Sequence[Packed]) -> Episodes:
     """One batch of packed episodes, padded with zeros to the longest one, at least two steps."""
     n_steps = max(2, *(len(episode["filled"]) for episode in packed))
     tensors = {}
-    for name in TENSOR_NAMES:
+    for name in EPISODE_TENSORS:
         like = packed[0][name]
         kind = torch.int64 if like.dtype == torch.int16 else like.dtype
         tensors[name] = torch.zeros((len(packed), n_steps, *like.shape[1:]), dtype=kind)
@@ -67,7 +63,7 @@ def step_bytes(task: TaskSpec) -> int:
 class MemoryRows:
     """Episodes packed in memory."""
 
-    def __init__(self, task: str, packed: list[Packed]) -> None:
+    def __init__(self, task: TaskSpec, packed: list[Packed]) -> None:
         self.task, self.packed = task, packed
 
     def __len__(self) -> int:
@@ -114,4 +110,4 @@ def load_rows(
                 kept += pack(block)
     if not in_memory:
         return FileRows(task, list(zip(paths, counts)))
-    return MemoryRows(task.name, kept)
+    return MemoryRows(task, kept)

@@ -10,19 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hygen_lightning.data.outcome import fighters_alive, final_state
-from hygen_lightning.specs import FIRST_TARGET, Episodes, TaskSpec
-
-_BATTLE_ACTIONS = ("no-op", "stop", "north", "south", "east", "west")
-_NAVIGATION_ACTIONS = ("stay", "north", "south", "west", "east")
-
-
-def action_names(task: TaskSpec) -> list[str]:
-    """One name per action, K in all."""
-    if task.kind == "navigation":
-        return list(_NAVIGATION_ACTIONS)
-    targets = [f"target {k}" for k in range(task.layout.n_actions - FIRST_TARGET)]
-    return [*_BATTLE_ACTIONS, *targets]
+from hygen_lightning.specs import Episodes, TaskSpec
 
 
 class Summary:
@@ -35,16 +23,20 @@ class Summary:
         self._returns: list[Tensor] = []
         self._lengths: list[Tensor] = []
         self._outcomes: Counter[str] = Counter()
+        self._wins, self._tells_success = 0, True
         self._actions = torch.zeros(task.layout.n_actions, dtype=torch.int64)
-        self._obs = _FeatureRange(task.layout.obs_feature_names())
-        self._state = _FeatureRange(task.layout.state_feature_names())
+        self._obs = _FeatureRange(task.layout.obs_feature_names(task.enemy_name))
+        self._state = _FeatureRange(task.layout.state_feature_names(task.enemy_name))
 
     def add(self, block: Episodes) -> None:
         """Take in episodes [B, T, ...] that passed the checks."""
         self.episode_keys.update(_episode_keys(block))
         self._returns.append((block.reward.double() * block.mask).sum(dim=1))
         self._lengths.append(block.length)
-        self._outcomes.update(_outcomes(self.task, block))
+        self._outcomes.update({kind: int(which.sum()) for kind, which in self.task.outcomes(block).items()})
+        wins = self.task.success(block)
+        self._wins += 0 if wins is None else int(wins.sum())
+        self._tells_success = wins is not None
         acted = block.actions[block.mask].flatten()
         self._actions += torch.bincount(acted, minlength=len(self._actions))
         self._obs.add(block.obs[block.filled].flatten(0, 1))
@@ -55,16 +47,15 @@ class Summary:
         if not self._lengths:
             return {"episodes": 0}
         lengths, returns = torch.cat(self._lengths), torch.cat(self._returns)
-        battles = self.task.kind == "battle"
         return {
             "episodes": len(lengths),
             "steps": int((lengths - 1).sum()),
             "return": _range_of(returns),
             "length": _range_of(lengths),
-            "win_rate": self._outcomes["won"] / len(lengths) if battles else None,
+            "win_rate": self._wins / len(lengths) if self._tells_success else None,
             "outcomes": dict(self._outcomes),
             "duplicates": len(lengths) - len(self.episode_keys),
-            "actions": dict(zip(action_names(self.task), self._actions.tolist())),
+            "actions": dict(zip(self.task.layout.action_names(self.task.enemy_name), self._actions.tolist())),
             "features": {"obs": self._obs.to_dict(), "state": self._state.to_dict()},
         }
 
@@ -96,24 +87,6 @@ class _FeatureRange:
 def _range_of(values: Tensor) -> dict[str, float]:
     exact = values.double()
     return {"mean": float(exact.mean()), "min": float(exact.min()), "max": float(exact.max())}
-
-
-def _outcomes(task: TaskSpec, block: Episodes) -> Counter[str]:
-    """How many episodes were won, lost, drawn, ended by the limit, or broken off before it."""
-    timed_out = block.truncated.any(dim=1)
-    if task.kind == "navigation":
-        reached = (block.reward * block.mask).sum(dim=1) > 0
-        kinds = {"goal reached": reached, "timed out": timed_out, "broken off": ~reached & ~timed_out}
-    else:
-        allies, enemies = fighters_alive(task, final_state(block))
-        kinds = {
-            "won": allies & ~enemies,
-            "lost": ~allies & enemies,
-            "drawn": ~allies & ~enemies,
-            "timed out": timed_out,
-            "broken off": allies & enemies & ~timed_out,
-        }
-    return Counter({kind: int(which.sum()) for kind, which in kinds.items()})
 
 
 def _episode_keys(block: Episodes) -> Iterator[bytes]:

@@ -30,29 +30,29 @@ def environment_class(name: str) -> type[Any]:
     return getattr(import_module(module), attribute)  # type: ignore[no-any-return]
 
 
-def make_env(name: str, task: TaskSpec, n_battles: int, device: str | torch.device = "cpu") -> BattleEnv:
-    """B battles of a task in the environment of this name, or as many as it can hold (`n_battles` says)."""
+def make_env(name: str, task: TaskSpec, num_envs: int, device: str | torch.device = "cpu") -> BattleEnv:
+    """B battles of a task in the environment of this name, or as many as it can hold (`num_envs` says)."""
     kind: type[BattleEnv] = environment_class(name)
     most = kind.most_at_once()
-    held = n_battles if most is None else min(n_battles, most)
+    held = num_envs if most is None else min(num_envs, most)
     return kind(task, held, device=device)  # type: ignore[call-arg]
 
 
-def make_env_for_policy(name: str, task: TaskSpec, n_battles: int, device: torch.device) -> BattleEnv:
+def make_env_for_policy(name: str, task: TaskSpec, num_envs: int, device: torch.device) -> BattleEnv:
     """As `make_env`: battles that a policy on this device sees there, stepped where that is fastest."""
     from hygen_lightning.envs.ferried import FerriedEnv
 
-    where = environment_class(name).fastest_device(task, n_battles, device)
-    env = make_env(name, task, n_battles, where)
+    where = environment_class(name).fastest_device(task, num_envs, device)
+    env = make_env(name, task, num_envs, where)
     return env if where == device else FerriedEnv(env, device)
 
 
 def make_envs(
-    name: str, tasks: Sequence[TaskSpec], n_battles: Sequence[int], device: str | torch.device = "cpu"
+    name: str, tasks: Sequence[TaskSpec], num_envs: Sequence[int], device: str | torch.device = "cpu"
 ) -> BattleEnvs:
-    """Battles of several tasks, stepped together. n_battles: B of each task, which it has to hold."""
+    """Battles of several tasks, stepped together. num_envs: B of each task, which it has to hold."""
     most = environment_class(name).most_at_once()
-    if most is not None and sum(n_battles) > most:
-        raise UserError(f"{sum(n_battles)} battles at once; the environment {name!r} holds {most}")
-    envs = [make_env(name, task, n, device) for task, n in zip(tasks, n_battles, strict=True)]
+    if most is not None and sum(num_envs) > most:
+        raise UserError(f"{sum(num_envs)} battles at once; the environment {name!r} holds {most}")
+    envs = [make_env(name, task, n, device) for task, n in zip(tasks, num_envs, strict=True)]
     return environment_class(name).together(envs)  # type: ignore[no-any-return]

@@ -4,45 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from hygen_lightning.specs import TaskSpec
+    from hygen_lightning.specs import Observation, TaskSpec, TimeStep
 
 
 class BattleLostError(Exception):
     """An environment cannot go on with its battles, for no fault of who plays; `reset` begins anew."""
-
-
-@dataclass
-class BattleView:
-    """What B battles show between two steps.
-
-    obs [B, A, obs_dim] float32, state [B, state_dim] float32, avail_actions [B, A, K] bool.
-    """
-
-    obs: Tensor
-    state: Tensor
-    avail_actions: Tensor
-
-
-@dataclass
-class BattleStep:
-    """What one step of B battles brought; zeros and False for battles that were over before.
-
-    view: after the step. reward [B] float32. terminated [B] bool: this step ended the battle,
-    time-outs included. truncated [B] bool: only the time limit ended it. won [B] bool.
-    """
-
-    view: BattleView
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    won: Tensor
 
 
 class BattleEnv(ABC):
@@ -55,7 +27,7 @@ class BattleEnv(ABC):
     """
 
     task: TaskSpec
-    n_battles: int
+    num_envs: int
     reproducible: bool = True
     name: str = "abstract"
     version: str = "0"
@@ -74,17 +46,17 @@ class BattleEnv(ABC):
         return None
 
     @classmethod
-    def fastest_device(cls, task: TaskSpec, n_battles: int, device: torch.device) -> torch.device:
+    def fastest_device(cls, task: TaskSpec, num_envs: int, device: torch.device) -> torch.device:
         """Where battles of this kind are stepped fastest for a policy on `device`: there or on the CPU."""
         return device
 
     @abstractmethod
-    def reset(self, seeds: Tensor) -> BattleView:
+    def reset(self, seeds: Tensor) -> Observation:
         """Start B battles. seeds [B] int64: the whole randomness of each battle."""
 
     @abstractmethod
-    def step(self, actions: Tensor) -> BattleStep:
-        """actions [B, A] int64, each available in the last view."""
+    def step(self, actions: Tensor) -> TimeStep:
+        """actions [B, A] int64, each available in the last observation."""
 
     def only(self, battles: Tensor) -> BattleEnv | None:
         """These battles [b] int64 alone, to be stepped on or reset; None where they cannot be parted."""
@@ -108,12 +80,12 @@ class BattleEnvs:
     def __init__(self, envs: Sequence[BattleEnv]) -> None:
         self.envs = tuple(envs)
 
-    def reset(self, seeds: Sequence[Tensor]) -> list[BattleView]:
+    def reset(self, seeds: Sequence[Tensor]) -> list[Observation]:
         """Start all battles. seeds: per task [B] int64."""
         return [env.reset(s) for env, s in zip(self.envs, seeds, strict=True)]
 
-    def step(self, actions: Sequence[Tensor]) -> list[BattleStep]:
-        """actions: per task [B, A] int64, each available in its last view."""
+    def step(self, actions: Sequence[Tensor]) -> list[TimeStep]:
+        """actions: per task [B, A] int64, each available in its last observation."""
         return [env.step(a) for env, a in zip(self.envs, actions, strict=True)]
 
     def close(self) -> None:

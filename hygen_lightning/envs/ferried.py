@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleEnv, BattleStep, BattleView
+from hygen_lightning.envs.base import BattleEnv
+from hygen_lightning.specs import Observation, TimeStep
 
 
 class FerriedEnv(BattleEnv):
@@ -16,16 +17,16 @@ class FerriedEnv(BattleEnv):
 
     def __init__(self, env: BattleEnv, device: torch.device) -> None:
         self.env, self.device = env, device
-        self.task, self.n_battles, self.reproducible = env.task, env.n_battles, env.reproducible
+        self.task, self.num_envs, self.reproducible = env.task, env.num_envs, env.reproducible
         self.name, self.version = env.name, env.version
 
-    def reset(self, seeds: Tensor) -> BattleView:
-        return _seen(self.env.reset(seeds.cpu()), self.device)
+    def reset(self, seeds: Tensor) -> Observation:
+        return self.env.reset(seeds.cpu()).to(self.device)
 
-    def step(self, actions: Tensor) -> BattleStep:
+    def step(self, actions: Tensor) -> TimeStep:
         step = self.env.step(actions.cpu())
-        brought = (step.reward, step.terminated, step.truncated, step.won)
-        return BattleStep(_seen(step.view, self.device), *(x.to(self.device) for x in brought))
+        brought = (step.reward, step.terminated, step.truncated, step.success)
+        return TimeStep(step.observation.to(self.device), *(x.to(self.device) for x in brought))
 
     def only(self, battles: Tensor) -> BattleEnv | None:
         part = self.env.only(battles.cpu())
@@ -33,8 +34,3 @@ class FerriedEnv(BattleEnv):
 
     def close(self) -> None:
         self.env.close()
-
-
-def _seen(view: BattleView, device: torch.device) -> BattleView:
-    """The same view on this device."""
-    return BattleView(*(x.to(device) for x in (view.obs, view.state, view.avail_actions)))

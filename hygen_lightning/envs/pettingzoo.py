@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 
 from hygen_lightning.envs import make_env
-from hygen_lightning.specs import STOP, UserError
+from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks.battles import STOP
 
 try:
     from gymnasium import spaces
@@ -32,9 +33,10 @@ except ImportError as error:
     raise UserError("PettingZoo is not installed: pip install 'hygen_lightning[pettingzoo]'") from error
 
 if TYPE_CHECKING:
-    from hygen_lightning.envs.base import BattleEnv, BattleView
+    from hygen_lightning.envs.base import BattleEnv
+    from hygen_lightning.specs import Observation
 
-Observation = dict[str, NDArray[Any]]
+AgentObservation = dict[str, NDArray[Any]]
 
 
 def parallel_env(
@@ -47,15 +49,15 @@ def parallel_env(
     return BattleParallelEnv(make_env(env, load_task(task), 1, device), unavailable)
 
 
-class BattleParallelEnv(ParallelEnv[str, Observation, int]):
+class BattleParallelEnv(ParallelEnv[str, AgentObservation, int]):
     """Wraps a `BattleEnv` of one battle; agents are `ally_0`, `ally_1`, ... in SMAC's order.
 
     unavailable: what becomes of actions that are not available, see above.
     """
 
     def __init__(self, battle: BattleEnv, unavailable: Literal["replace", "error"] = "replace") -> None:
-        if battle.n_battles != 1:
-            raise ValueError(f"one battle expected, got an environment of {battle.n_battles}")
+        if battle.num_envs != 1:
+            raise ValueError(f"one battle expected, got an environment of {battle.num_envs}")
         self.metadata = {"name": f"{battle.name}_{battle.task.name}_v{battle.version}", "render_modes": []}
         self.render_mode = None
         self.battle, self.unavailable = battle, unavailable
@@ -75,7 +77,7 @@ class BattleParallelEnv(ParallelEnv[str, Observation, int]):
         self.state_space = spaces.Box(-np.inf, np.inf, (layout.state_dim,), np.float32)
         self._generator = torch.Generator()
         self._generator.seed()
-        self._view: BattleView | None = None
+        self._observation: Observation | None = None
         self._length = 0
 
     def observation_space(self, agent: str) -> spaces.Dict:
@@ -88,7 +90,7 @@ class BattleParallelEnv(ParallelEnv[str, Observation, int]):
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
+    ) -> tuple[dict[str, AgentObservation], dict[str, dict[str, Any]]]:
         """Start a battle. seed: its whole randomness, and that of later battles reset without one.
 
         options: none are known; they are accepted because the interface has them.
@@ -96,30 +98,30 @@ class BattleParallelEnv(ParallelEnv[str, Observation, int]):
         if seed is not None:
             self._generator.manual_seed(seed)
         battle_seed = torch.randint(2**62, (1,), generator=self._generator)
-        self._view = self.battle.reset(battle_seed)
+        self._observation = self.battle.reset(battle_seed)
         self.agents, self._length = list(self.possible_agents), 0
-        return self._observations(self._view), {agent: {} for agent in self.agents}
+        return self._observations(self._observation), {agent: {} for agent in self.agents}
 
     def step(
         self, actions: dict[str, int]
     ) -> tuple[
-        dict[str, Observation],
+        dict[str, AgentObservation],
         dict[str, float],
         dict[str, bool],
         dict[str, bool],
         dict[str, dict[str, Any]],
     ]:
         """One environment step; UserError if an agent's action is missing (or refused as unavailable)."""
-        acting, view = self.agents, self._view
-        if view is None or not acting:
+        acting, observation = self.agents, self._observation
+        if observation is None or not acting:
             raise UserError("the battle is over or has not begun; call reset() before step()")
         wanted = [self._wanted(agent, actions) for agent in acting]
-        taken = [self._available(agent, action, view) for agent, action in zip(acting, wanted)]
+        taken = [self._available(agent, action, observation) for agent, action in zip(acting, wanted)]
         step = self.battle.step(torch.tensor([taken]))
-        self._view, self._length = step.view, self._length + 1
+        self._observation, self._length = step.observation, self._length + 1
         over, timed_out, reward = bool(step.terminated), bool(step.truncated), float(step.reward)
-        info = {"won": bool(step.won), "length": self._length} if over else {}
-        observations = self._observations(step.view)
+        info = {"won": bool(step.success), "length": self._length} if over else {}
+        observations = self._observations(step.observation)
         self.agents = [] if over else acting
         return (
             observations,
@@ -131,9 +133,9 @@ class BattleParallelEnv(ParallelEnv[str, Observation, int]):
 
     def state(self) -> NDArray[np.float32]:
         """SMAC's global state [state_dim]; UserError before the first reset."""
-        if self._view is None:
+        if self._observation is None:
             raise UserError("there is no battle yet; call reset() before state()")
-        return self._view.state[0].cpu().numpy()
+        return self._observation.state[0].cpu().numpy()
 
     def render(self) -> None:
         """Draws nothing: `python -m hygen_lightning render` makes pictures of battles."""
@@ -147,17 +149,22 @@ class BattleParallelEnv(ParallelEnv[str, Observation, int]):
             raise UserError(f"{agent} has no action; every agent acts until the battle is over")
         return int(actions[agent])
 
-    def _available(self, agent: str, action: int, view: BattleView) -> int:
+    def _available(self, agent: str, action: int, observation: Observation) -> int:
         """The action itself, or what stands in for it where it is not available."""
-        available = view.avail_actions[0, self.possible_agents.index(agent)].nonzero().flatten().tolist()
+        available = (
+            observation.avail_actions[0, self.possible_agents.index(agent)].nonzero().flatten().tolist()
+        )
         if action in available:
             return action
         if self.unavailable == "error":
             raise UserError(f"{agent}: action {action} is not available; available are {available}")
         return STOP if STOP in available else int(available[0])
 
-    def _observations(self, view: BattleView) -> dict[str, Observation]:
-        obs, masks = view.obs[0].cpu().numpy(), view.avail_actions[0].to(torch.int8).cpu().numpy()
+    def _observations(self, observation: Observation) -> dict[str, AgentObservation]:
+        obs, masks = (
+            observation.obs[0].cpu().numpy(),
+            observation.avail_actions[0].to(torch.int8).cpu().numpy(),
+        )
         return {
             agent: {"observation": obs[index].copy(), "action_mask": masks[index].copy()}
             for index, agent in enumerate(self.possible_agents)

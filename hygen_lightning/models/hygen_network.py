@@ -26,7 +26,7 @@ from hygen_lightning.models.tokens import one_hot
 from hygen_lightning.models.trajectory_encoder import StateAttention, TemporalKind, TrajectoryEncoder
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
-Memory = tuple[Tensor, Tensor]
+HiddenState = tuple[Tensor, Tensor]
 """Hidden states of observation encoder and action decoder, [B, A, D] each."""
 
 
@@ -38,7 +38,7 @@ class ActStep:
     q: Tensor
     skill: Tensor
     action_logits: Tensor
-    memory: Memory
+    hidden: HiddenState
 
 
 class HyGenNetwork(nn.Module):
@@ -106,9 +106,9 @@ class HyGenNetwork(nn.Module):
         """qs [B, T, A], state [B, T, state_dim] -> team value [B, T]; see also `mixer.weights`."""
         return self.mixer(layout, qs, state, filled)
 
-    def initial_memory(self, layout: EntityLayout, n_battles: int) -> Memory:
+    def initial_hidden(self, layout: EntityLayout, num_envs: int) -> HiddenState:
         """Memory before the first step: zeros [B, A, D], twice."""
-        hidden = self.observation_encoder.entities.initial_hidden(n_battles, layout.n_allies)
+        hidden = self.observation_encoder.entities.initial_hidden(num_envs, layout.n_allies)
         return hidden, torch.zeros_like(hidden)
 
     def act_step(
@@ -116,7 +116,7 @@ class HyGenNetwork(nn.Module):
         layout: EntityLayout,
         obs: Tensor,
         last_actions: Tensor,
-        memory: Memory,
+        hidden: HiddenState,
         skill: Tensor | None = None,
         avail_actions: Tensor | None = None,
     ) -> ActStep:
@@ -126,11 +126,11 @@ class HyGenNetwork(nn.Module):
         avail_actions [B, A, K] bool or None: spares the logits of other actions, which then have
         no meaning.
         """
-        own, observe_hidden = self.observation_encoder.act(layout, obs, last_actions, memory[0])
+        own, observe_hidden = self.observation_encoder.act(layout, obs, last_actions, hidden[0])
         q = self.q_head(own)
         skill = q.argmax(dim=-1) if skill is None else skill
         chosen = one_hot(skill, self.n_skills, obs.dtype)
         logits, decode_hidden = self.action_decoder.act(
-            layout, obs, last_actions, memory[1], chosen, avail_actions=avail_actions
+            layout, obs, last_actions, hidden[1], chosen, avail_actions=avail_actions
         )
         return ActStep(q, skill, logits, (observe_hidden, decode_hidden))

@@ -40,7 +40,7 @@ def draw_battle(
     episodes: Episodes,
     skills: Tensor | None = None,
     row: int = 0,
-    won: bool | None = None,
+    success: bool | None = None,
     title: str = "",
 ) -> None:
     """Draw one battle of a batch; the suffix says how: `.gif`, `.mp4` (needs ffmpeg) or `.png`.
@@ -49,7 +49,7 @@ def draw_battle(
     beside the task's name. UserError for another suffix, or where ffmpeg is missing.
     """
     check_suffix(path)
-    scene = scene_of(task, episodes, skills, row, won)
+    scene = scene_of(task, episodes, skills, row, success)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hygen_lightning.report.scene import Scene, Team
 from hygen_lightning.report.unit_shapes import shape_of
-from hygen_lightning.specs import EAST, NORTH, SOUTH, WEST
 from hygen_lightning.tasks import terrain_levels
+from hygen_lightning.tasks.battles import EAST, NORTH, SOUTH, WEST
 
 if TYPE_CHECKING:
     from hygen_lightning.report.scene import Floats
@@ -215,9 +215,9 @@ class Painter:
         x, y = centre
         if self.scene.skills is not None and self.scene.skills[step, ally] >= 0:
             colour = SKILLS[int(self.scene.skills[step, ally]) % len(SKILLS)]
-            ring = r + 0.16 * self._scale
+            buffer = r + 0.16 * self._scale
             self._draw.ellipse(
-                (x - ring, y - ring, x + ring, y + ring), outline=colour, width=round(2.5 * self._s)
+                (x - buffer, y - buffer, x + buffer, y + buffer), outline=colour, width=round(2.5 * self._s)
             )
         move = MOVES.get(int(self.scene.actions[step, ally]))
         if move is not None and step + 1 < self.scene.n_steps:
@@ -279,8 +279,8 @@ class Painter:
             x = self._legend_text(x - 6 * s, y, "skill") - 6 * s
         for skill in sorted(chosen - {-1}):
             r = 5.5 * s
-            ring = (x - r, y - r, x + r, y + r)
-            self._draw.ellipse(ring, outline=SKILLS[skill % len(SKILLS)], width=round(2.5 * s))
+            buffer = (x - r, y - r, x + r, y + r)
+            self._draw.ellipse(buffer, outline=SKILLS[skill % len(SKILLS)], width=round(2.5 * s))
             x = self._legend_text(x + 9 * s, y, str(skill)) - 4 * s
 
     def _legend_text(self, x: float, y: float, text: str) -> float:

@@ -31,7 +31,7 @@ class TaskResult:
     mean_return: float
     mean_length_env_steps: float
     extra: bool = False
-    """Played for interest: reported, but part of no mean."""
+    """Rollout for interest: reported, but part of no mean."""
 
     @property
     def win_rate(self) -> float:
@@ -71,7 +71,7 @@ def task_results(
             task=task,
             seen=task in seen,
             episodes=len(battles),
-            wins=sum(battle.won for battle in battles),
+            wins=sum(battle.success for battle in battles),
             mean_return=fmean(battle.ret for battle in battles),
             mean_length_env_steps=fmean(battle.length for battle in battles),
             extra=task in extra,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hygen_lightning.rollouts.reading import Side, read_state
-from hygen_lightning.specs import FIRST_TARGET, UserError
+from hygen_lightning.specs import UserError
+from hygen_lightning.tasks.battles import FIRST_TARGET, BattleTask
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hygen_lightning.specs import Episodes, TaskSpec
+    from hygen_lightning.specs import Episodes, Side, TaskSpec
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -49,7 +49,7 @@ class Scene:
     outcome: "won", "lost" or "out of time".
     """
 
-    task: TaskSpec
+    task: BattleTask
     allies: Team
     enemies: Team
     actions: Ints
@@ -73,17 +73,21 @@ class Scene:
 
 
 def scene_of(
-    task: TaskSpec, episodes: Episodes, skills: Tensor | None = None, row: int = 0, won: bool | None = None
+    task: TaskSpec,
+    episodes: Episodes,
+    skills: Tensor | None = None,
+    row: int = 0,
+    success: bool | None = None,
 ) -> Scene:
     """One battle of a batch. skills [B, T, A] or None.
 
-    won: as the environment said; without it a battle counts as won when no enemy is left.
+    success: as the environment said; without it a battle counts as won when no enemy is left.
     UserError for tasks that are no battles.
     """
-    if task.kind != "battle":
+    if not isinstance(task, BattleTask):
         raise UserError(f"{task.name}: only battles can be drawn, not cooperative navigation")
     length = int(episodes.length[row])
-    allies, enemies = read_state(task, episodes.state[row, :length].cpu())
+    allies, enemies = task.sides(episodes.state[row, :length].cpu())
     ally_team, enemy_team = _team(task.ally_units, allies), _team(task.enemy_units, enemies)
     return Scene(
         task=task,
@@ -91,14 +95,14 @@ def scene_of(
         enemies=enemy_team,
         actions=episodes.actions[row, :length].cpu().numpy(),
         skills=None if skills is None else skills[row, :length].cpu().numpy(),
-        outcome=_outcome(task, ally_team, enemy_team, won),
+        outcome=_outcome(task, ally_team, enemy_team, success),
     )
 
 
-def _outcome(task: TaskSpec, allies: Team, enemies: Team, won: bool | None) -> str:
+def _outcome(task: BattleTask, allies: Team, enemies: Team, success: bool | None) -> str:
     """A battle in which nobody is left who fights is lost: Medivacs alone do not count (SMAC's rule)."""
     fights = allies.alive[-1] & np.array([u != "medivac" or task.map_type != "MMM" for u in allies.units])
-    if won or (won is None and not enemies.alive[-1].any() and allies.alive[-1].any()):
+    if success or (success is None and not enemies.alive[-1].any() and allies.alive[-1].any()):
         return "won"
     return "out of time" if fights.any() and enemies.alive[-1].any() else "lost"
 

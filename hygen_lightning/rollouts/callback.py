@@ -11,17 +11,16 @@ from hygen_lightning.rollouts.open_envs import OpenEnvs
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks import load_task
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
-    from hygen_lightning.rollouts.runner import Played
+    from hygen_lightning.rollouts.runner import Rollout
 
 
 class OnlineRollouts(Callback):
-    """Plays the training tasks with the current policy and adds the episodes to the rings.
+    """Plays the training tasks with the current policy and adds the episodes to the replay_buffers.
 
     Every `every_n_steps` optimiser steps it plays `episodes_per_step * every_n_steps` battles of
     each task at once: the authors' data ratio, in fewer and larger rollouts.
@@ -89,7 +88,7 @@ class OnlineRollouts(Callback):
 
     def _play_if_due(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         step = trainer.global_step
-        stage_two_step = step - pl_module.n_offline_only_steps
+        stage_two_step = step - pl_module.offline_phase_steps
         due = self.episodes_per_step > 0 and stage_two_step >= 0 and stage_two_step % self.every_n_steps == 0
         if due and step != self._last_rollout_step and step < trainer.max_steps:
             self._last_rollout_step = step
@@ -97,27 +96,27 @@ class OnlineRollouts(Callback):
 
     def _play(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, epsilon: float) -> None:
         data = trainer.datamodule
-        n_battles = self.episodes_per_step * self.every_n_steps
+        num_envs = self.episodes_per_step * self.every_n_steps
         was_training = pl_module.training
         pl_module.eval()
-        for name, ring in data.rings.items():
-            env = self._envs.of(load_task(name), n_battles, pl_module.device)
+        for name, buffer in data.replay_buffers.items():
+            env = self._envs.of(buffer.task, num_envs, pl_module.device)
             seeds = battle_seeds(
-                n_battles, data.seed, trainer.global_rank, "rollout", name, trainer.global_step
+                num_envs, data.seed, trainer.global_rank, "rollout", name, trainer.global_step
             )
             played = play(env, pl_module, seeds.to(pl_module.device), epsilon, generator=self._generator)
-            ring.add(played.episodes)
-            self.played_episodes += n_battles
+            buffer.add(played.episodes)
+            self.played_episodes += num_envs
             self.played_env_steps += int(played.lengths.sum())
             self._log(trainer, name, played, epsilon)
         pl_module.train(was_training)
 
-    def _log(self, trainer: Trainer, task: str, played: Played, epsilon: float) -> None:
+    def _log(self, trainer: Trainer, task: str, played: Rollout, epsilon: float) -> None:
         metrics = {
-            "win_rate_exploring": float(played.won.float().mean()),
+            "win_rate_exploring": float(played.success.float().mean()),
             "return_exploring": float(played.returns.mean()),
             "epsilon": epsilon,
-            "ring_episodes": float(len(trainer.datamodule.rings[task])),
+            "replay_episodes": float(len(trainer.datamodule.replay_buffers[task])),
         }
         for logger in trainer.loggers:
             logger.log_metrics(

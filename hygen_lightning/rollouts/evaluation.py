@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from hygen_lightning.rollouts.runner import Played, play
+from hygen_lightning.rollouts.runner import Rollout, play
 
 if TYPE_CHECKING:
     from hygen_lightning.envs.base import BattleEnv
@@ -26,7 +26,7 @@ class BattleRecord:
 
     task: str
     seed: int
-    won: bool
+    success: bool
     ret: float
     length: int
     allies_left: int
@@ -37,10 +37,10 @@ class BattleRecord:
         return asdict(self)
 
 
-def battle_records(task: TaskSpec, seeds: torch.Tensor, played: Played) -> list[BattleRecord]:
+def battle_records(task: TaskSpec, seeds: torch.Tensor, played: Rollout) -> list[BattleRecord]:
     """One record per battle of a played batch. seeds [B] int64."""
-    allies, enemies = played.survivors(task.layout)
-    columns = (seeds, played.won, played.returns, played.lengths, allies, enemies)
+    allies, enemies = played.survivors()
+    columns = (seeds, played.success, played.returns, played.lengths, allies, enemies)
     return [BattleRecord(task.name, *values) for values in zip(*(c.tolist() for c in columns))]
 
 

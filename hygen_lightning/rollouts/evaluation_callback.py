@@ -14,7 +14,7 @@ from lightning.pytorch import Callback
 from hygen_lightning.data.files import append_whole
 from hygen_lightning.rollouts.evaluation import BattleRecord, battle_records
 from hygen_lightning.rollouts.open_envs import OpenEnvs
-from hygen_lightning.rollouts.runner import Played, play
+from hygen_lightning.rollouts.runner import Rollout, play
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -40,11 +40,11 @@ class BattleEvaluation(Callback):
     def __init__(self, env: str = "simulator") -> None:
         self.env_name = env
         self.records: list[BattleRecord] = []
-        self.played: dict[str, list[Played]] = defaultdict(list)
+        self.played: dict[str, list[Rollout]] = defaultdict(list)
         self.groups: dict[str, str] = {}
         self._envs = OpenEnvs(env)
 
-    def _play(self, pl_module: MultiTaskAlgorithm, request: BattleRequest) -> Played:
+    def _play(self, pl_module: MultiTaskAlgorithm, request: BattleRequest) -> Rollout:
         env = self._envs.of(request.task, len(request.seeds), pl_module.device)
         played = play(env, pl_module, request.seeds.to(pl_module.device))
         self.records += battle_records(request.task, request.seeds, played)
@@ -100,7 +100,7 @@ class BattleEvaluation(Callback):
         pl_module.log_dict(metrics | at, batch_size=1, on_epoch=True, rank_zero_only=False)
         if stage == "val" and trainer.datamodule is not None:
             for task, records in by_task.items():
-                trainer.datamodule.record_wins(task, [r.won for r in records])
+                trainer.datamodule.record_wins(task, [r.success for r in records])
         if trainer.is_global_zero:
             _append_rows(trainer, self.records, stage)
             steps = trainer.global_step or pl_module.loaded_steps
@@ -126,7 +126,7 @@ def _gathered(
 def _task_metrics(stage: str, by_task: dict[str, list[BattleRecord]]) -> dict[str, float]:
     metrics = {}
     for task, records in by_task.items():
-        metrics[f"{stage}/{task}/win_rate"] = _mean(r.won for r in records)
+        metrics[f"{stage}/{task}/win_rate"] = _mean(r.success for r in records)
         metrics[f"{stage}/{task}/return"] = _mean(r.ret for r in records)
         metrics[f"{stage}/{task}/length"] = _mean(r.length for r in records)
     return metrics
@@ -140,7 +140,9 @@ def _mean_metrics(
     for label in ("seen", "unseen"):
         names = [task for task in by_task if groups[task] == label]
         if names:
-            means[f"{stage}/mean/{label}_win_rate"] = _mean(_mean(r.won for r in by_task[t]) for t in names)
+            means[f"{stage}/mean/{label}_win_rate"] = _mean(
+                _mean(r.success for r in by_task[t]) for t in names
+            )
             means[f"{stage}/mean/{label}_return"] = _mean(_mean(r.ret for r in by_task[t]) for t in names)
     if f"{stage}/mean/seen_win_rate" in means:
         tie_break = means[f"{stage}/mean/seen_return"] / 1000.0

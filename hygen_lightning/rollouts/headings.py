@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hygen_lightning.rollouts.reading import Side
+from hygen_lightning.specs import Side
 
 FAR = 50.0
 """Map units that stand for the distance to a dead enemy: beyond any map."""

@@ -35,13 +35,13 @@ class OpenEnvs:
         environment_class(self.name).check_tasks(new)
         self._checked.update(task.name for task in new)
 
-    def of(self, task: TaskSpec, n_battles: int, device: torch.device) -> BattleEnv:
-        """Battles of this task: `n_battles`, or as many as can be held at once."""
+    def of(self, task: TaskSpec, num_envs: int, device: torch.device) -> BattleEnv:
+        """Battles of this task: `num_envs`, or as many as can be held at once."""
         most = environment_class(self.name).most_at_once()
-        held = n_battles if most is None else min(n_battles, max(most // max(len(self._checked), 1), 1))
+        held = num_envs if most is None else min(num_envs, max(most // max(len(self._checked), 1), 1))
         env = self._open.pop((task.name, held), None)
         if env is None:
-            while most is not None and self._open and self._n_battles() + held > most:
+            while most is not None and self._open and self._num_envs() + held > most:
                 self._open.pop(next(iter(self._open))).close()
             env = make_env_for_policy(self.name, task, held, device)
         self._open[task.name, held] = env
@@ -53,5 +53,5 @@ class OpenEnvs:
             env.close()
         self._open = {}
 
-    def _n_battles(self) -> int:
-        return sum(env.n_battles for env in self._open.values())
+    def _num_envs(self) -> int:
+        return sum(env.num_envs for env in self._open.values())

@@ -1,4 +1,4 @@
-"""Recordings of scripted players in the embedded simulator, made once and kept in a cache."""
+"""Recordings of scripted policies in the embedded simulator, made once and kept in a cache."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from hygen_lightning.data.odis import write_run
 from hygen_lightning.envs import environment_class, make_env
-from hygen_lightning.rollouts.runner import Played, play
-from hygen_lightning.rollouts.scripted import MELEE_UNITS, SCRIPTED_VERSION, scripted_player
+from hygen_lightning.rollouts.runner import Rollout, play
+from hygen_lightning.rollouts.scripted import MELEE_UNITS, SCRIPTED_VERSION, scripted_policy
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import Episodes, TaskSpec
+from hygen_lightning.tasks.battles import as_battle
 
 if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
@@ -55,7 +56,7 @@ class ScriptedTeam:
 
 def scripted_team(task: TaskSpec, quality: str) -> ScriptedTeam:
     """Whose battles stand in for recordings of a task: teams that only shoot pull back, others kite."""
-    shoots_only = not any(unit in MELEE_UNITS for unit in task.ally_units)
+    shoots_only = not any(unit in MELEE_UNITS for unit in as_battle(task).ally_units)
     best = "pull_back" if shoots_only else "kiting"
     if quality == "expert":
         return ScriptedTeam((best,), (0.0, 0.05, 0.1), 8, won_only=True)
@@ -68,7 +69,7 @@ _MAX_ROUNDS = 4
 
 
 def cache_dir() -> Path:
-    """Where recordings of scripted players are kept between runs."""
+    """Where recordings of scripted policies are kept between runs."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(root) / "hygen_lightning"
 
@@ -110,15 +111,15 @@ def _battles_of(task: TaskSpec, team: ScriptedTeam, player: str, episodes: int) 
         chosen = epsilons[torch.randint(len(epsilons), (episodes,), generator=draw)]
         opening = torch.randint(team.max_opening_env_steps + 1, (episodes,), generator=draw)
         opening = opening * (torch.rand(episodes, generator=draw) < OPENING_SHARE)
-        played = record(task, scripted_player(player), chosen, opening, "simulator", number)
-        rows = played.won.nonzero()[:, 0] if team.won_only and bool(played.won.any()) else slice(None)
+        played = record(task, scripted_policy(player), chosen, opening, "simulator", number)
+        rows = played.success.nonzero()[:, 0] if team.won_only and bool(played.success.any()) else slice(None)
         kept.append(played.episodes[rows])
         if sum(map(len, kept)) >= episodes:
             break
     return Episodes.cat(kept)[:episodes]
 
 
-def record(task: TaskSpec, policy: Policy, epsilon: Tensor, opening: Tensor, env: str, seed: int) -> Played:
+def record(task: TaskSpec, policy: Policy, epsilon: Tensor, opening: Tensor, env: str, seed: int) -> Rollout:
     """Play one battle per entry of epsilon [N] (share of random actions) and opening [N] (steps).
 
     The episodes and their returns begin after the opening: nobody should learn to repeat it.
@@ -132,7 +133,7 @@ def record(task: TaskSpec, policy: Policy, epsilon: Tensor, opening: Tensor, env
             played = play(battles, policy, seeds[rows], epsilon[rows], opening[rows], generator)
         episodes = without_opening(task, played.episodes, opening[rows])
         batches.append(replace(played, episodes=episodes, returns=episodes.reward.double().sum(1)))
-    return Played.cat(batches)
+    return Rollout.cat(batches)
 
 
 def without_opening(task: TaskSpec, episodes: Episodes, opening: Tensor) -> Episodes:

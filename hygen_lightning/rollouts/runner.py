@@ -10,41 +10,42 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleLostError, BattleView
-from hygen_lightning.specs import Episodes, UserError
+from hygen_lightning.envs.base import BattleLostError
+from hygen_lightning.specs import Episodes, Observation, UserError
 
 if TYPE_CHECKING:
-    from hygen_lightning.envs.base import BattleEnv, BattleStep
+    from hygen_lightning.envs.base import BattleEnv, TimeStep
     from hygen_lightning.policy import Policy
+    from hygen_lightning.specs import TaskSpec
 
 
 _MOST_LOST = 3
 """How often in a row an environment may lose its battles."""
 _OF_A_STEP = ("reward", "terminated", "truncated")
-"""What a step brings; the final view of an episode has none of it."""
+"""What a step brings; the final observation of an episode has none of it."""
 
 
 @dataclass
-class Played:
+class Rollout:
     """B battles that were played to their end.
 
-    won [B] bool, returns [B] float64 (sum of rewards, the same whatever the padding), skills
+    success [B] bool, returns [B] float64 (sum of rewards, the same whatever the padding), skills
     [B, T, A] int64 where the policy chooses skills (-1 after the end), else None.
     """
 
     episodes: Episodes
-    won: Tensor
+    success: Tensor
     returns: Tensor
     skills: Tensor | None = None
 
     @classmethod
-    def cat(cls, parts: Sequence[Played]) -> Played:
+    def cat(cls, parts: Sequence[Rollout]) -> Rollout:
         """One batch of several of the same task."""
         skills = [part.skills for part in parts if part.skills is not None]
         longest = max((s.shape[1] for s in skills), default=0)
         return cls(
             Episodes.cat([part.episodes for part in parts]),
-            torch.cat([part.won for part in parts]),
+            torch.cat([part.success for part in parts]),
             torch.cat([part.returns for part in parts]),
             torch.cat([_extended(s, longest) for s in skills]) if skills else None,
         )
@@ -54,11 +55,9 @@ class Played:
         """[B] int64: environment steps played (stored steps less the final one)."""
         return self.episodes.length - 1
 
-    def survivors(self, layout) -> tuple[Tensor, Tensor]:
-        """Units alive at the end: allies [B], enemies [B] (health is each unit's first number)."""
-        final = self.episodes.state[torch.arange(len(self.won)), self.episodes.length - 1]
-        allies, enemies, _ = layout.split_state(final)
-        return (allies[..., 0] > 0).sum(-1), (enemies[..., 0] > 0).sum(-1)
+    def survivors(self) -> tuple[Tensor, Tensor]:
+        """Units in play at the end: allies [B], enemies [B]."""
+        return self.episodes.task.survivors(self.episodes.final_state)
 
 
 def _extended(skills: Tensor, n_steps: int) -> Tensor:
@@ -74,7 +73,7 @@ def play(
     epsilon: float | Tensor = 0.0,
     opening: Tensor | None = None,
     generator: torch.Generator | None = None,
-) -> Played:
+) -> Rollout:
     """Play one battle per seed to its end, as many at once as `env` holds.
 
     seeds [B] int64. With probability `epsilon` (0..1, one for all or [B]) an agent takes an
@@ -84,15 +83,15 @@ def play(
     share = torch.as_tensor(epsilon).expand(len(seeds))
     opening = torch.zeros(len(seeds), dtype=torch.int64) if opening is None else opening
     parts = []
-    for some, wander, steps in zip(*(x.split(env.n_battles) for x in (seeds, share, opening))):
-        here = env if len(some) == env.n_battles else env.only(torch.arange(len(some)))
+    for some, epsilon, steps in zip(*(x.split(env.num_envs) for x in (seeds, share, opening))):
+        here = env if len(some) == env.num_envs else env.only(torch.arange(len(some)))
         if here is None:
-            raise ValueError(f"{env.name}: {len(some)} battles in an environment that plays {env.n_battles}")
-        parts.append(_play_until_whole(here, policy, some, wander, steps, generator))
-    return parts[0] if len(parts) == 1 else Played.cat(parts)
+            raise ValueError(f"{env.name}: {len(some)} battles in an environment that plays {env.num_envs}")
+        parts.append(_play_until_whole(here, policy, some, epsilon, steps, generator))
+    return parts[0] if len(parts) == 1 else Rollout.cat(parts)
 
 
-def _play_until_whole(env: BattleEnv, *how: Any) -> Played:
+def _play_until_whole(env: BattleEnv, *how: Any) -> Rollout:
     """`_play_at_once`, again while the environment loses its battles: they are no defeats."""
     for _ in range(_MOST_LOST):
         try:
@@ -107,56 +106,59 @@ def _play_at_once(
     env: BattleEnv,
     policy: Policy,
     seeds: Tensor,
-    wander: Tensor,
+    epsilon: Tensor,
     opening: Tensor,
     generator: torch.Generator | None,
-) -> Played:
+) -> Rollout:
     """`play` for exactly the battles that `env` holds. wander [B]: share of random actions."""
-    task, n_battles = env.task, env.n_battles
-    view = env.reset(seeds)
-    device = view.obs.device
+    task, num_envs = env.task, env.num_envs
+    observation = env.reset(seeds)
+    device = observation.obs.device
     now = _Battles(
-        rows=torch.arange(n_battles, device=device),
+        rows=torch.arange(num_envs, device=device),
         env=env,
-        view=view,
-        memory=policy.initial_memory(task, n_battles),
-        last_actions=torch.full((n_battles, task.n_allies), -1, device=device),
-        open=torch.ones(n_battles, dtype=torch.bool, device=device),
+        observation=observation,
+        hidden=policy.initial_hidden(task, num_envs),
+        last_actions=torch.full((num_envs, task.n_allies), -1, device=device),
+        last_reward=torch.zeros(num_envs, device=device),
+        open=torch.ones(num_envs, dtype=torch.bool, device=device),
     )
     steps: list[dict[str, Tensor]] = []
-    won = torch.zeros(n_battles, dtype=torch.bool, device=device)
+    success = torch.zeros(num_envs, dtype=torch.bool, device=device)
     while True:
-        decision = policy.act(task, now.view, now.last_actions, now.memory)
-        share = torch.where(opening > len(steps), 1.0, wander)
-        actions = _explore(decision.actions, now.view.avail_actions, share[now.rows.cpu()], generator)
-        row = _row(now, actions, decision.skills)
+        output = policy.act(task, now.observation, now.last_actions, now.last_reward, now.hidden)
+        share = torch.where(opening > len(steps), 1.0, epsilon)
+        actions = _explore(output.actions, now.observation.avail_actions, share[now.rows.cpu()], generator)
+        row = _row(now, actions, output.skills)
         steps.append(row)
         if not bool(now.open.any()) or len(steps) > task.episode_limit_env_steps:
             break
         step = now.env.step(actions)
         _settle(row, step)
-        won[now.rows] |= step.won & now.open
-        # An episode's final view is stored too, so a battle leaves one row after its last step.
+        success[now.rows] |= step.success & now.open
+        # An episode's final observation is stored too, so a battle leaves one row after its last step.
         over = ~now.open
         now.open = now.open & ~step.terminated
-        now.view, now.memory, now.last_actions = step.view, decision.memory, actions
+        now.observation, now.hidden = step.observation, output.hidden
+        now.last_actions, now.last_reward = actions, step.reward
         if 2 * int(over.sum()) >= len(over):
             now = now.without(over)
-    return _collect(task.name, n_battles, steps, won)
+    return _collect(task, num_envs, steps, success)
 
 
 @dataclass
 class _Battles:
     """The b of B battles that are still played, and all that is known of them between two steps.
 
-    rows [b] int64: which of the B. last_actions [b, A] int64. open [b] bool: not over.
+    rows [b] int64: which of the B. last_actions [b, A] int64, last_reward [b]. open [b] bool: not over.
     """
 
     rows: Tensor
     env: BattleEnv
-    view: BattleView
-    memory: Any
+    observation: Observation
+    hidden: Any
     last_actions: Tensor
+    last_reward: Tensor
     open: Tensor
 
     def without(self, over: Tensor) -> _Battles:
@@ -165,13 +167,13 @@ class _Battles:
         env = self.env.only(stay)
         if env is None:
             return self
-        view = BattleView(*(x[stay] for x in (self.view.obs, self.view.state, self.view.avail_actions)))
         return _Battles(
             self.rows[stay],
             env,
-            view,
-            _picked(self.memory, stay),
+            self.observation[stay],
+            _picked(self.hidden, stay),
             self.last_actions[stay],
+            self.last_reward[stay],
             self.open[stay],
         )
 
@@ -196,8 +198,13 @@ def _explore(chosen: Tensor, avail: Tensor, share: Tensor, generator: torch.Gene
 
 def _row(now: _Battles, actions: Tensor, skills: Tensor | None) -> dict[str, Tensor]:
     """What a step shows and what is done in it, and which battles it is of: tensors [b, ...]."""
-    view = now.view
-    row = {"obs": view.obs, "state": view.state, "avail_actions": view.avail_actions, "actions": actions}
+    observation = now.observation
+    row = {
+        "obs": observation.obs,
+        "state": observation.state,
+        "avail_actions": observation.avail_actions,
+        "actions": actions,
+    }
     if skills is not None:
         row["skills"] = skills
     zeros = torch.zeros(len(actions), device=actions.device)
@@ -210,15 +217,15 @@ def _row(now: _Battles, actions: Tensor, skills: Tensor | None) -> dict[str, Ten
     }
 
 
-def _settle(row: dict[str, Tensor], step: BattleStep) -> None:
+def _settle(row: dict[str, Tensor], step: TimeStep) -> None:
     """Write what a step brought into the row that led to it."""
     row.update(reward=step.reward, terminated=step.terminated, truncated=step.truncated)
 
 
-def _collect(task_name: str, n_battles: int, steps: list[dict[str, Tensor]], won: Tensor) -> Played:
+def _collect(task: TaskSpec, num_envs: int, steps: list[dict[str, Tensor]], success: Tensor) -> Rollout:
     """Stack rows over time and clear what lies behind each episode's end."""
     rows = [step.pop("rows").cpu() for step in steps]
-    stacked = {name: _stacked([step[name] for step in steps], rows, n_battles) for name in steps[0]}
+    stacked = {name: _stacked([step[name] for step in steps], rows, num_envs) for name in steps[0]}
     was_open = stacked.pop("open")
     filled = was_open.clone()
     filled[:, 1:] |= was_open[:, :-1]
@@ -227,13 +234,13 @@ def _collect(task_name: str, n_battles: int, steps: list[dict[str, Tensor]], won
         skills = torch.where(filled.unsqueeze(-1), skills, -1)
     kept = {name: was_open if name in _OF_A_STEP else filled for name in stacked}
     cleared = {name: _cleared(x, kept[name]) for name, x in stacked.items()}
-    episodes = Episodes(task=task_name, filled=filled, **cleared)
-    return Played(episodes.trimmed(), won.cpu(), episodes.reward.double().sum(1), skills)
+    episodes = Episodes(task=task, filled=filled, **cleared)
+    return Rollout(episodes.trimmed(), success.cpu(), episodes.reward.double().sum(1), skills)
 
 
-def _stacked(parts: list[Tensor], rows: list[Tensor], n_battles: int) -> Tensor:
+def _stacked(parts: list[Tensor], rows: list[Tensor], num_envs: int) -> Tensor:
     """Per step a part [b, ...] of the battles rows [b] -> [B, T, ...] on the CPU, zeros elsewhere."""
-    stacked = parts[0].new_zeros((n_battles, len(parts), *parts[0].shape[1:]), device="cpu")
+    stacked = parts[0].new_zeros((num_envs, len(parts), *parts[0].shape[1:]), device="cpu")
     whole = torch.cat(parts).cpu().split([len(part) for part in parts])
     for step, (part, here) in enumerate(zip(whole, rows)):
         stacked[here, step] = part

@@ -1,4 +1,4 @@
-"""Scripted players of graded strength: teachers for recordings, opponents for a comparison.
+"""Scripted policies of graded strength: teachers for recordings, opponents for a comparison.
 
 random          any available action, each with the same chance
 nearest_attack  attack the nearest enemy in range, else walk to the nearest living one
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hygen_lightning.policy import Decision, Policy
+from hygen_lightning.policy import Policy, PolicyOutput
 from hygen_lightning.rollouts.headings import (
     distances,
     move_scores,
@@ -30,16 +30,15 @@ from hygen_lightning.rollouts.headings import (
     towards_nearest,
     unit_vectors,
 )
-from hygen_lightning.rollouts.reading import Side, read_state
-from hygen_lightning.specs import FIRST_TARGET, NO_OP, NORTH, STOP, WEST, UserError
+from hygen_lightning.specs import UserError
+from hygen_lightning.tasks.battles import FIRST_TARGET, NO_OP, NORTH, STOP, WEST, BattleTask, as_battle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from hygen_lightning.envs.base import BattleView
-    from hygen_lightning.specs import TaskSpec
+    from hygen_lightning.specs import Observation, Side, TaskSpec
 
 MELEE_UNITS = frozenset({"zealot", "zergling", "baneling"})
 """Units that have to touch what they hit."""
@@ -48,7 +47,7 @@ ATTACK = 100.0
 """Score of an attack before its cost (at most 50); every move scores within -1..1."""
 
 
-class RandomPlayer:
+class RandomPolicy:
     """Any available action, each with the same chance; a dead agent's only one is no-op.
 
     One generator per player: the same seed and the same calls give the same actions.
@@ -57,17 +56,19 @@ class RandomPlayer:
     def __init__(self, seed: int = 0) -> None:
         self._generator = torch.Generator().manual_seed(seed)
 
-    def initial_memory(self, task: TaskSpec, n_battles: int) -> None:
+    def initial_hidden(self, task: TaskSpec, num_envs: int) -> None:
         """Nothing to remember."""
 
-    def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Any) -> Decision:
+    def act(
+        self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
+    ) -> PolicyOutput:
         """One step of B battles; see `Policy.act`."""
-        draw = torch.rand(view.avail_actions.shape, generator=self._generator)
-        draw = draw.to(view.avail_actions.device).masked_fill(~view.avail_actions, -1.0)
-        return Decision(actions=draw.argmax(dim=-1), memory=memory)
+        draw = torch.rand(observation.avail_actions.shape, generator=self._generator)
+        draw = draw.to(observation.avail_actions.device).masked_fill(~observation.avail_actions, -1.0)
+        return PolicyOutput(actions=draw.argmax(dim=-1), hidden=hidden)
 
 
-class ScoringPlayer(ABC):
+class ScoringPolicy(ABC):
     """Scores every action of every agent and takes the best available one.
 
     Memory of all of these players: what an ally's health and shield were ("strength" [B, A]) and
@@ -77,31 +78,39 @@ class ScoringPlayer(ABC):
     def __init__(self, seed: int = 0) -> None:
         del seed  # deterministic: the same views give the same actions under any seed
 
-    def initial_memory(self, task: TaskSpec, n_battles: int) -> dict[str, Tensor]:
+    def initial_hidden(self, task: TaskSpec, num_envs: int) -> dict[str, Tensor]:
         """Nobody has been hit yet; UserError for a task that is no battle."""
-        if task.kind != "battle":
-            raise UserError(f"{task.name}: this scripted player knows battles only; use 'random'")
-        shape = (n_battles, task.n_allies)
+        if not isinstance(task, BattleTask):
+            raise UserError(f"{task.name}: this scripted policy knows battles only; use 'random'")
+        shape = (num_envs, task.n_allies)
         return {"strength": torch.zeros(shape), "steps_since_hit": torch.full(shape, 1000.0)}
 
-    def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Any) -> Decision:
+    def act(
+        self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
+    ) -> PolicyOutput:
         """One step of B battles; see `Policy.act`."""
-        allies, enemies = read_state(task, view.state)
-        memory = _remember(allies, memory)
-        attacks, heading = self.score(task, view, allies, enemies, memory)
-        scores = torch.full(view.avail_actions.shape, -1.0, device=view.state.device)
+        task = as_battle(task)
+        allies, enemies = task.sides(observation.state)
+        hidden = _remember(allies, hidden)
+        attacks, heading = self.score(task, observation, allies, enemies, hidden)
+        scores = torch.full(observation.avail_actions.shape, -1.0, device=observation.state.device)
         scores[..., NO_OP], scores[..., STOP] = -9.0, 1e-3
         scores[..., NORTH : WEST + 1] = move_scores(heading)
         scores[..., FIRST_TARGET:] = attacks
         healers = [i for i, unit in enumerate(task.ally_units) if unit == "medivac"]
         if healers:
             scores[:, healers] = _healer_scores(scores[:, healers], healers, allies)
-        scores = scores.masked_fill(~view.avail_actions, -torch.inf)
-        return Decision(actions=scores.argmax(dim=-1), memory=memory)
+        scores = scores.masked_fill(~observation.avail_actions, -torch.inf)
+        return PolicyOutput(actions=scores.argmax(dim=-1), hidden=hidden)
 
     @abstractmethod
     def score(
-        self, task: TaskSpec, view: BattleView, allies: Side, enemies: Side, memory: dict[str, Tensor]
+        self,
+        task: BattleTask,
+        observation: Observation,
+        allies: Side,
+        enemies: Side,
+        hidden: dict[str, Tensor],
     ) -> tuple[Tensor, Tensor]:
         """Scores of attacks [B, A, E] (`ATTACK` minus a cost) and where to walk [B, A, 2].
 
@@ -110,17 +119,22 @@ class ScoringPlayer(ABC):
         """
 
 
-class NearestAttack(ScoringPlayer):
+class NearestAttack(ScoringPolicy):
     """Attack the nearest enemy in range, else walk to the nearest living one."""
 
     def score(
-        self, task: TaskSpec, view: BattleView, allies: Side, enemies: Side, memory: dict[str, Tensor]
+        self,
+        task: BattleTask,
+        observation: Observation,
+        allies: Side,
+        enemies: Side,
+        hidden: dict[str, Tensor],
     ) -> tuple[Tensor, Tensor]:
         distance = distances(allies, enemies)
         return ATTACK - distance, towards_nearest(allies, enemies, distance)
 
 
-class FocusFire(ScoringPlayer):
+class FocusFire(ScoringPolicy):
     """Ranged allies share one order of enemies: the weakest first, of equals the closest to the team.
 
     Melee allies take the nearest: while they run after a weaker one, they hit nobody. Where the
@@ -129,7 +143,12 @@ class FocusFire(ScoringPlayer):
     """
 
     def score(
-        self, task: TaskSpec, view: BattleView, allies: Side, enemies: Side, memory: dict[str, Tensor]
+        self,
+        task: BattleTask,
+        observation: Observation,
+        allies: Side,
+        enemies: Side,
+        hidden: dict[str, Tensor],
     ) -> tuple[Tensor, Tensor]:
         distance = distances(allies, enemies)
         toughness = 10.0 * (enemies.health + enemies.shield)
@@ -140,7 +159,7 @@ class FocusFire(ScoringPlayer):
         attacks = ATTACK - torch.where(melee, distance, order[:, None, :])
         heading = towards_nearest(allies, enemies, distance)
         if task.enemy_attack_move_to is not None:
-            engaged = view.avail_actions[..., FIRST_TARGET:].flatten(1).any(dim=1)
+            engaged = observation.avail_actions[..., FIRST_TARGET:].flatten(1).any(dim=1)
             heading = torch.where(engaged[:, None, None], heading, towards_arc(allies, enemies))
         return attacks, heading
 
@@ -163,16 +182,21 @@ class Kiting(FocusFire):
     """An ally above this share of the strongest ally's health and shield stands, hit or not."""
 
     def score(
-        self, task: TaskSpec, view: BattleView, allies: Side, enemies: Side, memory: dict[str, Tensor]
+        self,
+        task: BattleTask,
+        observation: Observation,
+        allies: Side,
+        enemies: Side,
+        hidden: dict[str, Tensor],
     ) -> tuple[Tensor, Tensor]:
-        attacks, heading = super().score(task, view, allies, enemies, memory)
+        attacks, heading = super().score(task, observation, allies, enemies, hidden)
         gap = allies.position[:, :, None] - enemies.position[:, None]
         distance = gap.norm(dim=-1).clamp(min=1e-3)
         melee_enemy = _are_melee(task.enemy_units, distance)
         danger = (distance < self.melee_danger_range) & melee_enemy & (allies.cooldown > 0)[..., None]
         if not any(unit in MELEE_UNITS for unit in task.enemy_units):
-            weaker = memory["strength"] < self.strong_share * memory["strength"].amax(dim=1, keepdim=True)
-            avoids = weaker & (memory["steps_since_hit"] < self.hit_lately_steps)
+            weaker = hidden["strength"] < self.strong_share * hidden["strength"].amax(dim=1, keepdim=True)
+            avoids = weaker & (hidden["steps_since_hit"] < self.hit_lately_steps)
             danger |= (distance < self.shot_danger_range) & avoids[..., None]
         danger &= enemies.alive[:, None] & ~_are_melee(task.ally_units, distance)[:, None]
         retreats = danger.any(dim=-1, keepdim=True)
@@ -182,7 +206,7 @@ class Kiting(FocusFire):
         return attacks, torch.where(retreats, unit_vectors(away), heading)
 
 
-class PullBack(ScoringPlayer):
+class PullBack(ScoringPolicy):
     """Meets the nearest enemy, shoots the weakest in range, and pulls back when hurt.
 
     Each ally decides for itself and waits for nobody: where enemies are in sight it needs no more
@@ -199,14 +223,19 @@ class PullBack(ScoringPlayer):
     strong_share = 0.5
 
     def score(
-        self, task: TaskSpec, view: BattleView, allies: Side, enemies: Side, memory: dict[str, Tensor]
+        self,
+        task: BattleTask,
+        observation: Observation,
+        allies: Side,
+        enemies: Side,
+        hidden: dict[str, Tensor],
     ) -> tuple[Tensor, Tensor]:
         distance = distances(allies, enemies)
         attacks = ATTACK - 10.0 * (enemies.health + enemies.shield)[:, None] - 0.1 * distance
         heading = towards_nearest(allies, enemies, distance)
         near = (distance < self.danger_range) & enemies.alive[:, None]
-        hurt = memory["strength"] < self.strong_share * memory["strength"].amax(dim=1, keepdim=True)
-        leaves = hurt & (memory["steps_since_hit"] < self.hit_lately_steps) & near.any(dim=-1)
+        hurt = hidden["strength"] < self.strong_share * hidden["strength"].amax(dim=1, keepdim=True)
+        leaves = hurt & (hidden["steps_since_hit"] < self.hit_lately_steps) & near.any(dim=-1)
         gap = (allies.position[:, :, None] - enemies.position[:, None]) * enemies.alive[:, None, :, None]
         away = unit_vectors((gap / distance.clamp(min=1e-3)[..., None] ** 3).sum(dim=2))
         attacks = torch.where(leaves[..., None], 0.5 * attacks / ATTACK, attacks)
@@ -214,21 +243,21 @@ class PullBack(ScoringPlayer):
 
 
 SCRIPTED_PLAYERS: dict[str, Callable[[int], Policy]] = {
-    "random": RandomPlayer,
+    "random": RandomPolicy,
     "nearest_attack": NearestAttack,
     "focus_fire": FocusFire,
     "kiting": Kiting,
     "pull_back": PullBack,
 }
-"""Scripted players by name; each is made from a seed."""
+"""Scripted policies by name; each is made from a seed."""
 
 
 SCRIPTED_VERSION = 8
-"""Rises when a scripted player changes how it plays: recordings of older ones are made anew."""
+"""Rises when a scripted policy changes how it plays: recordings of older ones are made anew."""
 
 
-def scripted_player(name: str, seed: int = 0) -> Policy:
-    """The scripted player of this name; UserError listing the known names if there is none."""
+def scripted_policy(name: str, seed: int = 0) -> Policy:
+    """The scripted policy of this name; UserError listing the known names if there is none."""
     if name not in SCRIPTED_PLAYERS:
         raise UserError(f"unknown player {name!r}; choose one of {', '.join(SCRIPTED_PLAYERS)}")
     return SCRIPTED_PLAYERS[name](seed)
@@ -239,10 +268,10 @@ def _are_melee(units: tuple[str, ...], like: Tensor) -> Tensor:
     return torch.tensor([unit in MELEE_UNITS for unit in units], device=like.device)
 
 
-def _remember(allies: Side, memory: dict[str, Tensor]) -> dict[str, Tensor]:
+def _remember(allies: Side, hidden: dict[str, Tensor]) -> dict[str, Tensor]:
     """The memory after seeing the allies once more."""
     strength = allies.health + allies.shield
-    before = {name: value.to(strength.device) for name, value in memory.items()}
+    before = {name: value.to(strength.device) for name, value in hidden.items()}
     hit = strength < before["strength"] - 1e-4
     return {
         "strength": strength,

@@ -56,7 +56,7 @@ def save_atomically(content: dict[str, Any], path: Path) -> None:
 class RunCheckpoint(Checkpoint):
     """Keeps `last.ckpt`, from which a run goes on exactly, and `best.ckpt`, chosen on seen tasks.
 
-    Beside `last.ckpt`, each rank keeps one file with its rings, its streams of episodes and its
+    Beside `last.ckpt`, each rank keeps one file with its replay buffers, its streams of episodes and its
     random generators. A checkpoint names the files that belong to it; both are written under a
     temporary name and renamed, the rank's file first, and older ones go when both are there.
 
@@ -65,7 +65,7 @@ class RunCheckpoint(Checkpoint):
 
     Args:
         every_n_steps: optimiser steps between two writes of last.ckpt
-        save_replay: keep the rings too; without them a resumed run starts with empty rings, learns
+        save_replay: keep the replay buffers too; without them a resumed run starts with empty ones, learns
             from recordings until they have filled again, and differs from an uninterrupted one
         monitor: metric that chooses best.ckpt, the larger the better
     """
@@ -152,12 +152,12 @@ class RunCheckpoint(Checkpoint):
         for logger in trainer.loggers:
             logger.save()
         mine = self._rank_file(trainer.global_step, trainer.global_rank)
-        rings = trainer.datamodule.rings if self.save_replay else {}
+        replay_buffers = trainer.datamodule.replay_buffers if self.save_replay else {}
         content = {
             "generators": generator_states(),
             "data": data_state,
             "rollouts": _rollouts(trainer).rank_state(),
-            "rings": {task: ring.state_dict() for task, ring in rings.items()},
+            "replay_buffers": {task: buffer.state_dict() for task, buffer in replay_buffers.items()},
         }
         all_wrote = trainer.strategy.reduce_boolean_decision(written_or_reported(content, mine))
         if all_wrote and self._save(trainer, self.last_path):
@@ -217,7 +217,7 @@ class RunCheckpoint(Checkpoint):
         content = _read_rank_file(Path(str(trainer.ckpt_path)), about["step"], trainer.global_rank)
         trainer.datamodule.load_rank_state(content["data"])
         _rollouts(trainer).load_rank_state(content["rollouts"])
-        self._load_rings(trainer, content["rings"])
+        self._load_replay_buffers(trainer, content["replay_buffers"])
         self._restored = content
         if about["step"] < trainer.max_steps:
             _reopen(checkpoint["loops"]["fit_loop"])
@@ -227,13 +227,13 @@ class RunCheckpoint(Checkpoint):
             for stray in self.folder.rglob(".*.tmp"):
                 stray.unlink(missing_ok=True)
 
-    def _load_rings(self, trainer: Trainer, rings: dict[str, Any]) -> None:
-        for task, ring in rings.items():
-            trainer.datamodule.rings[task].load_state_dict(ring)
+    def _load_replay_buffers(self, trainer: Trainer, replay_buffers: dict[str, Any]) -> None:
+        for task, buffer in replay_buffers.items():
+            trainer.datamodule.replay_buffers[task].load_state_dict(buffer)
         played = _rollouts(trainer).played_episodes
-        if not rings and played and trainer.is_global_zero:
+        if not replay_buffers and played and trainer.is_global_zero:
             print(
-                "the checkpoint holds no replay (save_replay was false): the rings start empty, the episodes "
+                "the checkpoint holds no replay (save_replay was false): they start empty, the episodes "
                 f"of {played} battles are lost, and the run will differ from an uninterrupted one",
                 flush=True,
             )

@@ -14,7 +14,6 @@ from torch import Tensor
 from hygen_lightning.run.checkpoints import save_atomically
 from hygen_lightning.run.generators import noise_states, restore_noise
 from hygen_lightning.specs import HybridBatch, RunError
-from hygen_lightning.tasks import load_task
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -99,7 +98,7 @@ class NonFiniteGuard(Callback):
         with torch.random.fork_rng(gpus), torch.enable_grad():
             restore_noise(self._noise)
             for task, episodes in self._batch.episodes.items():
-                loss, _ = pl_module.loss(load_task(task), episodes, self._batch.offline_share[task])
+                loss, _ = pl_module.loss(episodes, self._batch.offline_share[task])
                 gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
                 if not bool(loss.isfinite()):
                     found.append(f"the loss of {task} is {loss.item()}")

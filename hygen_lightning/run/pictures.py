@@ -35,6 +35,6 @@ def draw_unseen_battle(model: MultiTaskAlgorithm, data: HybridDataModule, folder
     task = (unseen or data.eval_tasks)[0]
     with closing(make_env(env, task, 1)) as battles:
         played = play(battles, model.eval().cpu(), battle_seeds(1, data.seed, "picture", task.name))
-    won = bool(played.won[0])
+    success = bool(played.success[0])
     title = "unseen in training" if unseen else ""
-    draw_battle(folder / "battle.gif", task, played.episodes, played.skills, won=won, title=title)
+    draw_battle(folder / "battle.gif", task, played.episodes, played.skills, success=success, title=title)

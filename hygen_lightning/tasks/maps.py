@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from dataclasses import replace
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
 from hygen_lightning.specs import TaskSpec, UserError
+from hygen_lightning.tasks.battles import BattleTask, as_battle
+from hygen_lightning.tasks.navigation import navigation_task
 
 ALLY_TYPE_ORDER = {
     "stalkers_and_zealots": ("stalker", "zealot"),
@@ -22,9 +23,6 @@ ALLY_TYPE_ORDER = {
 
 ENEMY_TYPE_ORDER = {**ALLY_TYPE_ORDER, "stalkers_and_zealots": ("zealot", "stalker")}
 """The same for an enemy: SMAC numbers enemy zealots before enemy stalkers."""
-
-NAVIGATION_LIMIT_ENV_STEPS = 50
-"""Episode limit of cooperative navigation (ODIS recordings: 51 stored steps)."""
 
 
 @lru_cache(maxsize=1)
@@ -43,7 +41,7 @@ def load_task(name: str) -> TaskSpec:
     """The task of this name; UserError with the nearest names if there is none."""
     navigation = re.fullmatch(r"cn-(\d+)", name)
     if navigation and int(navigation[1]) >= 2:
-        return _navigation_task(name, int(navigation[1]))
+        return navigation_task(int(navigation[1]))
     maps = _table()["maps"]
     if name not in maps:
         near = difflib.get_close_matches(name, [*maps, "cn-2", "cn-4"], n=3, cutoff=0.5)
@@ -52,11 +50,11 @@ def load_task(name: str) -> TaskSpec:
     row = maps[name]
     allies, ally_spawns = _expand(row["allies"])
     enemies, enemy_spawns = _expand(row["enemies"])
-    return TaskSpec(
-        name=name,
+    return BattleTask.of(
+        name,
+        row["limit"],
         ally_units=allies,
         enemy_units=enemies,
-        episode_limit_env_steps=row["limit"],
         ally_spawns=ally_spawns,
         enemy_spawns=enemy_spawns,
         enemy_attack_move_to=tuple(row["attack_move_to"]) if row["attack_move_to"] else None,
@@ -68,16 +66,23 @@ def load_task(name: str) -> TaskSpec:
     )
 
 
-def marine_task(n_allies: int, n_enemies: int) -> TaskSpec:
+def battle_task(name: str) -> BattleTask:
+    """The battle of this name; UserError if there is none, or if the task is no battle."""
+    return as_battle(load_task(name))
+
+
+def marine_task(n_allies: int, n_enemies: int) -> BattleTask:
     """A battle of Marines of any size, beyond the maps of SMAC: 27m_vs_30m with other numbers."""
-    like = load_task("27m_vs_30m")
-    return replace(
-        like,
-        name=f"{n_allies}m_vs_{n_enemies}m",
+    like = battle_task("27m_vs_30m")
+    return BattleTask.of(
+        f"{n_allies}m_vs_{n_enemies}m",
+        like.episode_limit_env_steps,
         ally_units=like.ally_units[:1] * n_allies,
         enemy_units=like.enemy_units[:1] * n_enemies,
         ally_spawns=like.ally_spawns[:1] * n_allies,
         enemy_spawns=like.enemy_spawns[:1] * n_enemies,
+        enemy_attack_move_to=like.enemy_attack_move_to,
+        terrain=like.terrain,
     )
 
 
@@ -91,16 +96,3 @@ def _expand(groups: list[list[Any]]) -> tuple[tuple[str, ...], tuple[tuple[float
     units = tuple(unit for unit, count, _, _ in groups for _ in range(count))
     spawns = tuple((x, y) for _, count, x, y in groups for _ in range(count))
     return units, spawns
-
-
-def _navigation_task(name: str, n: int) -> TaskSpec:
-    return TaskSpec(
-        name=name,
-        ally_units=("walker",) * n,
-        enemy_units=("landmark",) * n,
-        episode_limit_env_steps=NAVIGATION_LIMIT_ENV_STEPS,
-        ally_race="",
-        enemy_race="",
-        map_type="navigation",
-        kind="navigation",
-    )

@@ -11,11 +11,10 @@ from factories import make_episodes
 from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.envs import make_env
-from hygen_lightning.envs.base import BattleView
 from hygen_lightning.models.entity_transformer import EntityTransformer
 from hygen_lightning.models.folded import FoldedBlock, compiled_folded_block
 from hygen_lightning.rollouts.runner import play
-from hygen_lightning.specs import UserError
+from hygen_lightning.specs import Observation, UserError
 from hygen_lightning.tasks import load_task
 
 WIDTHS = load_task("3m").layout.widths
@@ -40,7 +39,7 @@ def test_it_learns_and_acts_on_any_team(
     module = kind(WIDTHS, width=8, n_heads=1)  # type: ignore[call-arg, arg-type]
     monkeypatch.setattr(kind, "global_step", 0)
     task = load_task(name)
-    loss, metrics = module.loss(task, make_episodes(name, 2).trimmed(), 1.0)
+    loss, metrics = module.loss(make_episodes(name, 2).trimmed(), 1.0)
     loss.backward()
     assert torch.isfinite(loss)
     assert metrics
@@ -52,13 +51,13 @@ def test_it_learns_and_acts_on_any_team(
 
 def test_acting_follows_the_average(kind: type[MultiTaskAlgorithm]) -> None:
     torch.manual_seed(0)
-    module = kind(WIDTHS, width=8, n_heads=1, average_decay=0.5)  # type: ignore[call-arg]
+    module = kind(WIDTHS, width=8, n_heads=1, ema_decay=0.5)  # type: ignore[call-arg]
     task, episodes = load_task("3m"), make_episodes("3m", 8)
-    view = BattleView(episodes.obs[:, 0], episodes.state[:, 0], episodes.avail_actions[:, 0] | True)
+    observation = Observation(episodes.obs[:, 0], episodes.state[:, 0], episodes.avail_actions[:, 0] | True)
     none_yet = torch.full((8, 3), -1)
 
     def actions() -> torch.Tensor:
-        return module.act(task, view, none_yet, module.initial_memory(task, 8)).actions
+        return module.act(task, observation, none_yet, torch.zeros(8), module.initial_hidden(task, 8)).actions
 
     before = actions()
     for noisy in (module.network, module.average):

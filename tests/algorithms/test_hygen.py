@@ -22,7 +22,7 @@ WIDTHS = load_task("3m").layout.widths
 
 def small(**options: object) -> HyGen:
     torch.manual_seed(0)
-    sizes = {"width": 8, "n_heads": 2, "pretrain_steps": 2, "target_copy_steps": 2}
+    sizes = {"width": 8, "n_heads": 2, "pretrain_steps": 2, "target_update_interval": 2}
     return HyGen(WIDTHS, **{**sizes, **options})  # type: ignore[arg-type]
 
 
@@ -98,7 +98,7 @@ def test_the_switch_gives_stage_two_a_fresh_optimiser(monkeypatch: pytest.Monkey
 
 
 def test_slow_copies_follow_at_the_switch_and_every_n_steps_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = small(pretrain_steps=0, target_copy_steps=2)
+    module = small(pretrain_steps=0, target_update_interval=2)
     steps = Steps(module, monkeypatch)
     equal = []
     for _ in range(5):
@@ -112,7 +112,7 @@ def test_slow_copies_follow_at_the_switch_and_every_n_steps_after_it(monkeypatch
 def test_the_average_is_the_exponential_mean_of_the_weights_and_plays(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    module = small(average_decay=0.3, pretrain_steps=3)
+    module = small(ema_decay=0.3, pretrain_steps=3)
     steps = Steps(module, monkeypatch)
     weight = module.network.skill_head.weight
     expected = weight.detach().clone()
@@ -182,8 +182,8 @@ def test_compiled_networks_give_the_same_losses_and_gradients() -> None:
         for seed, lengths in enumerate(([5, 3, 2], [4, 4, 4])):
             episodes = make_episodes(task, 3, seed=seed, lengths=torch.tensor(lengths)).trimmed()
             torch.manual_seed(1)
-            module.skill_loss(task, episodes)[0].backward()
-            module.policy_loss(task, episodes, 0.5)[0].backward()
+            module.skill_loss(episodes)[0].backward()
+            module.policy_loss(episodes, 0.5)[0].backward()
         gradients.append([p.grad for p in module.parameters() if p.grad is not None])
     for plain, compiled in zip(*gradients, strict=True):
         torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-5)
@@ -214,7 +214,7 @@ def test_networks_of_stage_one_can_start_stage_two_alone(tmp_path: Path) -> None
     second = HyGen(WIDTHS, width=8, n_heads=2, pretrain_steps=0, skills_from=str(path))
     for a, b in zip(first.network.parameters(), second.network.parameters()):
         assert torch.equal(a, b)
-    averaged = small(average_decay=0.5)
+    averaged = small(ema_decay=0.5)
     with torch.no_grad():
         averaged.average.skill_head.weight.add_(1.0)
     torch.save({"state_dict": averaged.state_dict()}, path)
@@ -227,7 +227,7 @@ def test_networks_of_stage_one_can_start_stage_two_alone(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "option", [{"lr": 0.0}, {"pretrain_steps": -1}, {"target_copy_steps": 0}, {"average_decay": 1.0}]
+    "option", [{"lr": 0.0}, {"pretrain_steps": -1}, {"target_update_interval": 0}, {"ema_decay": 1.0}]
 )
 def test_impossible_options_are_refused(option: dict[str, float]) -> None:
     with pytest.raises(UserError):
@@ -237,13 +237,12 @@ def test_impossible_options_are_refused(option: dict[str, float]) -> None:
 def test_padding_changes_neither_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     module = small()
     Steps(module, monkeypatch)
-    task = load_task("3m")
     episodes = make_episodes("3m", 3, lengths=torch.tensor([5, 9, 7]))
-    for loss in (module.skill_loss, lambda t, e: module.policy_loss(t, e, 0.5)):
+    for loss in (module.skill_loss, lambda e: module.policy_loss(e, 0.5)):
         values = []
         for batch in (episodes.trimmed(), _poisoned(episodes)):
             torch.manual_seed(0)
-            values.append(loss(task, batch)[0])
+            values.append(loss(batch)[0])
         # Stage one samples skills for padded steps too, so only stage two draws equal numbers.
         assert torch.isfinite(values[1])
     torch.testing.assert_close(values[0], values[1])

@@ -30,7 +30,7 @@ def mixed_episodes(name: str) -> Episodes:
     """Three episodes of different lengths, NaN after their end, an enemy out of everyone's sight."""
     task = load_task(name)
     episodes = made_up_episodes(task, torch.tensor([4, 7, 5]), seed=3)
-    episodes.obs[..., task.layout.move_width :][..., : task.layout.widths.enemy] = 0
+    episodes.obs[..., task.layout.enemies[0] :][..., : task.layout.widths.enemy] = 0
     after = ~episodes.filled
     for x in (episodes.obs, episodes.state, episodes.reward):
         x[after] = float("nan")

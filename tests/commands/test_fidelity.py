@@ -14,31 +14,36 @@ from hygen_lightning.data.odis import write_part
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.fidelity import fidelity_report
 from hygen_lightning.envs.simulator.step import Dynamics
-from hygen_lightning.specs import FIRST_TARGET, Episodes, UserError
+from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks.battles import FIRST_TARGET
 
 
-def simulated(n_battles: int) -> Episodes:
+def simulated(num_envs: int) -> Episodes:
     """Battles of 3m in which everybody walks east and attacks whom it can."""
     task = load_task("3m")
-    env = SimulatorEnv(task, n_battles)
-    view = env.reset(torch.arange(n_battles))
+    env = SimulatorEnv(task, num_envs)
+    observation = env.reset(torch.arange(num_envs))
     n_steps = task.episode_limit_env_steps + 1
-    shapes = {"obs": view.obs, "state": view.state, "avail_actions": view.avail_actions}
-    stored = {k: v.new_zeros((n_battles, n_steps, *v.shape[1:])) for k, v in shapes.items()}
-    actions = torch.zeros(n_battles, n_steps, task.n_allies, dtype=torch.int64)
-    reward = torch.zeros(n_battles, n_steps)
+    shapes = {"obs": observation.obs, "state": observation.state, "avail_actions": observation.avail_actions}
+    stored = {k: v.new_zeros((num_envs, n_steps, *v.shape[1:])) for k, v in shapes.items()}
+    actions = torch.zeros(num_envs, n_steps, task.n_allies, dtype=torch.int64)
+    reward = torch.zeros(num_envs, n_steps)
     flags = {
-        k: torch.zeros(n_battles, n_steps, dtype=torch.bool) for k in ("terminated", "truncated", "filled")
+        k: torch.zeros(num_envs, n_steps, dtype=torch.bool) for k in ("terminated", "truncated", "filled")
     }
-    live = torch.ones(n_battles, dtype=torch.bool)
+    live = torch.ones(num_envs, dtype=torch.bool)
     wishes = torch.arange(task.layout.n_actions)
     wishes = torch.where(wishes >= FIRST_TARGET, wishes + 10, (wishes == 4) * 5)
     for t in range(n_steps):
         flags["filled"][:, t] = live
-        for k, v in (("obs", view.obs), ("state", view.state), ("avail_actions", view.avail_actions)):
+        for k, v in (
+            ("obs", observation.obs),
+            ("state", observation.state),
+            ("avail_actions", observation.avail_actions),
+        ):
             stored[k][live, t] = v[live]
-        chosen = ((wishes + 1) * view.avail_actions).argmax(-1)
+        chosen = ((wishes + 1) * observation.avail_actions).argmax(-1)
         actions[live, t] = chosen[live]
         over = env.battles.over
         if bool(over.all()):
@@ -46,8 +51,8 @@ def simulated(n_battles: int) -> Episodes:
         step = env.step(chosen)
         reward[:, t], flags["terminated"][:, t] = step.reward, step.terminated
         flags["truncated"][:, t] = step.truncated
-        view, live = step.view, live & ~over
-    return Episodes(task="3m", actions=actions, reward=reward, **stored, **flags)
+        observation, live = step.observation, live & ~over
+    return Episodes(task=load_task("3m"), actions=actions, reward=reward, **stored, **flags)
 
 
 def test_battles_of_the_simulator_itself_are_reproduced(

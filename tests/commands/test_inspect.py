@@ -61,7 +61,7 @@ def test_a_data_set_is_described_by_task_and_quality(
         == 1
     )
     navigation = report["tasks"]["cn-2"]["qualities"]["expert"]
-    assert navigation["win_rate"] is None
+    assert navigation["win_rate"] == 0.75
     assert navigation["outcomes"]["goal reached"] == 3
 
 
@@ -82,11 +82,11 @@ def test_the_numbers_are_those_of_the_episodes(tmp_path: Path, capsys: pytest.Ca
     played = [episodes.actions[b, : int(episodes.length[b]) - 1] for b in range(6)]
     counts = torch.bincount(torch.cat([p.flatten() for p in played]), minlength=9)
     assert list(got["actions"].values()) == counts.tolist()
-    assert list(got["actions"])[:2] + list(got["actions"])[-1:] == ["no-op", "stop", "target 2"]
+    assert list(got["actions"])[:2] + list(got["actions"])[-1:] == ["no_op", "stop", "enemy2"]
     assert list(got["features"]["obs"]) == TASK.layout.obs_feature_names()
     assert list(got["features"]["state"]) == TASK.layout.state_feature_names()
     seen = episodes.obs[episodes.filled][..., 0]
-    first = got["features"]["obs"]["can_move_north"]
+    first = got["features"]["obs"]["own.can_move_north"]
     assert first["min"] == pytest.approx(float(seen.min()))
     assert first["mean"] == pytest.approx(float(seen.double().mean()))
     assert first["max"] == pytest.approx(float(seen.max()))
@@ -222,13 +222,13 @@ def test_features_of_a_kind_are_grouped() -> None:
         "own.health": {"min": 0.1, "mean": 0.1, "max": 0.1},
         "ally0.last_action3": {"min": 0.0, "mean": 0.0, "max": 0.0},
         "ally1.last_action4": {"min": 0.0, "mean": 1.0, "max": 1.0},
-        "can_move_north": {"min": 1.0, "mean": 1.0, "max": 1.0},
+        "own.can_move_north": {"min": 1.0, "mean": 1.0, "max": 1.0},
     }
     assert grouped(features) == {
         "enemy*.health": {"min": -1.0, "mean": pytest.approx(0.3), "max": 0.5},
         "own.health": {"min": 0.1, "mean": 0.1, "max": 0.1},
         "ally*.last_action*": {"min": 0.0, "mean": 0.5, "max": 1.0},
-        "can_move_north": {"min": 1.0, "mean": 1.0, "max": 1.0},
+        "own.can_move_north": {"min": 1.0, "mean": 1.0, "max": 1.0},
     }
 
 

@@ -1,4 +1,4 @@
-"""The command `players`: win rates of scripted players, counted by hand elsewhere."""
+"""The command `players`: win rates of scripted policies, counted by hand elsewhere."""
 
 from __future__ import annotations
 

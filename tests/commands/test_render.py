@@ -1,4 +1,4 @@
-"""The command `render`: a battle of a scripted player, of a checkpoint, or of a recording."""
+"""The command `render`: a battle of a scripted policy, of a checkpoint, or of a recording."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from PIL import Image
 from hygen_lightning.cli import main
 from hygen_lightning.commands import render as command
 from hygen_lightning.data.odis import write_run
-from hygen_lightning.policy import Decision
-from hygen_lightning.specs import STOP, TaskSpec, UserError
+from hygen_lightning.policy import PolicyOutput
+from hygen_lightning.specs import TaskSpec, UserError
 from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks.battles import STOP
 
 render = command.render
 
@@ -61,26 +62,28 @@ def test_the_longest_battle_is_the_longest(tmp_path: Path, capsys: pytest.Captur
 def test_a_recorded_episode_is_drawn_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from hygen_lightning.envs import make_env
     from hygen_lightning.rollouts.runner import play
-    from hygen_lightning.rollouts.scripted import scripted_player
+    from hygen_lightning.rollouts.scripted import scripted_policy
 
     task = load_task("3m")
     seeds = torch.arange(2)
-    played = play(make_env("simulator", task, 2), scripted_player("random", 3), seeds)
+    played = play(make_env("simulator", task, 2), scripted_policy("random", 3), seeds)
     write_run(tmp_path / "3m" / "medium" / "run", played.episodes, task)
     render(recording=tmp_path / "3m" / "medium", out=tmp_path / "r.png", json=True)
     told = json.loads(capsys.readouterr().out)
-    assert (told["length"], told["won"]) == (int(played.lengths[0]), bool(played.won[0]))
+    assert (told["length"], told["won"]) == (int(played.lengths[0]), bool(played.success[0]))
 
 
 class _Statue:
     """A policy that stands still and always chooses skill 2."""
 
-    def initial_memory(self, task: Any, n_battles: int) -> None:
+    def initial_hidden(self, task: Any, num_envs: int) -> None:
         """Nothing."""
 
-    def act(self, task: Any, view: Any, last_actions: torch.Tensor, memory: Any) -> Decision:
-        alive = view.avail_actions[..., STOP]
-        return Decision(torch.where(alive, STOP, 0), None, torch.full_like(last_actions, 2))
+    def act(
+        self, task: Any, observation: Any, last_actions: torch.Tensor, last_reward: Any, hidden: Any
+    ) -> PolicyOutput:
+        alive = observation.avail_actions[..., STOP]
+        return PolicyOutput(torch.where(alive, STOP, 0), None, torch.full_like(last_actions, 2))
 
 
 def test_a_checkpoints_policy_plays_with_its_skills(

@@ -299,7 +299,7 @@ def test_a_missing_data_set_is_refused_with_what_there_is(
 
 def test_an_empty_ring_with_share_zero_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--data.share_fixed", "0", "--rollouts.episodes_per_step", "0"]
-    assert "replay ring is empty" in refused([*tiny_fit(tmp_path), *options], capsys, begun=True)
+    assert "replay buffer is empty" in refused([*tiny_fit(tmp_path), *options], capsys, begun=True)
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(

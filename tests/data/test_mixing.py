@@ -112,5 +112,5 @@ def test_without_recordings_the_batch_is_played() -> None:
 
 @pytest.mark.parametrize(("share", "has_offline"), [(0.0, True), (0.0, False), (0.5, False)])
 def test_an_empty_ring_with_nothing_recorded_to_draw_is_refused(share: float, has_offline: bool) -> None:
-    with pytest.raises(UserError, match="replay ring is empty"):
+    with pytest.raises(UserError, match="replay buffer is empty"):
         split(32, share, ring_size=0, has_offline=has_offline)

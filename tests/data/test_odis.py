@@ -26,14 +26,13 @@ from hygen_lightning.data.odis import (
     write_part,
     write_run,
 )
-from hygen_lightning.data.storage import TENSOR_NAMES
-from hygen_lightning.specs import Episodes, UserError
+from hygen_lightning.specs import EPISODE_TENSORS, Episodes, UserError
 from hygen_lightning.tasks import all_task_names, load_task
 
 
 def assert_equal(left: Episodes, right: Episodes) -> None:
     assert left.task == right.task
-    for name in TENSOR_NAMES:
+    for name in EPISODE_TENSORS:
         a, b = getattr(left, name), getattr(right, name)
         assert a.dtype == b.dtype, name
         assert torch.equal(a, b), name

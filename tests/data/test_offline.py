@@ -10,8 +10,8 @@ from factories import make_episodes
 
 from hygen_lightning.data.odis import write_run
 from hygen_lightning.data.offline import OfflineEpisodes, load_offline
-from hygen_lightning.data.storage import TENSOR_NAMES, FileRows, MemoryRows, step_bytes
-from hygen_lightning.specs import Episodes, UserError
+from hygen_lightning.data.storage import FileRows, MemoryRows, step_bytes
+from hygen_lightning.specs import EPISODE_TENSORS, Episodes, UserError
 from hygen_lightning.tasks import load_task
 
 TASK = load_task("3m")
@@ -103,7 +103,7 @@ def test_recordings_too_big_for_memory_stay_in_their_files_and_give_the_same_bat
     generators = [torch.Generator().manual_seed(5) for _ in range(2)]
     for n in (4, 1, 30, 8):
         a, b = held.sample(n, generators[0]), left.sample(n, generators[1])
-        assert all(torch.equal(getattr(a, name), getattr(b, name)) for name in TENSOR_NAMES)
+        assert all(torch.equal(getattr(a, name), getattr(b, name)) for name in EPISODE_TENSORS)
 
 
 def test_files_left_on_disk_are_checked_as_well(tmp_path: Path) -> None:

@@ -9,9 +9,7 @@ import torch
 from factories import make_episodes
 
 from hygen_lightning.data.odis import read_folder
-from hygen_lightning.data.outcome import truncated, won
-from hygen_lightning.data.storage import TENSOR_NAMES
-from hygen_lightning.specs import Episodes
+from hygen_lightning.specs import EPISODE_TENSORS, Episodes
 from hygen_lightning.tasks import load_task
 
 
@@ -42,10 +40,10 @@ def test_a_battle_is_won_by_killing_all_and_truncated_only_undecided_at_the_limi
 ) -> None:
     task = load_task("3m")
     episodes = _ended_with("3m", allies, enemies, length)
-    wins = won(task, episodes)
+    wins = task.success(episodes)
     assert wins is not None
     assert wins.tolist() == [is_won]
-    cut = truncated(task, episodes)
+    cut = episodes.terminated & task.timed_out(episodes)[:, None]
     assert cut.any(dim=1).tolist() == [is_truncated]
     assert not (cut & ~episodes.terminated).any()
 
@@ -56,21 +54,22 @@ def test_a_side_with_only_its_medivac_left_has_lost() -> None:
     enemy_medivac = [float(unit == "medivac") for unit in task.enemy_units]
     assert sum(only_medivac) == sum(enemy_medivac) == 1
     fighters = [1.0] * task.n_allies
-    assert won(task, _ended_with("MMM", fighters, enemy_medivac, 40)).tolist() == [True]  # type: ignore[union-attr]
-    assert won(task, _ended_with("MMM", only_medivac, [0.0] * 10, 40)).tolist() == [False]  # type: ignore[union-attr]
+    assert task.success(_ended_with("MMM", fighters, enemy_medivac, 40)).tolist() == [True]  # type: ignore[union-attr]
+    assert task.success(_ended_with("MMM", only_medivac, [0.0] * 10, 40)).tolist() == [False]  # type: ignore[union-attr]
 
 
 def test_navigation_is_truncated_where_the_goal_was_not_reached_by_the_limit() -> None:
     task = load_task("cn-2")
     episodes = make_episodes(task, 4, wins=0.5, lengths=torch.tensor([51, 10, 51, 51]))
-    assert won(task, episodes) is None
-    assert truncated(task, episodes).any(dim=1).tolist() == [False, False, True, True]
+    assert task.success(episodes).tolist() == [True, True, False, False]
+    cut = episodes.terminated & task.timed_out(episodes)[:, None]
+    assert cut.any(dim=1).tolist() == [False, False, True, True]
 
 
 def test_the_recordings_of_3m_were_won_in_53_9_percent_and_timed_out_37_times(recordings_dir: Path) -> None:
     task = load_task("3m")
     episodes = read_folder(recordings_dir / "3m" / "medium", task)
-    wins = won(task, episodes)
+    wins = task.success(episodes)
     assert wins is not None
     assert wins.sum() == 808
     assert len(episodes) == 1500
@@ -83,8 +82,8 @@ def test_the_recordings_of_3m_were_won_in_53_9_percent_and_timed_out_37_times(re
 def test_factories_make_what_they_promise() -> None:
     task = load_task("2s3z")
     episodes = make_episodes(task, 20, wins=0.25)
-    wins = won(task, episodes)
+    wins = task.success(episodes)
     assert wins is not None
     assert wins.sum() == 5
     assert episodes.length.min() < episodes.length.max() == task.episode_limit_env_steps + 1
-    assert all(getattr(episodes, name).isfinite().all() for name in TENSOR_NAMES)
+    assert all(getattr(episodes, name).isfinite().all() for name in EPISODE_TENSORS)

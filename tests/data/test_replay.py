@@ -1,4 +1,4 @@
-"""The replay ring: it keeps the newest, wraps around, and survives on disk bit for bit."""
+"""The replay buffer: it keeps the newest, wraps around, and survives on disk bit for bit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from factories import make_episodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hygen_lightning.data.replay import ReplayRing
-from hygen_lightning.data.storage import TENSOR_NAMES, step_bytes
-from hygen_lightning.specs import Episodes, UserError
+from hygen_lightning.data.replay import ReplayBuffer
+from hygen_lightning.data.storage import step_bytes
+from hygen_lightning.specs import EPISODE_TENSORS, Episodes, UserError
 from hygen_lightning.tasks import load_task
 
 TASK = load_task("3m")
@@ -32,98 +32,98 @@ def _numbers(episodes: Episodes) -> list[int]:
 @settings(max_examples=30, deadline=None)
 @given(capacity=st.integers(1, 9), sizes=st.lists(st.integers(1, 12), min_size=1, max_size=6))
 def test_the_ring_holds_exactly_the_newest_episodes(capacity: int, sizes: list[int]) -> None:
-    ring, total = ReplayRing(TASK, capacity), 0
+    buffer, total = ReplayBuffer(TASK, capacity), 0
     for size in sizes:
-        ring.add(_numbered(total, size))
+        buffer.add(_numbered(total, size))
         total += size
         kept = min(total, capacity)
-        assert len(ring) == kept
-        newest = ring.sample(kept, torch.Generator().manual_seed(0))
+        assert len(buffer) == kept
+        newest = buffer.sample(kept, torch.Generator().manual_seed(0))
         assert _numbers(newest) == list(range(total - kept, total))
-    assert ring.added_episodes == total
+    assert buffer.added_episodes == total
 
 
 def test_a_shorter_episode_leaves_nothing_of_the_longer_one_before_it() -> None:
-    ring = ReplayRing(TASK, 1)
-    ring.add(make_episodes(TASK, 1, lengths=torch.tensor([61])))
+    buffer = ReplayBuffer(TASK, 1)
+    buffer.add(make_episodes(TASK, 1, lengths=torch.tensor([61])))
     short = make_episodes(TASK, 1, seed=1, lengths=torch.tensor([4]))
-    ring.add(short.trimmed())
-    stored = ring.sample(1, torch.Generator())
+    buffer.add(short.trimmed())
+    stored = buffer.sample(1, torch.Generator())
     assert torch.equal(stored.obs, short.trimmed().obs)
     assert stored.filled.sum() == 4
 
 
 def test_samples_are_different_episodes_and_change_with_the_generator() -> None:
-    ring = ReplayRing(TASK, 50)
-    ring.add(_numbered(0, 40))
-    draws = [_numbers(ring.sample(20, torch.Generator().manual_seed(seed))) for seed in (0, 0, 1)]
+    buffer = ReplayBuffer(TASK, 50)
+    buffer.add(_numbered(0, 40))
+    draws = [_numbers(buffer.sample(20, torch.Generator().manual_seed(seed))) for seed in (0, 0, 1)]
     assert all(len(set(draw)) == 20 for draw in draws)
     assert draws[0] == draws[1] != draws[2]
 
 
 def test_more_than_the_ring_holds_cannot_be_drawn() -> None:
-    ring = ReplayRing(TASK, 5)
-    ring.add(_numbered(0, 3))
-    with pytest.raises(ValueError, match="4 episodes asked for, the ring of 3m holds 3"):
-        ring.sample(4, torch.Generator())
+    buffer = ReplayBuffer(TASK, 5)
+    buffer.add(_numbered(0, 3))
+    with pytest.raises(ValueError, match="4 episodes asked for, the replay buffer of 3m holds 3"):
+        buffer.sample(4, torch.Generator())
 
 
 def test_memory_grows_with_the_steps_that_are_kept_and_padding_takes_none() -> None:
-    ring, lengths = ReplayRing(TASK, 4), torch.tensor([5, 61, 2, 30])
+    buffer, lengths = ReplayBuffer(TASK, 4), torch.tensor([5, 61, 2, 30])
     sizes = []
     for number in range(8):
-        ring.add(make_episodes(TASK, 1, lengths=lengths[number % 4 : number % 4 + 1]))
-        sizes.append(sum(x.nbytes for x in ring.state_dict()["steps"].values()))
+        buffer.add(make_episodes(TASK, 1, lengths=lengths[number % 4 : number % 4 + 1]))
+        sizes.append(sum(x.nbytes for x in buffer.state_dict()["steps"].values()))
     assert [size / step_bytes(TASK) for size in sizes] == [5, 66, 68, 98, 98, 98, 98, 98]
 
 
-def _reloaded(ring: ReplayRing, path: Path) -> ReplayRing:
-    torch.save(ring.state_dict(), path)
-    loaded = ReplayRing(TASK, ring.capacity_episodes)
+def _reloaded(buffer: ReplayBuffer, path: Path) -> ReplayBuffer:
+    torch.save(buffer.state_dict(), path)
+    loaded = ReplayBuffer(TASK, buffer.capacity_episodes)
     loaded.load_state_dict(torch.load(path, weights_only=True))
     return loaded
 
 
 def test_a_saved_ring_is_the_same_ring(tmp_path: Path) -> None:
-    ring = ReplayRing(TASK, 8)
-    ring.add(_numbered(0, 11))
-    loaded = _reloaded(ring, tmp_path / "ring.pt")
-    for one in (ring, loaded):
+    buffer = ReplayBuffer(TASK, 8)
+    buffer.add(_numbered(0, 11))
+    loaded = _reloaded(buffer, tmp_path / "ring.pt")
+    for one in (buffer, loaded):
         one.add(_numbered(11, 2))
-    for name in TENSOR_NAMES:
-        assert torch.equal(ring.state_dict()["steps"][name], loaded.state_dict()["steps"][name])
-    draws = [_numbers(one.sample(5, torch.Generator().manual_seed(3))) for one in (ring, loaded)]
+    for name in EPISODE_TENSORS:
+        assert torch.equal(buffer.state_dict()["steps"][name], loaded.state_dict()["steps"][name])
+    draws = [_numbers(one.sample(5, torch.Generator().manual_seed(3))) for one in (buffer, loaded)]
     assert draws[0] == draws[1]
 
 
 def test_an_empty_ring_is_saved_too(tmp_path: Path) -> None:
-    loaded = _reloaded(ReplayRing(TASK, 8), tmp_path / "ring.pt")
+    loaded = _reloaded(ReplayBuffer(TASK, 8), tmp_path / "ring.pt")
     assert len(loaded) == 0
     loaded.add(_numbered(0, 2))
     assert len(loaded) == 2
 
 
 def test_a_file_holds_only_the_steps_that_the_ring_keeps(tmp_path: Path) -> None:
-    ring = ReplayRing(TASK, 2000)
-    ring.add(make_episodes(TASK, 300, lengths=torch.full((300,), 2)))
-    torch.save(ring.state_dict(), tmp_path / "ring.pt")
+    buffer = ReplayBuffer(TASK, 2000)
+    buffer.add(make_episodes(TASK, 300, lengths=torch.full((300,), 2)))
+    torch.save(buffer.state_dict(), tmp_path / "ring.pt")
     assert (tmp_path / "ring.pt").stat().st_size < 610 * step_bytes(TASK)
 
 
 def test_the_state_of_another_ring_is_refused() -> None:
-    ring = ReplayRing(TASK, 8)
-    ring.add(_numbered(0, 3))
+    buffer = ReplayBuffer(TASK, 8)
+    buffer.add(_numbered(0, 3))
     with pytest.raises(UserError, match="has capacity_episodes 8, this run 9"):
-        ReplayRing(TASK, 9).load_state_dict(ring.state_dict())
+        ReplayBuffer(TASK, 9).load_state_dict(buffer.state_dict())
     with pytest.raises(UserError, match="has task 3m, this run 5m"):
-        ReplayRing(load_task("5m"), 8).load_state_dict(ring.state_dict())
+        ReplayBuffer(load_task("5m"), 8).load_state_dict(buffer.state_dict())
 
 
 def test_episodes_of_another_task_or_too_long_are_not_taken() -> None:
-    with pytest.raises(ValueError, match="episodes of 5m for the ring of 3m"):
-        ReplayRing(TASK).add(make_episodes("5m", 1))
+    with pytest.raises(ValueError, match="episodes of 5m for the replay buffer of 3m"):
+        ReplayBuffer(TASK).add(make_episodes("5m", 1))
     long = make_episodes(TASK, 1).map(lambda x: torch.cat([x, x], dim=1))
     with pytest.raises(ValueError, match="122 steps, but 3m stores at most 61"):
-        ReplayRing(TASK).add(long)
+        ReplayBuffer(TASK).add(long)
     with pytest.raises(UserError, match="capacity is 0"):
-        ReplayRing(TASK, 0)
+        ReplayBuffer(TASK, 0)

@@ -1,4 +1,4 @@
-"""One contract over all storages of episodes: recordings in memory, recordings in files, the ring."""
+"""One contract over all storages of episodes: recordings in memory or in files, the replay buffer."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from hygen_lightning.data.odis import write_run
 from hygen_lightning.data.offline import OfflineEpisodes, load_offline
-from hygen_lightning.data.replay import ReplayRing
-from hygen_lightning.data.storage import TENSOR_NAMES, pack, step_bytes, unpack
-from hygen_lightning.specs import Episodes, TaskSpec
+from hygen_lightning.data.replay import ReplayBuffer
+from hygen_lightning.data.storage import pack, step_bytes, unpack
+from hygen_lightning.specs import EPISODE_TENSORS, Episodes, TaskSpec
 from hygen_lightning.tasks import load_task
 
 TASK = load_task("3m")
 N = 30
-Store = OfflineEpisodes | ReplayRing
+Store = OfflineEpisodes | ReplayBuffer
 
 
 def _recorded(folder: Path, task: TaskSpec, episodes: Episodes) -> Path:
@@ -42,10 +42,10 @@ def _mixed(folder: Path, episodes: Episodes) -> Store:
 
 
 def _ring(folder: Path, episodes: Episodes) -> Store:
-    ring = ReplayRing(TASK, capacity_episodes=len(episodes))
-    ring.add(make_episodes(TASK, 7, seed=99))
-    ring.add(episodes)
-    return ring
+    buffer = ReplayBuffer(TASK, capacity_episodes=len(episodes))
+    buffer.add(make_episodes(TASK, 7, seed=99))
+    buffer.add(episodes)
+    return buffer
 
 
 STORES: dict[str, Callable[[Path, Episodes], Store]] = {
@@ -62,7 +62,7 @@ def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Epis
 
 
 def _same(left: Episodes, right: Episodes) -> bool:
-    return all(torch.equal(getattr(left, name), getattr(right, name)) for name in TENSOR_NAMES)
+    return all(torch.equal(getattr(left, name), getattr(right, name)) for name in EPISODE_TENSORS)
 
 
 def _places(sample: Episodes, episodes: Episodes) -> list[int]:
@@ -82,7 +82,7 @@ def test_samples_are_stored_episodes_unchanged_and_trimmed(make_store) -> None:
         assert sample.n_steps == sample.length.max()
         original = episodes[torch.tensor(_places(sample, episodes))].trimmed()
         assert _same(sample, original)
-        assert all(getattr(sample, name).dtype == getattr(original, name).dtype for name in TENSOR_NAMES)
+        assert all(getattr(sample, name).dtype == getattr(original, name).dtype for name in EPISODE_TENSORS)
 
 
 def test_an_interrupted_stream_goes_on_with_the_same_episodes(make_store) -> None:

@@ -8,8 +8,8 @@ from arenas import act, arena, lost
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.step import on_grid
-from hygen_lightning.specs import EAST, FIRST_TARGET, NORTH, STOP, WEST
 from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks.battles import EAST, FIRST_TARGET, NORTH, STOP, WEST
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ def test_a_marine_shoots_for_six_once_its_weapon_is_ready() -> None:
     env = arena("3m", [(10, 16)], [(15.5, 16)])
     reward = act(env, FIRST_TARGET)
     assert lost(env, 3) == 6
-    assert abs(float(reward) - 6 * 20 / env.roster.max_reward) < 1e-6
+    assert abs(float(reward) - 6 * 20 / env.params.max_reward) < 1e-6
     low, high = c.COOLDOWN_JITTER_LOOPS
     left = float(env.battles.cooldown[0, 0]) + 6  # the shot fell on the second loop, six loops before
     assert 13.7728 + low - 1 <= left <= 13.7728 + high
@@ -166,7 +166,7 @@ def test_a_colossus_hits_everybody_across_its_shot() -> None:
 def test_a_baneling_dies_of_its_explosion_and_hurts_everybody_around() -> None:
     env = arena("bane_vs_bane", [(16, 16)], [(16.6, 16), (16.6, 17), (16.6, 21)])
     act(env, FIRST_TARGET)
-    n = env.roster.n_allies
+    n = env.params.n_allies
     assert float(env.battles.health[0, 0]) == 0
     assert [float(env.battles.health[n + j, 0]) for j in (0, 1)] == [0, 0]
     assert lost(env, n + 2) == 0
@@ -178,13 +178,13 @@ def test_total_reward_of_a_won_battle_is_twenty() -> None:
     s = env.battles
     s.x[3:], s.y[3:] = torch.tensor([[14.0], [14.0], [14.0]]), torch.tensor([[15.0], [16.0], [17.0]])
     s.x[:3], s.y[:3] = torch.tensor([[9.5], [9.5], [9.5]]), torch.tensor([[15.0], [16.0], [17.0]])
-    view = env.placed(s)
+    observation = env.placed(s)
     total, over = 0.0, False
     while not over:
         env.battles.health[:3] = 45.0  # the allies do not die
-        targets = view.avail_actions[0, :, FIRST_TARGET:].int().argmax(1) + FIRST_TARGET
+        targets = observation.avail_actions[0, :, FIRST_TARGET:].int().argmax(1) + FIRST_TARGET
         step = env.step(targets.unsqueeze(0))
-        view, over = step.view, bool(step.terminated)
+        observation, over = step.observation, bool(step.terminated)
         total += float(step.reward)
-    assert bool(step.won)
+    assert bool(step.success)
     assert abs(total - 20) < 1e-4

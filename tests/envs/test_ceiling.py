@@ -23,11 +23,11 @@ def env() -> SimulatorEnv:
 
 def starts(env: SimulatorEnv) -> Episodes:
     """Recordings of two steps, in which everybody walks east."""
-    view = env.reset(torch.arange(N_BATTLES))
-    rows = {"obs": view.obs, "state": view.state, "avail_actions": view.avail_actions}
+    observation = env.reset(torch.arange(N_BATTLES))
+    rows = {"obs": observation.obs, "state": observation.state, "avail_actions": observation.avail_actions}
     flag = torch.zeros(N_BATTLES, 2, dtype=torch.bool)
     return Episodes(
-        task="3m",
+        task=load_task("3m"),
         actions=torch.full((N_BATTLES, 2, 3), 4),
         reward=torch.zeros(N_BATTLES, 2),
         terminated=flag,
@@ -44,7 +44,7 @@ def test_the_kind_counts_living_enemies_and_those_with_a_living_ally_in_range(en
     s.x = torch.tensor([0.0, 1.0, 2.0, 6.0, 8.0, 8.1]).unsqueeze(1).repeat(1, N_BATTLES)
     s.health[2, 1] = 0.0  # the last ally fell
     s.health[3, 2] = s.health[5, 2] = 0.0  # one enemy in range fell, and the one out of range
-    assert kind_of(env.roster, s).tolist() == [[3, 2], [3, 1], [1, 1]]
+    assert kind_of(env.params, s).tolist() == [[3, 2], [3, 1], [1, 1]]
 
 
 def test_the_exact_share_is_taken_kind_by_kind() -> None:
@@ -92,7 +92,7 @@ def test_without_frequent_kinds_there_is_no_reweighted_ceiling() -> None:
 
 def test_replayed_battles_are_whole_recordings_that_replay_to_themselves(env: SimulatorEnv) -> None:
     task, recorded = env.task, starts(env)
-    battles, won = replayed(task, recorded, seed=7)
+    battles, success = replayed(task, recorded, seed=7)
     assert torch.equal(battles.state[:, 0], recorded.state[:, 0])
     assert bool((battles.length > 2).all())  # fought to the end: the enemies come, the allies shoot
     last = torch.arange(N_BATTLES), battles.length - 2
@@ -101,7 +101,7 @@ def test_replayed_battles_are_whole_recordings_that_replay_to_themselves(env: Si
     assert view_errors(task, battles)["availability_mismatches"] == 0
     assert max(view_errors(task, battles).values()) <= 1e-5
     again, won_again = replayed(task, battles, seed=7)
-    assert torch.equal(won, won_again)
+    assert torch.equal(success, won_again)
     assert torch.equal(again.filled, battles.filled)
     assert torch.equal(again.state[again.filled], battles.state[battles.filled])
     other, _ = replayed(task, battles, seed=8)

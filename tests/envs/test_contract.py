@@ -13,9 +13,10 @@ from stand_in import stand_in_for_starcraft
 from torch import Tensor
 
 from hygen_lightning.envs import ENVIRONMENTS, environment_class, make_env, make_envs
-from hygen_lightning.envs.base import BattleEnv, BattleStep
-from hygen_lightning.specs import NO_OP
+from hygen_lightning.envs.base import BattleEnv
+from hygen_lightning.specs import TimeStep
 from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks.battles import NO_OP
 
 FIELDS = ("obs", "state", "avail_actions")
 
@@ -34,14 +35,14 @@ def env(name: str) -> Iterator[BattleEnv]:
     env.close()
 
 
-def steps(env: BattleEnv, seeds: Tensor, n_steps: int) -> Iterator[BattleStep]:
+def steps(env: BattleEnv, seeds: Tensor, n_steps: int) -> Iterator[TimeStep]:
     """The first steps of battles with random actions."""
     generator = torch.Generator().manual_seed(0)
-    view = env.reset(seeds)
+    observation = env.reset(seeds)
     for _ in range(n_steps):
-        step = env.step(random_actions(view.avail_actions, generator))
+        step = env.step(random_actions(observation.avail_actions, generator))
         yield step
-        view = step.view
+        observation = step.observation
 
 
 def test_it_says_what_it_is(name: str, env: BattleEnv) -> None:
@@ -50,7 +51,7 @@ def test_it_says_what_it_is(name: str, env: BattleEnv) -> None:
     assert env.name == name
     assert env.version != BattleEnv.version
     assert env.task.name == "3m"
-    assert env.n_battles == 2
+    assert env.num_envs == 2
     kind.check_installed()
     kind.check_tasks([load_task("3m"), load_task("8m")])
 
@@ -58,7 +59,7 @@ def test_it_says_what_it_is(name: str, env: BattleEnv) -> None:
 def test_views_and_steps_have_the_shapes_and_types_of_the_protocol(env: BattleEnv) -> None:
     layout = env.task.layout
     for step in steps(env, torch.arange(2), 10):
-        obs, state, available = (getattr(step.view, field) for field in FIELDS)
+        obs, state, available = (getattr(step.observation, field) for field in FIELDS)
         assert (obs.shape, obs.dtype) == ((2, layout.n_allies, layout.obs_dim), torch.float32)
         assert (state.shape, state.dtype) == ((2, layout.state_dim), torch.float32)
         assert (available.shape, available.dtype) == ((2, layout.n_allies, layout.n_actions), torch.bool)
@@ -66,13 +67,13 @@ def test_views_and_steps_have_the_shapes_and_types_of_the_protocol(env: BattleEn
         assert torch.isfinite(obs).all()
         assert torch.isfinite(state).all()
         assert (step.reward.shape, step.reward.dtype) == ((2,), torch.float32)
-        for flag in (step.terminated, step.truncated, step.won):
+        for flag in (step.terminated, step.truncated, step.success):
             assert (flag.shape, flag.dtype) == ((2,), torch.bool)
 
 
 def test_every_battle_ends_once_and_then_stands_still_with_no_op_only(name: str) -> None:
     env = make_env(name, load_task("3m"), 64)
-    b = env.n_battles  # fewer where it cannot hold so many
+    b = env.num_envs  # fewer where it cannot hold so many
     played = list(steps(env, torch.arange(b), env.task.episode_limit_env_steps + 1))
     env.close()
     ended = torch.zeros(b, dtype=torch.int64)
@@ -80,13 +81,15 @@ def test_every_battle_ends_once_and_then_stands_still_with_no_op_only(name: str)
         ended += before.terminated
         over = ended > 0
         for field in ("obs", "state"):
-            assert torch.equal(getattr(step.view, field)[over], getattr(before.view, field)[over])
+            assert torch.equal(
+                getattr(step.observation, field)[over], getattr(before.observation, field)[over]
+            )
         assert (step.reward[over] == 0).all()
-        assert not step.view.avail_actions[over][..., NO_OP + 1 :].any()
+        assert not step.observation.avail_actions[over][..., NO_OP + 1 :].any()
     assert ended.tolist() == [1] * b
     for step in played:
-        assert not ((step.truncated | step.won) & ~step.terminated).any()
-        assert not (step.truncated & step.won).any()
+        assert not ((step.truncated | step.success) & ~step.terminated).any()
+        assert not (step.truncated & step.success).any()
 
 
 def test_a_reset_starts_all_battles_anew(env: BattleEnv) -> None:
@@ -102,7 +105,7 @@ def test_a_reset_starts_all_battles_anew(env: BattleEnv) -> None:
 
 def test_equal_seeds_and_actions_are_equal_battles_where_it_promises_that(env: BattleEnv) -> None:
     (one, two), (three, four) = (
-        torch.stack([step.view.state for step in steps(env, torch.tensor(seeds), 15)]).unbind(1)
+        torch.stack([step.observation.state for step in steps(env, torch.tensor(seeds), 15)]).unbind(1)
         for seeds in ([5, 6], [5, 7])
     )
     assert torch.equal(one, three) or not env.reproducible
@@ -110,8 +113,8 @@ def test_equal_seeds_and_actions_are_equal_battles_where_it_promises_that(env: B
 
 
 def test_an_action_that_is_not_available_is_refused(env: BattleEnv) -> None:
-    view = env.reset(torch.arange(2))
-    assert not view.avail_actions[..., NO_OP].any()
+    observation = env.reset(torch.arange(2))
+    assert not observation.avail_actions[..., NO_OP].any()
     with pytest.raises(ValueError, match="not available"):
         env.step(torch.full((2, 3), NO_OP))
 
@@ -121,14 +124,14 @@ def test_battles_of_two_tasks_step_together_as_alone(name: str) -> None:
     together = make_envs(name, tasks, [1, 1])
     alone = [make_env(name, task, 1) for task in tasks]
     generator = torch.Generator().manual_seed(1)
-    views = together.reset([torch.tensor([4]), torch.tensor([9])])
+    observations = together.reset([torch.tensor([4]), torch.tensor([9])])
     expected = [env.reset(torch.tensor([seed])) for env, seed in zip(alone, (4, 9), strict=True)]
     for _ in range(12):
-        for view, wanted in zip(views, expected, strict=True):
-            assert all(torch.equal(getattr(view, field), getattr(wanted, field)) for field in FIELDS)
-        actions = [random_actions(view.avail_actions, generator) for view in views]
-        views = [step.view for step in together.step(actions)]
-        expected = [env.step(a).view for env, a in zip(alone, actions, strict=True)]
+        for observation, wanted in zip(observations, expected, strict=True):
+            assert all(torch.equal(getattr(observation, field), getattr(wanted, field)) for field in FIELDS)
+        actions = [random_actions(observation.avail_actions, generator) for observation in observations]
+        observations = [step.observation for step in together.step(actions)]
+        expected = [env.step(a).observation for env, a in zip(alone, actions, strict=True)]
     together.close()
     for env in alone:
         env.close()
@@ -137,8 +140,8 @@ def test_battles_of_two_tasks_step_together_as_alone(name: str) -> None:
 def test_it_holds_no_more_battles_than_it_says_and_closes_twice(name: str) -> None:
     most = environment_class(name).most_at_once()
     env = make_env(name, load_task("3m"), 5)
-    assert env.n_battles == (5 if most is None else min(5, most))
-    view = env.reset(torch.arange(env.n_battles))
-    assert len(view.obs) == env.n_battles
+    assert env.num_envs == (5 if most is None else min(5, most))
+    observation = env.reset(torch.arange(env.num_envs))
+    assert len(observation.obs) == env.num_envs
     env.close()
     env.close()

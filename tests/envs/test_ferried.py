@@ -10,7 +10,7 @@ from hygen_lightning.envs.ferried import FerriedEnv
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.mixed import PAIRS_WORTH_A_GPU
 from hygen_lightning.rollouts.runner import play
-from hygen_lightning.rollouts.scripted import scripted_player
+from hygen_lightning.rollouts.scripted import scripted_policy
 from hygen_lightning.tasks import load_task
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -18,11 +18,11 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 def test_a_ferried_battle_is_the_battle_itself() -> None:
     task, seeds = load_task("2s3z"), torch.arange(4)
-    itself = play(make_env("simulator", task, 4), scripted_player("kiting"), seeds)
-    ferried = play(FerriedEnv(make_env("simulator", task, 4), CPU), scripted_player("kiting"), seeds)
+    itself = play(make_env("simulator", task, 4), scripted_policy("kiting"), seeds)
+    ferried = play(FerriedEnv(make_env("simulator", task, 4), CPU), scripted_policy("kiting"), seeds)
     assert torch.equal(itself.episodes.state, ferried.episodes.state)
     assert torch.equal(itself.returns, ferried.returns)
-    assert torch.equal(itself.won, ferried.won)
+    assert torch.equal(itself.success, ferried.success)
 
 
 @pytest.mark.parametrize(("name", "units"), [("3m", 6), ("10m_vs_11m", 21)])

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 from total_reward import TotalReward
 
-from hygen_lightning.envs.base import BattleStep, BattleView
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator import step as battle_step
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.formation import formation
 from hygen_lightning.envs.simulator.paths import way_table
-from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.terrain import Terrain
-from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS, scripted_player
-from hygen_lightning.specs import FIRST_TARGET
+from hygen_lightning.envs.simulator.unit_params import UnitParams
+from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS, scripted_policy
+from hygen_lightning.specs import Observation, TimeStep
 from hygen_lightning.tasks import all_task_names, load_task
+from hygen_lightning.tasks.battles import FIRST_TARGET
 
 CPU = torch.device("cpu")
 QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -40,7 +40,7 @@ def chosen(available: Tensor, generator: torch.Generator, attacks: bool) -> Tens
 
 def check(env: SimulatorEnv, before: dict[str, Tensor], map_name: str) -> None:
     """The invariants of one step."""
-    s, r = env.battles, env.roster
+    s, r = env.battles, env.params
     assert (s.health >= 0).all()
     assert (s.health <= r.health + 1e-4).all()
     assert (s.shield >= 0).all()
@@ -63,10 +63,10 @@ def check(env: SimulatorEnv, before: dict[str, Tensor], map_name: str) -> None:
 def test_health_positions_and_the_dead_stay_within_bounds(name: str, seed: int, attacks: bool) -> None:
     env = SimulatorEnv(load_task(name), 4)
     generator = torch.Generator().manual_seed(seed)
-    view = env.reset(torch.arange(4) + seed)
+    observation = env.reset(torch.arange(4) + seed)
     for _ in range(12):
         before = env.state_dict()
-        view = env.step(chosen(view.avail_actions, generator, attacks)).view
+        observation = env.step(chosen(observation.avail_actions, generator, attacks)).observation
         check(env, before, name)
 
 
@@ -80,15 +80,15 @@ class Watched:
         self.shots, self.loop, self.shooters = 0, battle_step.game_loop, battle_step.shooters
         monkeypatch.setattr(battle_step, "shooters", self.watched)
 
-    def __call__(self, roster: Roster, terrain: Terrain, before: BattleState, *plan: Any) -> BattleState:
-        after = self.loop(roster, terrain, before, *plan)
+    def __call__(self, params: UnitParams, terrain: Terrain, before: BattleState, *plan: Any) -> BattleState:
+        after = self.loop(params, terrain, before, *plan)
         aims = (after.target >= 0) & before.alive
         assert (after.target[~before.alive] == -1).all(), "the dead aim at somebody"
         assert before.alive.gather(0, after.target.clamp(min=0))[aims].all(), "somebody aims at the dead"
         return after
 
-    def watched(self, roster: Roster, s: BattleState, in_range: Tensor) -> Tensor:
-        shots = self.shooters(roster, s, in_range)
+    def watched(self, params: UnitParams, s: BattleState, in_range: Tensor) -> Tensor:
+        shots = self.shooters(params, s, in_range)
         fires = shots > 0
         assert s.alive[fires].all(), "the dead shoot"
         assert (s.target[fires] >= 0).all(), "somebody shoots at nobody"
@@ -106,9 +106,11 @@ def test_nobody_aims_or_shoots_at_a_unit_that_was_dead_before_the_loop(
     env, watched = SimulatorEnv(load_task(name), 6), Watched(monkeypatch)
     env.dynamics = battle_step.Dynamics(game_loop=watched)
     generator = torch.Generator().manual_seed(5)
-    view = env.reset(torch.arange(6))
+    observation = env.reset(torch.arange(6))
     for number in range(40):
-        view = env.step(chosen(view.avail_actions, generator, attacks=number % 4 > 0)).view
+        observation = env.step(
+            chosen(observation.avail_actions, generator, attacks=number % 4 > 0)
+        ).observation
         if bool(env.battles.over.all()):
             break
     assert watched.shots > 0
@@ -123,24 +125,30 @@ class Crowd:
 
     def __init__(self, name: str, battles: dict[str, int]) -> None:
         self.task = load_task(name)
-        self.players = [scripted_player(player, seed=1) for player in battles]
+        self.players = [scripted_policy(player, seed=1) for player in battles]
         self.who = torch.arange(len(battles)).repeat_interleave(torch.tensor(list(battles.values())))
-        self.memories = [self.players[i].initial_memory(self.task, n) for i, n in enumerate(battles.values())]
+        self.hidden_states = [
+            self.players[i].initial_hidden(self.task, n) for i, n in enumerate(battles.values())
+        ]
         self.last_actions = torch.full((len(self.who), self.task.n_allies), -1)
         self.env = SimulatorEnv(self.task, len(self.who))
-        self.view = self.env.reset(torch.arange(len(self.who)))
+        self.observation = self.env.reset(torch.arange(len(self.who)))
         self.total = TotalReward(self.env)
 
-    def step(self) -> BattleStep:
+    def step(self) -> TimeStep:
         """Every player decides for its own battles."""
         actions = torch.empty_like(self.last_actions)
         for i, player in enumerate(self.players):
             own = self.who == i
-            view = BattleView(self.view.obs[own], self.view.state[own], self.view.avail_actions[own])
-            decision = player.act(self.task, view, self.last_actions[own], self.memories[i])
-            actions[own], self.memories[i] = decision.actions, decision.memory
+            observation = Observation(
+                self.observation.obs[own], self.observation.state[own], self.observation.avail_actions[own]
+            )
+            output = player.act(
+                self.task, observation, self.last_actions[own], torch.zeros(len(own)), self.hidden_states[i]
+            )
+            actions[own], self.hidden_states[i] = output.actions, output.hidden
         step = self.env.step(actions)
-        self.view, self.last_actions = step.view, actions
+        self.observation, self.last_actions = step.observation, actions
         self.total.add(step)
         return step
 
@@ -149,11 +157,13 @@ class Crowd:
         stays = ~self.env.battles.over
         if 4 * int(stays.sum()) > 3 * len(stays) or not bool(stays.any()):
             return
-        for i, memory in enumerate(self.memories):
-            if memory is not None:
-                self.memories[i] = {k: v[stays[self.who == i]] for k, v in memory.items()}
-        view = self.view
-        self.view = BattleView(view.obs[stays], view.state[stays], view.avail_actions[stays])
+        for i, hidden in enumerate(self.hidden_states):
+            if hidden is not None:
+                self.hidden_states[i] = {k: v[stays[self.who == i]] for k, v in hidden.items()}
+        observation = self.observation
+        self.observation = Observation(
+            observation.obs[stays], observation.state[stays], observation.avail_actions[stays]
+        )
         self.env, self.who = self.env.only(stays.nonzero().flatten()), self.who[stays]
         self.last_actions = self.last_actions[stays]
         self.total = self.total.only(self.env, stays)
@@ -172,10 +182,10 @@ def test_two_hundred_random_and_two_hundred_scripted_battles_of_every_map_break_
         before = crowd.env.battles.tensors()
         step = crowd.step()
         check(crowd.env, before, name)
-        assert torch.isfinite(step.view.obs).all()
-        assert torch.isfinite(step.view.state).all()
+        assert torch.isfinite(step.observation.obs).all()
+        assert torch.isfinite(step.observation.state).all()
         assert torch.isfinite(step.reward).all()
-        crowd.total.check(step.won)
+        crowd.total.check(step.success)
         ended += int(step.terminated.sum())
         if bool(crowd.env.battles.over.all()):
             break
@@ -197,7 +207,7 @@ def test_units_start_apart_on_open_ground_near_their_spawn(name: str) -> None:
         places = env.battles.x[rows].sort(0).values
         assert (places.max(1).values - places.min(1).values).max() < 1e-4
     gaps = torch.hypot(x.unsqueeze(0) - x.unsqueeze(1), y.unsqueeze(0) - y.unsqueeze(1))
-    assert (gaps - env.roster.apart[..., 0])[env.roster.apart[..., 0] > 0].min() > -1e-3
+    assert (gaps - env.params.apart[..., 0])[env.params.apart[..., 0] > 0].min() > -1e-3
 
 
 def test_the_way_around_a_wall_leads_over_a_free_corner() -> None:
@@ -220,9 +230,9 @@ def test_ground_units_climb_ramps_only_and_colossi_climb_cliffs() -> None:
         (torch.tensor([[16.5]]), torch.tensor([[12.9]])),
         (torch.tensor([[16.5]]), torch.tensor([[13.1]])),
     )
-    n = env.roster.n_units
+    n = env.params.n_units
     at = [t.expand(n, 1) for t in (*low, *high)]
-    _, y = env.terrain.kept_inside(env.roster, *at)
+    _, y = env.terrain.kept_inside(env.params, *at)
     assert float(y[0, 0]) > 13
     assert float(y[5, 0]) < 13
 

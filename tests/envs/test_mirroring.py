@@ -8,8 +8,8 @@ from torch import Tensor
 
 from hygen_lightning.envs.simulator import movement
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.specs import EAST, FIRST_TARGET, NORTH, SOUTH, STOP, WEST
 from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks.battles import EAST, FIRST_TARGET, NORTH, SOUTH, STOP, WEST
 
 N_BATTLES, N_STEPS = 32, 14
 OPPOSITE = {"y": {NORTH: SOUTH, SOUTH: NORTH}, "x": {EAST: WEST, WEST: EAST}}
@@ -40,7 +40,7 @@ class Ties:
 
 def mirrored(env: SimulatorEnv, axis: str, middle: float) -> SimulatorEnv:
     """A copy of the battles in which `axis` points the other way; seeds and all else are the same."""
-    other = SimulatorEnv(env.task, env.n_battles)
+    other = SimulatorEnv(env.task, env.num_envs)
     other.reset(env.battles.seed)
     turned = env.battles.tensors()
     for name in (axis, f"goal_{axis}"):
@@ -92,19 +92,19 @@ def test_a_mirrored_battle_has_the_mirrored_future(
     other = mirrored(env, axis, (low + high) / 2)
     ties, rounded = Ties(monkeypatch), torch.zeros(N_BATTLES, dtype=torch.bool)
     compared = 0
-    view, image = env._seen(), other._seen()
+    observation, image = env._seen(), other._seen()
     for _ in range(N_STEPS):
-        actions = chosen(view.avail_actions, generator)
+        actions = chosen(observation.avail_actions, generator)
         turned = opposite(actions, axis)
         possible = image.avail_actions.gather(2, turned.unsqueeze(2)).flatten(1).all(1)
         assert possible[~ties.met & ~rounded].all(), "other actions are available"
         turned = torch.where(possible.unsqueeze(1), turned, chosen(image.avail_actions, generator))
-        view, image = env.step(actions).view, other.step(turned).view
+        observation, image = env.step(actions).observation, other.step(turned).observation
         rounded |= ~ties.met & ~same_battles(env, other, axis, low + high)
         compared += int((~ties.met & ~rounded).sum())
     assert int(rounded.sum()) <= N_BATTLES // 16
     assert compared > N_BATTLES * N_STEPS / 2
-    assert (env.battles.health < env.roster.health)[:, ~ties.met].any(), "nobody was hit"
+    assert (env.battles.health < env.params.health)[:, ~ties.met].any(), "nobody was hit"
 
 
 def same_battles(env: SimulatorEnv, other: SimulatorEnv, axis: str, sides: float) -> Tensor:
@@ -118,8 +118,8 @@ def same_battles(env: SimulatorEnv, other: SimulatorEnv, axis: str, sides: float
 
 def spread_out(env: SimulatorEnv, generator: torch.Generator) -> None:
     """Both teams in two columns, seven to thirteen units from one another, one and a half from their own."""
-    s, n = env.battles, env.roster.n_allies
-    for first, count, x0 in ((0, n, 10.0), (n, env.roster.n_enemies, 18.0)):
+    s, n = env.battles, env.params.n_allies
+    for first, count, x0 in ((0, n, 10.0), (n, env.params.n_enemies, 18.0)):
         row = torch.arange(count)
         s.x[first : first + count] = (x0 - 2.0 * (row % 2) * (1 if first == 0 else -1)).unsqueeze(1)
         s.y[first : first + count] = (16.0 + 1.7 * (row - (count - 1) / 2)).unsqueeze(1)

@@ -9,19 +9,19 @@ from arenas import NEVER, act, after, arena
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.step import game_loop, prepared
-from hygen_lightning.specs import FIRST_TARGET, NO_OP, STOP
 from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks.battles import FIRST_TARGET, NO_OP, STOP
 
 N_BATTLES = 400
 
 
 def first_loops(env: SimulatorEnv, enemy: int) -> torch.Tensor:
     """[B]: the loop of one step in which the enemy first has a target, while the allies stop; 8 for none."""
-    orders = torch.full((env.roster.n_allies, env.n_battles), int(STOP))
-    s, plan = prepared(env.roster, env.battles, orders)
-    first = torch.full((env.n_battles,), 8)
+    orders = torch.full((env.params.n_allies, env.num_envs), int(STOP))
+    s, plan = prepared(env.params, env.battles, orders)
+    first = torch.full((env.num_envs,), 8)
     for loop in torch.arange(8).unbind():
-        s = game_loop(env.roster, env.terrain, s, plan, loop)
+        s = game_loop(env.params, env.terrain, s, plan, loop)
         first = torch.where((s.target[enemy] >= 0) & (first == 8), loop, first)
     return first
 
@@ -64,10 +64,10 @@ def test_an_enemy_that_is_shot_at_turns_on_the_shooter_the_others_on_the_nearest
 def test_of_two_who_shoot_at_once_the_lot_decides() -> None:
     env = arena("3m", [(10, 16), (10.5, 16)], [(15.5, 16)], N_BATTLES)
     orders = torch.tensor([int(FIRST_TARGET), int(FIRST_TARGET), int(NO_OP)]).unsqueeze(1)
-    s, plan = prepared(env.roster, env.battles, orders.expand(3, N_BATTLES))
+    s, plan = prepared(env.params, env.battles, orders.expand(3, N_BATTLES))
     plan.look = torch.full_like(plan.look, NEVER)
     for loop in torch.arange(3).unbind():
-        s = game_loop(env.roster, env.terrain, s, plan, loop)
+        s = game_loop(env.params, env.terrain, s, plan, loop)
     chosen = torch.bincount(s.target[3], minlength=2)
     assert chosen.tolist() == [int((plan.lot[0] < plan.lot[1]).sum()), int((plan.lot[0] > plan.lot[1]).sum())]
     assert 0.4 < float(chosen[0]) / N_BATTLES < 0.6
@@ -94,9 +94,9 @@ def test_with_its_target_in_range_an_enemy_looks_at_its_own_time_else_at_one_dra
         env.battles.target[3], env.battles.cooldown[3] = 0, 8.0
         env.battles.look_loop[0] = look_loop
         attacked = torch.tensor([int(STOP), int(FIRST_TARGET), int(NO_OP)]).unsqueeze(1)
-        s, plan = prepared(env.roster, env.battles, attacked)
+        s, plan = prepared(env.params, env.battles, attacked)
         plan.look = torch.full_like(plan.look, drawn)
-        s = game_loop(env.roster, env.terrain, s, plan, torch.tensor(0))
+        s = game_loop(env.params, env.terrain, s, plan, torch.tensor(0))
         assert int(s.target[3, 0]) == target
 
 
@@ -104,16 +104,16 @@ def test_eight_loops_are_counted_from_the_death_of_the_last_target_wherever_the_
     for x in (12, 10.2):
         env = arena("3m", [(11, 16), (x, 16)], [(16, 16)])
         env.battles.target[3], env.battles.health[0] = 0, 0.0
-        s, plan = prepared(env.roster, env.battles, torch.tensor([[NO_OP], [STOP], [NO_OP]]))
-        s = game_loop(env.roster, env.terrain, s, plan, torch.tensor(6))
+        s, plan = prepared(env.params, env.battles, torch.tensor([[NO_OP], [STOP], [NO_OP]]))
+        s = game_loop(env.params, env.terrain, s, plan, torch.tensor(6))
         assert (int(s.target[3, 0]), int(s.look_loop[0, 0])) == (1, 6)
 
 
 def test_when_it_looks_around_is_drawn_if_its_first_target_is_out_of_range() -> None:
     env = arena("3m", [(9.9, 16)], [(16, 16)], N_BATTLES)  # 6.1 away: seen, and not in range
-    s, plan = prepared(env.roster, env.battles, torch.full((3, N_BATTLES), int(STOP)))
+    s, plan = prepared(env.params, env.battles, torch.full((3, N_BATTLES), int(STOP)))
     plan.look = torch.zeros_like(plan.look)
-    s = game_loop(env.roster, env.terrain, s, plan, torch.tensor(0))
+    s = game_loop(env.params, env.terrain, s, plan, torch.tensor(0))
     assert bool((s.target[3] == 0).all())
     assert bool((torch.bincount(s.look_loop[0], minlength=8) > N_BATTLES / 16).all())
 
@@ -236,7 +236,7 @@ def test_an_enemy_walks_again_twelve_loops_after_its_shot() -> None:
 
 def test_backswing_is_the_unit_s_own() -> None:
     env = arena("MMM", [(10, 16)], [(15, 16)])  # a Marauder and a Marine
-    r, s = env.roster, env.battles
+    r, s = env.params, env.battles
     marine, marauder = (r.names.index(name, r.n_allies) for name in ("marine", "marauder"))
     s.health[marauder], s.x[marauder], s.y[marauder] = 125.0, 15.0, 17.5
     env.placed(s)
@@ -250,7 +250,7 @@ def test_backswing_is_the_unit_s_own() -> None:
 
 def test_a_baneling_gives_up_a_target_out_of_range_too() -> None:
     env = arena("so_many_baneling", [(10, 16), (14.5, 16)], [(16, 16)])
-    n = env.roster.n_allies
+    n = env.params.n_allies
     env.battles.target[n], env.battles.cooldown[n] = 0, c.WIND_UP_LOOPS  # it walks to its target
     stay = [int(STOP), int(STOP)] + [int(NO_OP)] * (n - 2)
     assert int(after(env, stay, look=0, loops=1).target[n, 0]) == 1
@@ -259,7 +259,7 @@ def test_a_baneling_gives_up_a_target_out_of_range_too() -> None:
 def test_an_order_to_heal_wakes_nobody() -> None:
     env = SimulatorEnv(load_task("MMM"), 1)
     env.reset(torch.tensor([3]))
-    s, r = env.battles, env.roster
+    s, r = env.battles, env.params
     healer, patient = r.names.index("medivac"), r.names.index("marine")
     enemy = r.names.index("marine", r.n_allies)
     lives = torch.isin(torch.arange(r.n_units), torch.tensor([healer, patient, enemy])).unsqueeze(1)

@@ -14,8 +14,9 @@ from pettingzoo.test import parallel_api_test, parallel_seed_test
 
 from hygen_lightning.envs import make_env
 from hygen_lightning.envs.pettingzoo import BattleParallelEnv, parallel_env
-from hygen_lightning.specs import EAST, FIRST_TARGET, NO_OP, STOP, UserError
+from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks.battles import EAST, FIRST_TARGET, NO_OP, STOP
 
 
 @pytest.mark.parametrize("task", ["3m", "2s3z", "MMM", "2m_vs_1z"])
@@ -54,16 +55,16 @@ def test_a_battle_is_the_environments_battle() -> None:
     assert isinstance(info["won"], bool)
     generator = torch.Generator().manual_seed(5)
     battle = make_env("simulator", load_task("3m"), 1)
-    view = battle.reset(torch.randint(2**62, (1,), generator=generator))
+    observation = battle.reset(torch.randint(2**62, (1,), generator=generator))
     total, over = 0.0, False
     while not over:
-        targets = view.avail_actions[..., FIRST_TARGET:]
+        targets = observation.avail_actions[..., FIRST_TARGET:]
         first = FIRST_TARGET + targets.float().argmax(-1)
-        idle = torch.where(view.avail_actions[..., STOP], STOP, NO_OP)
+        idle = torch.where(observation.avail_actions[..., STOP], STOP, NO_OP)
         step = battle.step(torch.where(targets.any(-1), first, idle))
-        view, over, total = step.view, bool(step.terminated), total + float(step.reward)
+        observation, over, total = step.observation, bool(step.terminated), total + float(step.reward)
     assert sum(rewards) == pytest.approx(total)
-    assert info["won"] == bool(step.won)
+    assert info["won"] == bool(step.success)
 
 
 def test_a_time_out_is_a_truncation_and_no_termination() -> None:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator.observation import battle_view, outcome, reward
+from hygen_lightning.envs.simulator.observation import battle_observation, outcome, reward
 from hygen_lightning.envs.simulator.recorded import battle_state
-from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.terrain import Terrain
+from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.tasks import load_task
 
 CPU = torch.device("cpu")
@@ -28,27 +28,27 @@ def recording(recordings_dir: Path) -> dict[str, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def roster() -> Roster:
-    return Roster.of(load_task("3m"), CPU)
+def params() -> UnitParams:
+    return UnitParams.of(load_task("3m"), CPU)
 
 
 def test_recorded_states_give_the_recorded_observations_and_available_actions(
-    recording: dict[str, Tensor], roster: Roster
+    recording: dict[str, Tensor], params: UnitParams
 ) -> None:
     filled = recording["filled"][..., 0].bool()
     state = recording["state"][filled]
-    view = battle_view(roster, Terrain.of("plain", CPU), battle_state(roster, state))
-    assert (view.obs - recording["obs"][filled]).abs().max() <= 1e-5
-    assert (view.state - state).abs().max() <= 1e-5
-    assert torch.equal(view.avail_actions, recording["avail_actions"][filled].bool())
+    observation = battle_observation(params, Terrain.of("plain", CPU), battle_state(params, state))
+    assert (observation.obs - recording["obs"][filled]).abs().max() <= 1e-5
+    assert (observation.state - state).abs().max() <= 1e-5
+    assert torch.equal(observation.avail_actions, recording["avail_actions"][filled].bool())
 
 
-def test_recorded_states_give_the_recorded_rewards(recording: dict[str, Tensor], roster: Roster) -> None:
+def test_recorded_states_give_the_recorded_rewards(recording: dict[str, Tensor], params: UnitParams) -> None:
     filled = recording["filled"][..., 0].bool()
     pair = filled[:, 1:]
-    before = battle_state(roster, recording["state"][:, :-1][pair])
-    after = battle_state(roster, recording["state"][:, 1:][pair])
-    lost, won = outcome(roster, after)
-    gained = reward(roster, before, after, won)
+    before = battle_state(params, recording["state"][:, :-1][pair])
+    after = battle_state(params, recording["state"][:, 1:][pair])
+    lost, success = outcome(params, after)
+    gained = reward(params, before, after, success)
     assert (gained - recording["reward"][:, :-1, 0][pair]).abs().max() <= 1e-5
-    assert (lost | won).sum() > 0
+    assert (lost | success).sum() > 0

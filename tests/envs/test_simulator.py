@@ -14,8 +14,8 @@ from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import all_task_names, load_task
 
 
-def simulator(name: str, n_battles: int) -> SimulatorEnv:
-    env = make_env("simulator", load_task(name), n_battles)
+def simulator(name: str, num_envs: int) -> SimulatorEnv:
+    env = make_env("simulator", load_task(name), num_envs)
     assert isinstance(env, SimulatorEnv)
     return env
 
@@ -23,11 +23,11 @@ def simulator(name: str, n_battles: int) -> SimulatorEnv:
 def played(env: SimulatorEnv, seeds: Tensor, n_steps: int, generator_seed: int = 0) -> Tensor:
     """All observations of battles with random actions, [steps + 1, B, A, obs_dim]."""
     generator = torch.Generator().manual_seed(generator_seed)
-    view = env.reset(seeds)
-    seen = [view.obs]
+    observation = env.reset(seeds)
+    seen = [observation.obs]
     for _ in range(n_steps):
-        view = env.step(random_actions(view.avail_actions, generator)).view
-        seen.append(view.obs)
+        observation = env.step(random_actions(observation.avail_actions, generator)).observation
+        seen.append(observation.obs)
     return torch.stack(seen)
 
 
@@ -35,17 +35,17 @@ def played(env: SimulatorEnv, seeds: Tensor, n_steps: int, generator_seed: int =
 def test_a_view_has_the_shapes_of_the_layout_and_only_finite_numbers(name: str) -> None:
     env, layout = simulator(name, 3), load_task(name).layout
     generator = torch.Generator().manual_seed(0)
-    view = env.reset(torch.arange(3))
+    observation = env.reset(torch.arange(3))
     for _ in range(20):
-        assert view.obs.shape == (3, layout.n_allies, layout.obs_dim)
-        assert view.state.shape == (3, layout.state_dim)
-        assert view.avail_actions.shape == (3, layout.n_allies, layout.n_actions)
-        assert view.avail_actions.any(-1).all()
-        assert torch.isfinite(view.obs).all()
-        assert torch.isfinite(view.state).all()
-        step = env.step(random_actions(view.avail_actions, generator))
+        assert observation.obs.shape == (3, layout.n_allies, layout.obs_dim)
+        assert observation.state.shape == (3, layout.state_dim)
+        assert observation.avail_actions.shape == (3, layout.n_allies, layout.n_actions)
+        assert observation.avail_actions.any(-1).all()
+        assert torch.isfinite(observation.obs).all()
+        assert torch.isfinite(observation.state).all()
+        step = env.step(random_actions(observation.avail_actions, generator))
         assert torch.isfinite(step.reward).all()
-        view = step.view
+        observation = step.observation
 
 
 def test_a_battle_is_the_same_bit_for_bit_in_any_batch() -> None:
@@ -56,8 +56,8 @@ def test_a_battle_is_the_same_bit_for_bit_in_any_batch() -> None:
     many = crowd.reset(torch.tensor([1, 2, 3, 4, 5, 6, 7]))
     for _ in range(40):
         actions = random_actions(many.avail_actions, generator)
-        many = crowd.step(actions).view
-        one = alone.step(actions[4:5]).view
+        many = crowd.step(actions).observation
+        one = alone.step(actions[4:5]).observation
         assert torch.equal(one.obs[0], many.obs[4])
         assert torch.equal(one.state[0], many.state[4])
 
@@ -65,8 +65,8 @@ def test_a_battle_is_the_same_bit_for_bit_in_any_batch() -> None:
 def test_other_seeds_are_other_battles() -> None:
     env = simulator("3m", 8)
     assert torch.equal(played(env, torch.arange(8), 15), played(env, torch.arange(8), 15))
-    view = env.reset(torch.arange(8))
-    assert view.state.unique(dim=0).shape[0] > 1
+    observation = env.reset(torch.arange(8))
+    assert observation.state.unique(dim=0).shape[0] > 1
 
 
 def test_a_saved_battle_continues_to_the_same_future() -> None:
@@ -78,24 +78,24 @@ def test_a_saved_battle_continues_to_the_same_future() -> None:
     for _ in range(10):
         actions = random_actions(available, generator)
         one, two = env.step(actions), other.step(actions)
-        assert torch.equal(one.view.obs, two.view.obs)
+        assert torch.equal(one.observation.obs, two.observation.obs)
         assert torch.equal(one.reward, two.reward)
-        available = one.view.avail_actions
+        available = one.observation.avail_actions
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_A_GPU)])
 def test_compiled_battles_are_the_same_but_for_rounding(device: str) -> None:
     plain, compiled = (SimulatorEnv(load_task("3m"), 64, device, compiled=way) for way in (False, True))
-    view, generator = plain.reset(torch.arange(64)), torch.Generator(device).manual_seed(0)
+    observation, generator = plain.reset(torch.arange(64)), torch.Generator(device).manual_seed(0)
     wrong = numbers = 0
     for _ in range(24):
         compiled.load_state_dict(plain.state_dict())
-        actions = random_actions(view.avail_actions, generator)
-        view, other = plain.step(actions).view, compiled.step(actions).view
-        wrong += int(((view.obs - other.obs).abs() > 1e-3).sum())
-        wrong += int((view.avail_actions != other.avail_actions).sum())
-        numbers += view.obs.numel()
+        actions = random_actions(observation.avail_actions, generator)
+        observation, other = plain.step(actions).observation, compiled.step(actions).observation
+        wrong += int(((observation.obs - other.obs).abs() > 1e-3).sum())
+        wrong += int((observation.avail_actions != other.avail_actions).sum())
+        numbers += observation.obs.numel()
     assert wrong <= numbers // 1000  # who just reaches a range or a contact may differ
 
 
@@ -103,7 +103,7 @@ def test_unknown_environments_and_units_are_refused_in_one_line() -> None:
     assert "simulator" in ENVIRONMENTS
     with pytest.raises(UserError, match="unknown environment"):
         make_env("starcraft3", load_task("3m"), 1)
-    with pytest.raises(UserError, match="cannot play"):
+    with pytest.raises(UserError, match="is no battle"):
         make_env("simulator", load_task("cn-2"), 1)
 
 
@@ -115,13 +115,13 @@ def test_cpu_and_cuda_agree_in_distribution(name: str) -> None:
     for device in ("cpu", "cuda"):
         env = make_env("simulator", load_task(name), 512, device)
         generator = torch.Generator(device=device).manual_seed(0)
-        view = env.reset(torch.arange(512, device=device))
+        observation = env.reset(torch.arange(512, device=device))
         returns, lengths = torch.zeros(2, 512, device=device).unbind()
         going = torch.ones(512, dtype=torch.bool, device=device)
         while going.any():
-            step = env.step(random_actions(view.avail_actions, generator))
+            step = env.step(random_actions(observation.avail_actions, generator))
             returns, lengths = returns + step.reward, lengths + going
-            view, going = step.view, going & ~step.terminated
+            observation, going = step.observation, going & ~step.terminated
         found[device] = torch.stack([returns, lengths]).cpu()
     cpu, cuda = found["cpu"], found["cuda"]
     error = (cpu.var(1) / 512 + cuda.var(1) / 512).sqrt()

@@ -17,13 +17,14 @@ from torch import Tensor
 from hygen_lightning.cli import main
 from hygen_lightning.data.odis import find_parts, read_part
 from hygen_lightning.envs import make_env, make_envs
-from hygen_lightning.envs.base import BattleLostError, BattleView
+from hygen_lightning.envs.base import BattleLostError
 from hygen_lightning.envs.smac import env as smac_env
 from hygen_lightning.envs.smac.env import SmacEnv
 from hygen_lightning.rollouts.runner import play
-from hygen_lightning.rollouts.scripted import scripted_player
-from hygen_lightning.specs import NO_OP, UserError
+from hygen_lightning.rollouts.scripted import scripted_policy
+from hygen_lightning.specs import Observation, UserError
 from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks.battles import NO_OP
 
 ONE = torch.zeros(1, dtype=torch.int64)
 
@@ -35,15 +36,15 @@ def smac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def starcraft(n_battles: int = 1, task: str = "3m") -> SmacEnv:
-    env = make_env("smac", load_task(task), n_battles)
+def starcraft(num_envs: int = 1, task: str = "3m") -> SmacEnv:
+    env = make_env("smac", load_task(task), num_envs)
     assert isinstance(env, SmacEnv)
     return env
 
 
-def assert_same(view: BattleView, expected: BattleView) -> None:
+def assert_same(observation: Observation, expected: Observation) -> None:
     for name in ("obs", "state", "avail_actions"):
-        assert torch.equal(getattr(view, name), getattr(expected, name)), name
+        assert torch.equal(getattr(observation, name), getattr(expected, name)), name
 
 
 def test_its_battles_are_those_that_the_package_plays(smac: Path) -> None:
@@ -51,18 +52,18 @@ def test_its_battles_are_those_that_the_package_plays(smac: Path) -> None:
     env, twin = starcraft(2), make_env("simulator", load_task("3m"), 2)
     generator = torch.Generator().manual_seed(0)
     for battle in range(2):  # a game takes its seed once and plays on from there
-        view, expected = env.reset(seeds + 7 * battle), twin.reset(seeds + battle)
+        observation, expected = env.reset(seeds + 7 * battle), twin.reset(seeds + battle)
         over = torch.zeros(2, dtype=torch.bool)
         for _ in range(61):
-            assert_same(view, expected)
+            assert_same(observation, expected)
             actions = random_actions(expected.avail_actions, generator)
             step, wanted = env.step(actions), twin.step(actions)
-            for name in ("reward", "terminated", "truncated", "won"):
+            for name in ("reward", "terminated", "truncated", "success"):
                 assert torch.equal(getattr(step, name), getattr(wanted, name)), name
-            view, expected = step.view, wanted.view
+            observation, expected = step.observation, wanted.observation
             over |= step.terminated
         assert over.all()
-        assert not view.avail_actions[..., NO_OP + 1 :].any()
+        assert not observation.avail_actions[..., NO_OP + 1 :].any()
     with pytest.raises(ValueError, match="not available"):
         env.step(torch.ones(2, 3, dtype=torch.int64))
     env.close()
@@ -72,15 +73,15 @@ def test_its_battles_are_those_that_the_package_plays(smac: Path) -> None:
 
 def test_a_player_wins_as_in_the_battles_behind_it_though_they_are_played_in_turn(smac: Path) -> None:
     env = starcraft(5)
-    assert env.n_battles == 2
+    assert env.num_envs == 2
     with pytest.raises(ValueError, match="before the first reset"):
         env.step(torch.zeros(2, 3, dtype=torch.int64))
-    played = play(env, scripted_player("pull_back", 0), torch.tensor([3, 9, 0, 0, 0]))
+    played = play(env, scripted_policy("pull_back", 0), torch.tensor([3, 9, 0, 0, 0]))
     env.close()
     seeds = torch.tensor([3, 9, 4, 10, 5])  # of each game's first, second, third battle
-    expected = play(make_env("simulator", load_task("3m"), 5), scripted_player("pull_back", 0), seeds)
-    assert expected.won.any()
-    assert torch.equal(played.won, expected.won)
+    expected = play(make_env("simulator", load_task("3m"), 5), scripted_policy("pull_back", 0), seeds)
+    assert expected.success.any()
+    assert torch.equal(played.success, expected.success)
     assert torch.equal(played.returns, expected.returns)
     assert torch.equal(played.episodes.state, expected.episodes.state)
 
@@ -90,9 +91,9 @@ def test_battles_that_starcraft_loses_are_played_again_and_are_no_defeats(
 ) -> None:
     monkeypatch.setenv("FAKE_SMAC", "break:1")
     env = starcraft(1)
-    played = play(env, scripted_player("pull_back", 0), torch.tensor([3]))
+    played = play(env, scripted_policy("pull_back", 0), torch.tensor([3]))
     env.close()
-    expected = play(make_env("simulator", load_task("3m"), 1), scripted_player("pull_back", 0), ONE + 3)
+    expected = play(make_env("simulator", load_task("3m"), 1), scripted_policy("pull_back", 0), ONE + 3)
     assert torch.equal(played.episodes.state, expected.episodes.state)
     said = capsys.readouterr()
     assert said.err.count("stopped answering on 3m; its battles begin anew") == 1
@@ -105,12 +106,12 @@ def test_a_starcraft_that_always_stops_is_given_up_in_one_line(
     monkeypatch.setenv("FAKE_SMAC", "break:99")
     env = starcraft(1)
     with pytest.raises(UserError, match="stopped answering on 3m, 3 times in a row"):
-        play(env, scripted_player("pull_back", 0), ONE)
-    view = env.reset(ONE)
+        play(env, scripted_policy("pull_back", 0), ONE)
+    observation = env.reset(ONE)
     for _ in range(2):
-        view = env.step(random_actions(view.avail_actions, torch.Generator())).view
+        observation = env.step(random_actions(observation.avail_actions, torch.Generator())).observation
     with pytest.raises(BattleLostError):
-        env.step(random_actions(view.avail_actions, torch.Generator()))
+        env.step(random_actions(observation.avail_actions, torch.Generator()))
     env.close()
 
 
@@ -174,14 +175,14 @@ def test_a_game_ends_with_its_environment_and_outlives_signals_that_are_not_for_
     monkeypatch.setenv("FAKE_SMAC_CLOSED", str(closed))
     others = set(multiprocessing.active_children())
     env = starcraft(1)
-    view = env.reset(ONE)
+    observation = env.reset(ONE)
     (process,) = set(multiprocessing.active_children()) - others
     assert process.pid is not None
     assert os.getpgid(process.pid) != os.getpgid(0)
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         os.kill(process.pid, name)
     stop: Tensor = torch.ones(1, 3, dtype=torch.int64)
-    assert env.step(stop).view.obs.shape == view.obs.shape
+    assert env.step(stop).observation.obs.shape == observation.obs.shape
     env.close()
     assert waits_for(closed, 1) == 1
     lost = starcraft(1)

@@ -7,9 +7,9 @@ import torch
 from total_reward import TotalReward
 
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.rollouts.scripted import scripted_player
-from hygen_lightning.specs import STOP
+from hygen_lightning.rollouts.scripted import scripted_policy
 from hygen_lightning.tasks import all_task_names, load_task
+from hygen_lightning.tasks.battles import STOP
 
 LASTING = {"marine", "marauder"}
 """Enemies whose losses stay: no shields, nothing that grows back."""
@@ -26,22 +26,22 @@ def maps() -> list[object]:
 @torch.inference_mode()
 def test_a_won_battle_of_every_map_brings_twenty_and_what_grew_back(name: str) -> None:
     """Allies that cannot die win everywhere; the enemies, who alone count, are as they are."""
-    task, n_battles = load_task(name), 2
-    env, player = SimulatorEnv(task, n_battles), scripted_player("nearest_attack")
-    view, memory = env.reset(torch.arange(n_battles)), player.initial_memory(task, n_battles)
-    total, won = TotalReward(env), torch.zeros(n_battles, dtype=torch.bool)
-    last = torch.full((n_battles, task.n_allies), -1)
+    task, num_envs = load_task(name), 2
+    env, player = SimulatorEnv(task, num_envs), scripted_policy("nearest_attack")
+    observation, hidden = env.reset(torch.arange(num_envs)), player.initial_hidden(task, num_envs)
+    total, success = TotalReward(env), torch.zeros(num_envs, dtype=torch.bool)
+    last = torch.full((num_envs, task.n_allies), -1)
     while not bool(env.battles.over.all()):
         env.battles.health = torch.cat(
             [torch.full_like(env.battles.health[: task.n_allies], 1e9), env.battles.health[task.n_allies :]]
         )
-        decision = player.act(task, view, last, memory)
-        step = env.step(decision.actions)
-        view, last, memory = step.view, decision.actions, decision.memory
+        output = player.act(task, observation, last, torch.zeros(len(last)), hidden)
+        step = env.step(output.actions)
+        observation, last, hidden = step.observation, output.actions, output.hidden
         total.add(step)
-        won |= step.won
-    assert won.all()
-    total.check(won)
+        success |= step.success
+    assert success.all()
+    total.check(success)
     if set(task.enemy_units) <= LASTING:
         assert (total.returns - 20).abs().max() < 1e-3
 
@@ -50,29 +50,29 @@ def test_shields_that_grow_back_are_rewarded_as_if_they_were_shot() -> None:
     """Three Zealots left alone: each grows one point of shield a step, and SMAC takes absolute values."""
     env = SimulatorEnv(load_task("3s_vs_3z"), 1)
     env.reset(torch.tensor([1]))
-    s, n = env.battles, env.roster.n_allies
+    s, n = env.battles, env.params.n_allies
     s.goal_x, s.goal_y = s.x[n:].clone(), s.y[n:].clone()
     s.shield, s.calm = s.shield - 20, torch.full_like(s.calm, 200.0)
     total = TotalReward(env)
     for _ in range(5):
         total.add(env.step(torch.full((1, n), int(STOP))))
     assert float(total.regrown) == 15
-    assert float(total.returns) == pytest.approx(15 * 20 / env.roster.max_reward)
+    assert float(total.returns) == pytest.approx(15 * 20 / env.params.max_reward)
 
 
 def test_a_last_medivac_need_not_fall_and_is_missing_in_the_total() -> None:
     """MMM: all others fall at once; the Medivac of 150 health, 160 of the sum, still stands."""
     env = SimulatorEnv(load_task("MMM"), 1)
     env.reset(torch.tensor([1]))
-    total, n = TotalReward(env), env.roster.n_allies
-    medivac = env.roster.is_medivac[n:, 0]
+    total, n = TotalReward(env), env.params.n_allies
+    medivac = env.params.is_medivac[n:, 0]
     hurt = env.battles.health.clone()
     hurt[n:][~medivac] = 0.0
     after, step = env._concluded(
-        env.roster, env.terrain, env.battles, type(env.battles)(**{**env.battles.tensors(), "health": hurt})
+        env.params, env.terrain, env.battles, type(env.battles)(**{**env.battles.tensors(), "health": hurt})
     )
     env.battles = after
     total.add(step)
-    assert bool(step.won)
-    assert float(total.returns) == pytest.approx(20 * (1 - 160 / env.roster.max_reward), abs=1e-4)
-    total.check(step.won)
+    assert bool(step.success)
+    assert float(total.returns) == pytest.approx(20 * (1 - 160 / env.params.max_reward), abs=1e-4)
+    total.check(step.success)

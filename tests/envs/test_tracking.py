@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.tracking import REDRAWN_SHARE, TARGET_DOUBT, Tracker
+from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.tasks import load_task
 
 CPU = torch.device("cpu")
@@ -20,7 +20,7 @@ def tracker() -> Tracker:
     """Two episodes of 3m at their start, six copies of each."""
     task = load_task("3m")
     state = SimulatorEnv(task, 2).reset(torch.arange(2)).state
-    return Tracker(Roster.of(task, CPU), Terrain.of(task.terrain, CPU), state, N_COPIES, seed=0)
+    return Tracker(UnitParams.of(task, CPU), Terrain.of(task.terrain, CPU), state, N_COPIES, seed=0)
 
 
 def test_the_most_common_health_of_all_allies_together_is_chosen(tracker: Tracker) -> None:
@@ -74,7 +74,7 @@ def test_cooldowns_are_exchanged_between_copies_of_one_story_only(tracker: Track
 def test_targets_are_drawn_anew_among_the_living_in_sight_where_no_copy_agreed() -> None:
     task, n_copies = load_task("3m"), 2000
     state = SimulatorEnv(task, 1).reset(torch.arange(1)).state
-    tracker = Tracker(Roster.of(task, CPU), Terrain.of(task.terrain, CPU), state, n_copies, seed=0)
+    tracker = Tracker(UnitParams.of(task, CPU), Terrain.of(task.terrain, CPU), state, n_copies, seed=0)
     s = tracker.battles
     s.x[:], s.y[:] = torch.tensor([10.0, 11.0, 12.0, 15.0, 15.0, 15.0]).unsqueeze(1), 16.0
     s.health[2] = 0.0  # ally 2 is dead, ally 0 and 1 are in sight

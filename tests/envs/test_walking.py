@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.movement import walk
-from hygen_lightning.specs import EAST, FIRST_TARGET, NO_OP, WEST
+from hygen_lightning.tasks.battles import EAST, FIRST_TARGET, NO_OP, WEST
 
 V = 9 / 64
 """Map units that a Marine walks in a game loop."""
@@ -29,9 +29,9 @@ def walked(
     s = env.battles
     s.target = torch.full_like(s.target, target)
     s.walked = torch.ones_like(s.walked)
-    still = [0.0] * env.roster.n_allies
+    still = [0.0] * env.params.n_allies
     vx, vy = (torch.tensor(still + [way[i] for way in ways]).unsqueeze(1) for i in (0, 1))
-    walk(env.roster, env.terrain, s, vx, vy, torch.full_like(s.x, lot))
+    walk(env.params, env.terrain, s, vx, vy, torch.full_like(s.x, lot))
     return torch.stack([s.x[3:, 0], s.y[3:, 0]], dim=1)
 
 
@@ -66,7 +66,7 @@ def test_who_stood_in_the_last_loop_already_is_not_pushed() -> None:
     s = env.battles
     vx = torch.zeros_like(s.x)
     vx[4] = -V
-    walk(env.roster, env.terrain, s, vx, torch.zeros_like(vx), torch.full_like(vx, SOFT))
+    walk(env.params, env.terrain, s, vx, torch.zeros_like(vx), torch.full_like(vx, SOFT))
     assert float(s.x[3, 0]) == 10.0
     assert s.walked[:, 0].tolist() == [0.0] * 4 + [1.0, 0.0]
 

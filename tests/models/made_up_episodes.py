@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from hygen_lightning.models.hygen_network import HyGenNetwork
-from hygen_lightning.specs import EntityLayout, Episodes
-from hygen_lightning.tasks import load_task
+from hygen_lightning.specs import EntityLayout, Episodes, TaskSpec
+from hygen_lightning.tasks import battle_task
+from hygen_lightning.tasks.battles import smac_layout
+from hygen_lightning.tasks.navigation import navigation_task
 
 FAMILIES = {"marines": "3m", "stalkers": "2s3z", "navigation": "cn-2"}
 
@@ -23,7 +23,23 @@ EDGE_SIZES = [
 
 
 def make_layout(family: str, n_allies: int, n_enemies: int) -> EntityLayout:
-    return replace(load_task(FAMILIES[family]).layout, n_allies=n_allies, n_enemies=n_enemies)
+    if family == "navigation":
+        like = navigation_task(2).layout
+        return EntityLayout.of(
+            n_allies,
+            n_enemies,
+            own=like.own_features,
+            enemy=like.enemy_features,
+            ally=like.ally_features,
+            state_ally=like.state_ally_features,
+            state_enemy=like.state_enemy_features,
+            base_actions=like.base_actions,
+            has_targets=False,
+            obs_order=("own", "allies", "enemies"),
+            state_order=("allies", "enemies"),
+        )
+    like = battle_task(FAMILIES[family])
+    return smac_layout(n_allies, n_enemies, like.ally_shield, like.enemy_shield, like.unit_type_bits)
 
 
 def make_network(layout: EntityLayout, seed: int = 0, **sizes) -> HyGenNetwork:
@@ -51,14 +67,14 @@ def make_episodes(
     state = torch.randn(*shape, layout.state_dim, generator=draw)
     actions = torch.randint(layout.n_actions, (*shape, layout.n_allies), generator=draw)
     obs = torch.randn(*shape, layout.n_allies, layout.obs_dim, generator=draw)
-    if layout.enemies_first:
+    if layout.has_targets:
         seen = torch.rand(*shape, layout.n_allies, layout.n_enemies, generator=draw) < 0.5
         width = layout.widths.enemy
-        obs[..., layout.move_width :][..., : layout.n_enemies * width] *= seen.repeat_interleave(
+        obs[..., layout.enemies[0] :][..., : layout.n_enemies * width] *= seen.repeat_interleave(
             width, dim=-1
         )
     return Episodes(
-        task="made-up",
+        task=TaskSpec("made-up", n_steps, layout),
         obs=obs,
         state=state,
         actions=actions,

@@ -96,10 +96,10 @@ def test_acting_step_by_step_equals_the_unrolled_networks(family: str) -> None:
     q, _ = network.observe(layout, batch.obs, batch.last_actions)
     skill = torch.nn.functional.one_hot(q.argmax(-1), network.n_skills).float()
     logits = network.decode(layout, batch.obs, batch.last_actions, skill)
-    memory = network.initial_memory(layout, 2)
+    hidden = network.initial_hidden(layout, 2)
     for t in range(5):
-        step = network.act_step(layout, batch.obs[:, t], batch.last_actions[:, t], memory)
-        memory = step.memory
+        step = network.act_step(layout, batch.obs[:, t], batch.last_actions[:, t], hidden)
+        hidden = step.hidden
         torch.testing.assert_close(step.q, q[:, t], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(step.action_logits, logits[:, t], rtol=1e-5, atol=1e-5)
         assert torch.equal(step.skill, q[:, t].argmax(-1))
@@ -111,7 +111,7 @@ def test_knowing_the_available_actions_changes_none_of_their_logits(family: str,
     layout = make_layout(family, 3, 4)
     network = make_network(layout)
     batch = make_episodes(layout, 5, 1)
-    inputs = (layout, batch.obs[:, 0], batch.last_actions[:, 0], network.initial_memory(layout, 5))
+    inputs = (layout, batch.obs[:, 0], batch.last_actions[:, 0], network.initial_hidden(layout, 5))
     draw = torch.Generator().manual_seed(1)
     avail = torch.rand(5, 3, layout.n_actions, generator=draw) < share
     avail[..., : layout.widths.base_actions] = True
@@ -119,7 +119,7 @@ def test_knowing_the_available_actions_changes_none_of_their_logits(family: str,
         plain, spared = network.act_step(*inputs), network.act_step(*inputs, avail_actions=avail)
     logits = spared.action_logits[avail]
     torch.testing.assert_close(logits, plain.action_logits[avail], rtol=1e-5, atol=1e-5)
-    assert torch.equal(spared.memory[1], plain.memory[1])
+    assert torch.equal(spared.hidden[1], plain.hidden[1])
 
 
 def test_acting_follows_every_change_of_the_parameters() -> None:
@@ -128,8 +128,8 @@ def test_acting_follows_every_change_of_the_parameters() -> None:
     batch = make_episodes(layout, 2, 1)
 
     def logits() -> torch.Tensor:
-        memory = network.initial_memory(layout, 2)
-        return network.act_step(layout, batch.obs[:, 0], batch.last_actions[:, 0], memory).action_logits
+        hidden = network.initial_hidden(layout, 2)
+        return network.act_step(layout, batch.obs[:, 0], batch.last_actions[:, 0], hidden).action_logits
 
     for change in (lambda: network.load_state_dict(other.state_dict()), lambda: network.double().float()):
         with torch.no_grad():
@@ -147,8 +147,8 @@ def test_a_given_skill_replaces_the_greedy_one_when_acting() -> None:
     layout = make_layout("marines", 2, 2)
     network = make_network(layout)
     batch = make_episodes(layout, 1, 1)
-    memory = network.initial_memory(layout, 1)
-    inputs = (layout, batch.obs[:, 0], batch.last_actions[:, 0], memory)
+    hidden = network.initial_hidden(layout, 1)
+    inputs = (layout, batch.obs[:, 0], batch.last_actions[:, 0], hidden)
     chosen = network.act_step(*inputs).skill
     other = network.act_step(*inputs, skill=(chosen + 1) % network.n_skills)
     assert not torch.allclose(other.action_logits, network.act_step(*inputs).action_logits)

@@ -18,9 +18,9 @@ from hygen_lightning.report.battle_picture import draw_battle, write_gif
 from hygen_lightning.report.painter import ALLY, ENEMY, GROUND, HEALTHY, PAPER, SHIELD, SKILLS, Painter
 from hygen_lightning.report.scene import scene_of
 from hygen_lightning.report.unit_shapes import UNIT_SHAPES, shape_of
-from hygen_lightning.rollouts.reading import STATE_CENTRE, STATE_EXTENT
-from hygen_lightning.specs import EAST, FIRST_TARGET, NO_OP, STOP, Episodes, TaskSpec, UserError
+from hygen_lightning.specs import Episodes, TaskSpec, UserError
 from hygen_lightning.tasks import all_task_names, load_task
+from hygen_lightning.tasks.battles import EAST, FIRST_TARGET, NO_OP, STATE_CENTRE, STATE_EXTENT, STOP
 
 
 def battle(task: TaskSpec, n_steps: int = 5, dies_at: int | None = None) -> Episodes:
@@ -132,11 +132,11 @@ def test_skills_ring_their_agents_in_their_colours_and_stand_in_the_legend() -> 
     task = load_task("3m")
     skills = torch.tensor([0, 3, -1]).expand(1, 5, 3)
     painter = Painter(scene_of(task, battle(task), skills), "3m")
-    ring = shape_of("marine")[0] + 0.14
+    buffer = shape_of("marine")[0] + 0.14
     picture = painter.paint(0)
-    assert near(colour_at(painter, picture, 8 - ring, 12), SKILLS[0], 60)
-    assert near(colour_at(painter, picture, 8 - ring, 14), SKILLS[3], 60)
-    assert near(colour_at(painter, picture, 8 - ring, 16), GROUND)
+    assert near(colour_at(painter, picture, 8 - buffer, 12), SKILLS[0], 60)
+    assert near(colour_at(painter, picture, 8 - buffer, 14), SKILLS[3], 60)
+    assert near(colour_at(painter, picture, 8 - buffer, 16), GROUND)
     legend = picture.crop((0, picture.height - 30, picture.width, picture.height))
     colours = colours_of(legend)
     assert any(near(pixel, SKILLS[3], 6) for pixel in colours)
@@ -178,9 +178,9 @@ def test_the_outcome_is_the_environments_word_or_what_the_last_state_shows(
     dies: bool, told: bool | None, outcome: str
 ) -> None:
     task = load_task("3m")
-    assert scene_of(task, battle(task), won=told).outcome == outcome
-    won = battle(load_task("2m_vs_1z"), dies_at=3)
-    assert scene_of(load_task("2m_vs_1z"), won).outcome == "won"
+    assert scene_of(task, battle(task), success=told).outcome == outcome
+    success = battle(load_task("2m_vs_1z"), dies_at=3)
+    assert scene_of(load_task("2m_vs_1z"), success).outcome == "won"
     lost = battle(task)
     task.layout.split_state(lost.state)[0][0, 4] = 0.0
     assert scene_of(task, lost).outcome == "lost"
@@ -252,7 +252,7 @@ def test_a_battle_with_only_medivacs_left_is_lost_and_not_out_of_time() -> None:
     for ally in range(task.n_allies):
         if task.ally_units[ally] != "medivac":
             episodes.state[:, -1, ally * layout.widths.state_ally] = 0.0
-    assert scene_of(task, episodes, won=False).outcome == "lost"
+    assert scene_of(task, episodes, success=False).outcome == "lost"
 
 
 @pytest.mark.parametrize("works", [True, False])

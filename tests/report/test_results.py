@@ -28,8 +28,8 @@ RESULTS = [
 ]
 
 
-def record(task: str, won: bool, ret: float, length: int) -> BattleRecord:
-    return BattleRecord(task, seed=0, won=won, ret=ret, length=length, allies_left=1, enemies_left=0)
+def record(task: str, success: bool, ret: float, length: int) -> BattleRecord:
+    return BattleRecord(task, seed=0, success=success, ret=ret, length=length, allies_left=1, enemies_left=0)
 
 
 def test_records_are_counted_and_averaged_per_task() -> None:

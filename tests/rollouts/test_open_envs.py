@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs import ENVIRONMENTS
-from hygen_lightning.envs.base import BattleEnv, BattleStep, BattleView
+from hygen_lightning.envs.base import BattleEnv
 from hygen_lightning.rollouts.open_envs import OpenEnvs
-from hygen_lightning.specs import TaskSpec, UserError
+from hygen_lightning.specs import Observation, TaskSpec, TimeStep, UserError
 from hygen_lightning.tasks import load_task
 
 CPU = torch.device("cpu")
@@ -20,8 +20,8 @@ class FewBattles(BattleEnv):
 
     closed = False
 
-    def __init__(self, task: TaskSpec, n_battles: int, device: torch.device) -> None:
-        self.task, self.n_battles = task, n_battles
+    def __init__(self, task: TaskSpec, num_envs: int, device: torch.device) -> None:
+        self.task, self.num_envs = task, num_envs
 
     @classmethod
     def check_tasks(cls, tasks) -> None:
@@ -32,10 +32,10 @@ class FewBattles(BattleEnv):
     def most_at_once(cls) -> int:
         return 4
 
-    def reset(self, seeds: Tensor) -> BattleView:
+    def reset(self, seeds: Tensor) -> Observation:
         raise NotImplementedError
 
-    def step(self, actions: Tensor) -> BattleStep:
+    def step(self, actions: Tensor) -> TimeStep:
         raise NotImplementedError
 
     def close(self) -> None:
@@ -48,8 +48,8 @@ def envs(monkeypatch: pytest.MonkeyPatch) -> OpenEnvs:
     return OpenEnvs("few")
 
 
-def opened(envs: OpenEnvs, task: str, n_battles: int) -> FewBattles:
-    env = envs.of(load_task(task), n_battles, CPU)
+def opened(envs: OpenEnvs, task: str, num_envs: int) -> FewBattles:
+    env = envs.of(load_task(task), num_envs, CPU)
     assert env.task.name == task
     assert isinstance(env, FewBattles)
     return env
@@ -58,10 +58,10 @@ def opened(envs: OpenEnvs, task: str, n_battles: int) -> FewBattles:
 def test_tasks_share_the_battles_that_can_be_held(envs: OpenEnvs) -> None:
     envs.check([load_task("3m"), load_task("8m")])
     first, second = opened(envs, "3m", 9), opened(envs, "8m", 9)
-    assert (first.n_battles, second.n_battles) == (2, 2)
+    assert (first.num_envs, second.num_envs) == (2, 2)
     assert opened(envs, "3m", 7) is first
     assert not first.closed
-    assert opened(envs, "3m", 1).n_battles == 1
+    assert opened(envs, "3m", 1).num_envs == 1
 
 
 def test_where_there_is_no_room_the_one_used_longest_ago_is_closed(envs: OpenEnvs) -> None:
@@ -70,7 +70,7 @@ def test_where_there_is_no_room_the_one_used_longest_ago_is_closed(envs: OpenEnv
     third = opened(envs, "2s3z", 2)
     assert (first.closed, second.closed, third.closed) == (False, True, False)
     alone = opened(envs, "9m", 9)
-    assert alone.n_battles == 4
+    assert alone.num_envs == 4
     assert first.closed
     assert third.closed
     envs.close()
@@ -87,9 +87,9 @@ def test_a_task_that_cannot_be_played_is_said_when_it_is_new(envs: OpenEnvs) -> 
 def test_environments_of_any_number_of_battles_all_stay_open() -> None:
     envs = OpenEnvs("simulator")
     first = envs.of(load_task("3m"), 40, CPU)
-    assert envs.of(load_task("8m"), 1, CPU).n_battles == 1
+    assert envs.of(load_task("8m"), 1, CPU).num_envs == 1
     assert envs.of(load_task("3m"), 40, CPU) is first
-    assert first.n_battles == 40
+    assert first.num_envs == 40
 
 
 def test_an_unknown_environment_is_refused_at_once() -> None:

@@ -1,4 +1,4 @@
-"""Recordings of scripted players: what is kept of a battle."""
+"""Recordings of scripted policies: what is kept of a battle."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from factories import make_episodes
 from hygen_lightning.data.odis import write_run
 from hygen_lightning.data.offline import load_offline
 from hygen_lightning.rollouts.recording import record, without_opening
-from hygen_lightning.rollouts.scripted import scripted_player
-from hygen_lightning.specs import EAST
+from hygen_lightning.rollouts.scripted import scripted_policy
 from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks.battles import EAST
 
 TASK = load_task("3m")
 
@@ -35,9 +35,9 @@ def test_the_episodes_begin_after_the_opening() -> None:
 
 def test_recordings_hold_no_random_opening_and_pass_the_checks(tmp_path: Path) -> None:
     opening = torch.tensor([0, 4, 8, 8])
-    played = record(TASK, scripted_player("pull_back"), torch.zeros(4), opening, "simulator", seed=1)
+    played = record(TASK, scripted_policy("pull_back"), torch.zeros(4), opening, "simulator", seed=1)
     assert (played.episodes.actions[:2, 0] == EAST).all(), "it goes to meet the enemies"
-    whole = record(TASK, scripted_player("pull_back"), torch.zeros(4), opening * 0, "simulator", seed=1)
+    whole = record(TASK, scripted_policy("pull_back"), torch.zeros(4), opening * 0, "simulator", seed=1)
     assert not torch.equal(played.episodes.state[3, 0], whole.episodes.state[3, 0])
     assert (played.episodes.length < 50).all()
     write_run(tmp_path / "3m" / "medium" / "run", played.episodes, TASK)
@@ -46,7 +46,7 @@ def test_recordings_hold_no_random_opening_and_pass_the_checks(tmp_path: Path) -
 
 def test_returns_are_of_the_recorded_steps() -> None:
     opening = torch.full((8,), 20)
-    played = record(TASK, scripted_player("pull_back"), torch.zeros(8), opening, "simulator", seed=1)
-    whole = record(TASK, scripted_player("pull_back"), torch.zeros(8), opening * 0, "simulator", seed=1)
+    played = record(TASK, scripted_policy("pull_back"), torch.zeros(8), opening, "simulator", seed=1)
+    whole = record(TASK, scripted_policy("pull_back"), torch.zeros(8), opening * 0, "simulator", seed=1)
     torch.testing.assert_close(played.returns, played.episodes.reward.double().sum(1))
     assert played.returns.mean() < whole.returns.mean()

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleEnv, BattleStep, BattleView
+from hygen_lightning.envs.base import BattleEnv
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.policy import Decision
-from hygen_lightning.rollouts.runner import Played, play
-from hygen_lightning.rollouts.scripted import scripted_player
-from hygen_lightning.specs import TaskSpec
+from hygen_lightning.policy import PolicyOutput
+from hygen_lightning.rollouts.runner import Rollout, play
+from hygen_lightning.rollouts.scripted import scripted_policy
+from hygen_lightning.specs import Observation, TaskSpec, TimeStep
 from hygen_lightning.tasks import load_task
 
 STOP, NORTH = 1, 2
@@ -22,51 +22,53 @@ STOP, NORTH = 1, 2
 class CountdownBattles(BattleEnv):
     """Battle b ends after ends[b] steps; its obs hold the step number, its reward is step + 1."""
 
-    def __init__(self, ends: list[int], won: list[bool], timed_out: list[bool]) -> None:
+    def __init__(self, ends: list[int], success: list[bool], timed_out: list[bool]) -> None:
         self.task = load_task("3m")
-        self.n_battles = len(ends)
-        self.ends, self.won = torch.tensor(ends), torch.tensor(won)
+        self.num_envs = len(ends)
+        self.ends, self.success = torch.tensor(ends), torch.tensor(success)
         self.timed_out = torch.tensor(timed_out)
         self.seen_actions: list[Tensor] = []
 
-    def _view(self) -> BattleView:
-        shape = (self.n_battles, self.task.n_allies)
+    def _observation(self) -> Observation:
+        shape = (self.num_envs, self.task.n_allies)
         time = torch.minimum(torch.tensor(self.clock), self.ends).float()
         avail = torch.zeros(*shape, self.task.layout.n_actions, dtype=torch.bool)
         avail[..., STOP] = avail[..., NORTH] = True
-        return BattleView(
+        return Observation(
             obs=time[:, None, None].expand(*shape, self.task.layout.obs_dim).clone(),
-            state=time[:, None].expand(self.n_battles, self.task.layout.state_dim).clone(),
+            state=time[:, None].expand(self.num_envs, self.task.layout.state_dim).clone(),
             avail_actions=avail,
         )
 
-    def reset(self, seeds: Tensor) -> BattleView:
+    def reset(self, seeds: Tensor) -> Observation:
         self.clock = 0
-        return self._view()
+        return self._observation()
 
-    def step(self, actions: Tensor) -> BattleStep:
+    def step(self, actions: Tensor) -> TimeStep:
         was_open = self.clock < self.ends
         self.seen_actions.append(actions)
         self.clock += 1
         ended = was_open & (self.clock == self.ends)
         reward = torch.where(was_open, float(self.clock), 0.0)
-        return BattleStep(self._view(), reward, ended, ended & self.timed_out, ended & self.won)
+        return TimeStep(self._observation(), reward, ended, ended & self.timed_out, ended & self.success)
 
 
 class LeavableBattles(CountdownBattles):
     """The same, where battles can leave; notes how many battles each step had."""
 
-    def __init__(self, ends: list[int], won: list[bool], timed_out: list[bool]) -> None:
-        super().__init__(ends, won, timed_out)
+    def __init__(self, ends: list[int], success: list[bool], timed_out: list[bool]) -> None:
+        super().__init__(ends, success, timed_out)
         self.sizes: list[int] = []
 
     def only(self, battles: Tensor) -> LeavableBattles:
         part = copy.copy(self)
-        part.n_battles = len(battles)
-        part.ends, part.won, part.timed_out = (x[battles] for x in (self.ends, self.won, self.timed_out))
+        part.num_envs = len(battles)
+        part.ends, part.success, part.timed_out = (
+            x[battles] for x in (self.ends, self.success, self.timed_out)
+        )
         return part
 
-    def step(self, actions: Tensor) -> BattleStep:
+    def step(self, actions: Tensor) -> TimeStep:
         self.sizes.append(len(actions))
         return super().step(actions)
 
@@ -74,15 +76,22 @@ class LeavableBattles(CountdownBattles):
 class Counting:
     """Always stops, remembers how often it was asked, and calls that number its skill."""
 
-    def initial_memory(self, task: TaskSpec, n_battles: int) -> Tensor:
-        return torch.zeros(n_battles, task.n_allies, dtype=torch.int64)
+    def initial_hidden(self, task: TaskSpec, num_envs: int) -> Tensor:
+        return torch.zeros(num_envs, task.n_allies, dtype=torch.int64)
 
-    def act(self, task: TaskSpec, view: BattleView, last_actions: Tensor, memory: Tensor) -> Decision:
-        return Decision(torch.full_like(memory, STOP), memory + 1, memory)
+    def act(
+        self,
+        task: TaskSpec,
+        observation: Observation,
+        last_actions: Tensor,
+        last_reward: Tensor,
+        hidden: Tensor,
+    ) -> PolicyOutput:
+        return PolicyOutput(torch.full_like(hidden, STOP), hidden + 1, hidden)
 
 
 def battles() -> CountdownBattles:
-    return CountdownBattles([2, 3], won=[True, False], timed_out=[False, True])
+    return CountdownBattles([2, 3], success=[True, False], timed_out=[False, True])
 
 
 def test_an_episode_stores_its_final_view_and_nothing_after_it() -> None:
@@ -104,7 +113,7 @@ def test_returns_lengths_wins_and_skills_are_those_of_the_battles() -> None:
     played = play(battles(), Counting(), torch.arange(2))
     assert played.returns.tolist() == [3, 6]
     assert played.lengths.tolist() == [2, 3]
-    assert played.won.tolist() == [True, False]
+    assert played.success.tolist() == [True, False]
     assert played.skills is not None
     assert played.skills[:, :, 0].tolist() == [[0, 1, 2, -1], [0, 1, 2, 3]]
 
@@ -122,7 +131,7 @@ def test_battles_that_are_over_leave_and_change_nothing() -> None:
     for name, tensor in vars(expected.episodes).items():
         same = torch.as_tensor(getattr(played.episodes, name) == tensor) if name != "task" else True
         assert bool(torch.as_tensor(same).all()), name
-    assert torch.equal(played.won, expected.won)
+    assert torch.equal(played.success, expected.success)
     assert played.skills is not None
     assert expected.skills is not None
     assert torch.equal(played.skills, expected.skills)
@@ -130,28 +139,28 @@ def test_battles_that_are_over_leave_and_change_nothing() -> None:
 
 @pytest.mark.parametrize("player", ["kiting", "nearest_attack"])
 def test_simulated_battles_leave_without_a_trace(player: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    env, policy, seeds = SimulatorEnv(load_task("3m"), 12), scripted_player(player, seed=1), torch.arange(12)
+    env, policy, seeds = SimulatorEnv(load_task("3m"), 12), scripted_policy(player, seed=1), torch.arange(12)
     played = play(env, policy, seeds)
     assert len(played.lengths.unique()) > 3
     monkeypatch.setattr(SimulatorEnv, "only", lambda *_: None)
     expected = play(env, policy, seeds)
     assert torch.equal(played.episodes.state, expected.episodes.state)
     assert torch.equal(played.episodes.obs, expected.episodes.obs)
-    assert torch.equal(played.won, expected.won)
+    assert torch.equal(played.success, expected.success)
 
 
 def test_more_battles_than_an_environment_holds_are_played_in_turn_and_are_the_same() -> None:
     seeds, opening = torch.arange(7), torch.tensor([0, 3, 0, 0, 1, 0, 0])
     few, all_at_once = (SimulatorEnv(load_task("3m"), n) for n in (3, 7))
     played, expected = (
-        play(env, scripted_player("kiting", seed=1), seeds, epsilon=torch.zeros(7))
+        play(env, scripted_policy("kiting", seed=1), seeds, epsilon=torch.zeros(7))
         for env in (few, all_at_once)
     )
     for name in ("obs", "state", "actions", "reward", "filled", "terminated"):
         assert torch.equal(getattr(played.episodes, name), getattr(expected.episodes, name)), name
-    assert torch.equal(played.won, expected.won)
+    assert torch.equal(played.success, expected.success)
     assert torch.equal(played.returns, expected.returns)
-    wandering = play(few, scripted_player("kiting", seed=1), seeds, 0.0, opening, torch.Generator())
+    wandering = play(few, scripted_policy("kiting", seed=1), seeds, 0.0, opening, torch.Generator())
     differs = (wandering.episodes.actions[:, 0] != expected.episodes.actions[:, 0]).any(1)
     assert differs[opening == 0].sum() == 0
     assert differs[opening > 0].any()
@@ -162,11 +171,11 @@ def test_joined_batches_pad_their_skills_like_their_steps() -> None:
     parts = [
         play(CountdownBattles(*facts), Counting(), torch.arange(len(facts[0]))) for facts in (short, long)
     ]
-    both = Played.cat(parts)
+    both = Rollout.cat(parts)
     assert both.skills is not None
     assert both.skills[:, :, 0].tolist() == [[0, 1, 2, -1, -1], [0, 1, -1, -1, -1], [0, 1, 2, 3, 4]]
     assert both.lengths.tolist() == [2, 1, 4]
-    assert both.won.tolist() == [True, False, False]
+    assert both.success.tolist() == [True, False, False]
 
 
 def test_an_environment_whose_battles_cannot_be_parted_refuses_a_smaller_rest() -> None:

@@ -1,4 +1,4 @@
-"""Scripted players: hand-placed situations, and availability under random ones."""
+"""Scripted policies: hand-placed situations, and availability under random ones."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hygen_lightning.envs.base import BattleView
 from hygen_lightning.rollouts.headings import towards_arc
-from hygen_lightning.rollouts.reading import STATE_CENTRE, STATE_EXTENT, read_state
-from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS, scripted_player
-from hygen_lightning.specs import EAST, FIRST_TARGET, NO_OP, NORTH, SOUTH, STOP, WEST, TaskSpec, UserError
+from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS, scripted_policy
+from hygen_lightning.specs import Observation, TaskSpec, UserError
 from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks.battles import (
+    EAST,
+    FIRST_TARGET,
+    NO_OP,
+    NORTH,
+    SOUTH,
+    STATE_CENTRE,
+    STATE_EXTENT,
+    STOP,
+    WEST,
+)
 
 DETERMINISTIC = [name for name in SCRIPTED_PLAYERS if name != "random"]
 
@@ -26,7 +35,7 @@ def placed(
     ally_health: list[float] | None = None,
     enemy_health: list[float] | None = None,
     cooldown: list[float] | None = None,
-) -> BattleView:
+) -> Observation:
     """One battle with units at these map positions; attacks are available within 6 map units."""
     layout = task.layout
     state = torch.zeros(1, layout.state_dim)
@@ -44,20 +53,20 @@ def placed(
     dead = ally_rows[0, :, 0] == 0
     avail[0, dead] = False
     avail[0, dead, NO_OP] = True
-    return BattleView(torch.zeros(1, task.n_allies, layout.obs_dim), state, avail)
+    return Observation(torch.zeros(1, task.n_allies, layout.obs_dim), state, avail)
 
 
-def actions_of(player: str, task: TaskSpec, view: BattleView) -> list[int]:
-    policy = scripted_player(player)
-    memory = policy.initial_memory(task, 1)
-    nothing_yet = torch.full(view.avail_actions.shape[:2], -1)
-    return policy.act(task, view, nothing_yet, memory).actions[0].tolist()
+def actions_of(player: str, task: TaskSpec, observation: Observation) -> list[int]:
+    policy = scripted_policy(player)
+    hidden = policy.initial_hidden(task, 1)
+    nothing_yet = torch.full(observation.avail_actions.shape[:2], -1)
+    return policy.act(task, observation, nothing_yet, torch.zeros(1), hidden).actions[0].tolist()
 
 
 def test_the_state_is_read_back_in_map_units() -> None:
     task = load_task("2s3z")
-    view = placed(task, [(9.0, 16.0 + i) for i in range(5)], [(23.0, 10.0 + i) for i in range(5)])
-    allies, enemies = read_state(task, view.state)
+    observation = placed(task, [(9.0, 16.0 + i) for i in range(5)], [(23.0, 10.0 + i) for i in range(5)])
+    allies, enemies = task.sides(observation.state)
     assert allies.position[0, 2].tolist() == pytest.approx([9.0, 18.0], abs=1e-5)
     assert enemies.position[0, 4].tolist() == pytest.approx([23.0, 14.0], abs=1e-5)
     assert allies.shield.tolist() == [[0.0] * 5]
@@ -66,58 +75,58 @@ def test_the_state_is_read_back_in_map_units() -> None:
 
 def test_nearest_attack_shoots_the_nearest_and_walks_when_none_is_in_range() -> None:
     task = load_task("3m")
-    view = placed(task, [(10, 16), (12, 16), (2, 16)], [(14, 16), (13, 16), (15, 20)])
-    assert actions_of("nearest_attack", task, view) == [FIRST_TARGET + 1, FIRST_TARGET + 1, EAST]
+    observation = placed(task, [(10, 16), (12, 16), (2, 16)], [(14, 16), (13, 16), (15, 20)])
+    assert actions_of("nearest_attack", task, observation) == [FIRST_TARGET + 1, FIRST_TARGET + 1, EAST]
 
 
 def test_nearest_attack_goes_around_what_blocks_its_way() -> None:
     task = load_task("3m")
-    view = placed(task, [(5, 16), (5, 17), (5, 18)], [(20, 20), (20, 20), (20, 20)])
-    view.avail_actions[..., EAST] = False
-    assert actions_of("nearest_attack", task, view) == [NORTH, NORTH, NORTH]
+    observation = placed(task, [(5, 16), (5, 17), (5, 18)], [(20, 20), (20, 20), (20, 20)])
+    observation.avail_actions[..., EAST] = False
+    assert actions_of("nearest_attack", task, observation) == [NORTH, NORTH, NORTH]
 
 
 def test_nearest_attack_stands_still_rather_than_walk_away() -> None:
     task = load_task("3m")
-    view = placed(task, [(5, 16), (5, 16), (5, 16)], [(20, 16), (20, 16), (20, 16)])
-    view.avail_actions[..., EAST] = False
-    assert actions_of("nearest_attack", task, view) == [STOP, STOP, STOP]
+    observation = placed(task, [(5, 16), (5, 16), (5, 16)], [(20, 16), (20, 16), (20, 16)])
+    observation.avail_actions[..., EAST] = False
+    assert actions_of("nearest_attack", task, observation) == [STOP, STOP, STOP]
 
 
 def test_nearest_attack_ignores_dead_enemies() -> None:
     task = load_task("3m")
-    view = placed(
+    observation = placed(
         task, [(10, 16), (12, 16), (2, 16)], [(14, 16), (13, 16), (15, 20)], enemy_health=[0.2, 0, 1]
     )
-    assert actions_of("nearest_attack", task, view)[:2] == [FIRST_TARGET, FIRST_TARGET]
+    assert actions_of("nearest_attack", task, observation)[:2] == [FIRST_TARGET, FIRST_TARGET]
 
 
 def test_focus_fire_agrees_on_the_weakest_enemy() -> None:
     task = load_task("3m")
-    view = placed(
+    observation = placed(
         task, [(10, 16), (12, 16), (11, 17)], [(14, 16), (13, 16), (14, 18)], enemy_health=[1, 1, 0.5]
     )
-    assert actions_of("focus_fire", task, view) == [FIRST_TARGET + 2] * 3
+    assert actions_of("focus_fire", task, observation) == [FIRST_TARGET + 2] * 3
 
 
 def test_focus_fire_takes_the_next_in_order_when_the_weakest_is_out_of_range() -> None:
     task = load_task("3m")
-    view = placed(
+    observation = placed(
         task, [(10, 16), (12, 16), (16, 16)], [(14, 16), (13, 16), (20, 16)], enemy_health=[0.9, 1, 0.1]
     )
-    assert actions_of("focus_fire", task, view) == [FIRST_TARGET, FIRST_TARGET, FIRST_TARGET + 2]
+    assert actions_of("focus_fire", task, observation) == [FIRST_TARGET, FIRST_TARGET, FIRST_TARGET + 2]
 
 
 def test_focus_fire_waits_for_enemies_that_come_and_walks_to_those_that_hold() -> None:
     far = {"3m": STOP, "2s_vs_1sc": EAST}
     for name, expected in far.items():
         task = load_task(name)
-        view = placed(
+        observation = placed(
             task,
             [(5, 16 + i) for i in range(task.n_allies)],
             [(25, 16 + i) for i in range(task.n_enemies)],
         )
-        assert actions_of("focus_fire", task, view) == [expected] * task.n_allies
+        assert actions_of("focus_fire", task, observation) == [expected] * task.n_allies
 
 
 def test_kiting_steps_back_only_while_the_weapon_cools_and_melee_is_near() -> None:
@@ -133,30 +142,34 @@ def test_kiting_steps_back_only_while_the_weapon_cools_and_melee_is_near() -> No
 
 def test_kiting_shoots_marines_like_focus_fire() -> None:
     task = load_task("3m")
-    view = placed(task, [(10, 16), (12, 16), (11, 17)], [(14, 16), (13, 16), (14, 18)], cooldown=[1, 1, 1])
-    assert actions_of("kiting", task, view) == actions_of("focus_fire", task, view)
+    observation = placed(
+        task, [(10, 16), (12, 16), (11, 17)], [(14, 16), (13, 16), (14, 18)], cooldown=[1, 1, 1]
+    )
+    assert actions_of("kiting", task, observation) == actions_of("focus_fire", task, observation)
 
 
 def test_kiting_in_a_corner_attacks_rather_than_stand_idle() -> None:
     task = load_task("3s_vs_3z")
-    view = placed(task, [(3, 16)] * 3, [(5, 16)] * 3, cooldown=[0.8] * 3)
-    view.avail_actions[..., WEST] = False
-    assert all(action >= FIRST_TARGET for action in actions_of("kiting", task, view))
+    observation = placed(task, [(3, 16)] * 3, [(5, 16)] * 3, cooldown=[0.8] * 3)
+    observation.avail_actions[..., WEST] = False
+    assert all(action >= FIRST_TARGET for action in actions_of("kiting", task, observation))
 
 
 def test_melee_allies_attack_the_nearest_and_ranged_ones_the_weakest() -> None:
     task = load_task("2s3z")
     allies = [(12.0, 16.0), (12.0, 17.0), (13.0, 16.0), (13.0, 17.0), (13.0, 18.0)]
     enemies = [(17.5, 16.0), (17.5, 17.0), (15.0, 16.0), (15.0, 17.0), (15.0, 18.0)]
-    view = placed(task, allies, enemies, enemy_health=[0.3, 1, 1, 1, 1])
-    assert actions_of("focus_fire", task, view) == [FIRST_TARGET + target for target in (0, 0, 2, 3, 4)]
+    observation = placed(task, allies, enemies, enemy_health=[0.3, 1, 1, 1, 1])
+    assert actions_of("focus_fire", task, observation) == [
+        FIRST_TARGET + target for target in (0, 0, 2, 3, 4)
+    ]
 
 
 def test_allies_that_wait_spread_into_an_arc_around_the_first_enemy() -> None:
     task = load_task("5m")
     bunch = [(10.0, 16.0 + 0.05 * k) for k in range(-2, 3)]
-    view = placed(task, bunch, [(17.0, 16.0)] * 5)
-    way = towards_arc(*read_state(task, view.state))[0]
+    observation = placed(task, bunch, [(17.0, 16.0)] * 5)
+    way = towards_arc(*task.sides(observation.state))[0]
     # Neighbours 0.8 apart on a circle of radius 7: angles of 0, 0.8/7 and 1.6/7 to the middle one,
     # so places are 7 sin(angle) to the side and 7 (1 - cos(angle)) ahead, less the mean of that.
     ahead = [7 * (1 - math.cos(angle)) for angle in (0, 0.8 / 7, 1.6 / 7)]
@@ -171,14 +184,14 @@ def test_allies_that_wait_spread_into_an_arc_around_the_first_enemy() -> None:
 def test_kiting_leaves_the_range_of_shooters_while_hit_and_comes_back() -> None:
     task = load_task("3m")
     place = ([(10, 16), (10, 17), (10, 18)], [(15, 16), (15, 17), (15, 18)])
-    policy = scripted_player("kiting")
-    memory = policy.initial_memory(task, 1)
+    policy = scripted_policy("kiting")
+    hidden = policy.initial_hidden(task, 1)
     chosen = []
     for health in ([1, 1, 1], *[[0.6, 0.8, 1]] * 4):
-        view = placed(task, *place, ally_health=health)  # type: ignore[arg-type]
-        decision = policy.act(task, view, torch.full((1, 3), -1), memory)
-        memory = decision.memory
-        chosen.append([int(action) >= FIRST_TARGET for action in decision.actions[0]])
+        observation = placed(task, *place, ally_health=health)  # type: ignore[arg-type]
+        output = policy.act(task, observation, torch.full((1, 3), -1), torch.zeros(1), hidden)
+        hidden = output.hidden
+        chosen.append([int(action) >= FIRST_TARGET for action in output.actions[0]])
     assert chosen[0] == [True, True, True]
     assert chosen[1:4] == [[False, True, True]] * 3, "hit and weaker than 70 % of the strongest: it leaves"
     assert chosen[4] == [True, True, True]
@@ -197,14 +210,14 @@ def test_pull_back_meets_the_nearest_enemy_and_shoots_the_weakest_in_range() -> 
 def test_pull_back_leaves_the_enemies_only_when_hit_lately_and_hurt() -> None:
     task = load_task("3m")
     place = ([(10, 16), (10, 17), (10, 18)], [(15, 16), (15, 17), (15, 18)])
-    policy = scripted_player("pull_back")
-    memory = policy.initial_memory(task, 1)
+    policy = scripted_policy("pull_back")
+    hidden = policy.initial_hidden(task, 1)
     chosen = []
     for health in ([1, 1, 1], *[[0.45, 0.55, 1]] * 5):
-        view = placed(task, *place, ally_health=health)  # type: ignore[arg-type]
-        decision = policy.act(task, view, torch.full((1, 3), -1), memory)
-        memory = decision.memory
-        chosen.append(decision.actions[0].tolist())
+        observation = placed(task, *place, ally_health=health)  # type: ignore[arg-type]
+        output = policy.act(task, observation, torch.full((1, 3), -1), torch.zeros(1), hidden)
+        hidden = output.hidden
+        chosen.append(output.actions[0].tolist())
     assert [actions[0] for actions in chosen[1:5]] == [WEST] * 4
     assert all(action >= FIRST_TARGET for action in (*chosen[0], *chosen[5], chosen[1][1], chosen[1][2]))
 
@@ -215,18 +228,18 @@ def test_a_medivac_heals_the_most_hurt_ally_in_reach(player: str) -> None:
     medivac = task.ally_units.index("medivac")
     health = [1.0] * task.n_allies
     health[3], health[4], health[medivac] = 0.4, 0.2, 0.1
-    view = placed(
+    observation = placed(
         task,
         [(10, 12 + i) for i in range(task.n_allies)],
         [(25, 12 + i) for i in range(task.n_enemies)],
         ally_health=health,
     )
-    view.avail_actions[0, medivac, FIRST_TARGET:] = True
-    view.avail_actions[0, medivac, FIRST_TARGET + 4] = False
-    assert actions_of(player, task, view)[medivac] == FIRST_TARGET + 3
-    view.avail_actions[0, medivac, FIRST_TARGET:] = False
+    observation.avail_actions[0, medivac, FIRST_TARGET:] = True
+    observation.avail_actions[0, medivac, FIRST_TARGET + 4] = False
+    assert actions_of(player, task, observation)[medivac] == FIRST_TARGET + 3
+    observation.avail_actions[0, medivac, FIRST_TARGET:] = False
     south_to_patient_4 = 3
-    assert actions_of(player, task, view)[medivac] == south_to_patient_4
+    assert actions_of(player, task, observation)[medivac] == south_to_patient_4
 
 
 @pytest.mark.parametrize("player", sorted(SCRIPTED_PLAYERS))
@@ -242,10 +255,10 @@ def test_players_choose_available_actions_only(player: str, name: str, seed: int
     avail = torch.rand(shape, generator=generator) < 0.3
     avail[..., NO_OP] |= ~avail.any(dim=-1)
     state = torch.rand(7, task.layout.state_dim, generator=generator) * 2 - 1
-    view = BattleView(torch.zeros(7, task.n_allies, task.layout.obs_dim), state, avail)
-    policy = scripted_player(player, seed)
-    memory = policy.initial_memory(task, 7)
-    actions = policy.act(task, view, torch.full(shape[:2], -1), memory).actions
+    observation = Observation(torch.zeros(7, task.n_allies, task.layout.obs_dim), state, avail)
+    policy = scripted_policy(player, seed)
+    hidden = policy.initial_hidden(task, 7)
+    actions = policy.act(task, observation, torch.full(shape[:2], -1), torch.zeros(shape[0]), hidden).actions
     assert actions.shape == shape[:2]
     assert actions.dtype == torch.int64
     assert bool(avail.gather(-1, actions[..., None]).all())
@@ -253,11 +266,12 @@ def test_players_choose_available_actions_only(player: str, name: str, seed: int
 
 def test_random_uses_every_available_action_and_repeats_with_its_seed() -> None:
     task = load_task("3m")
-    view = placed(task, [(10, 16)] * 3, [(14, 16)] * 3)
+    observation = placed(task, [(10, 16)] * 3, [(14, 16)] * 3)
     runs = []
     for seed in (1, 1, 2):
-        policy = scripted_player("random", seed)
-        acts = [policy.act(task, view, torch.full((1, 3), -1), None).actions for _ in range(200)]
+        policy = scripted_policy("random", seed)
+        before = torch.full((1, 3), -1), torch.zeros(1), None
+        acts = [policy.act(task, observation, *before).actions for _ in range(200)]
         runs.append(torch.cat(acts))
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
@@ -268,6 +282,6 @@ def test_random_uses_every_available_action_and_repeats_with_its_seed() -> None:
 
 def test_an_unknown_player_and_a_task_without_battle_are_one_clear_line() -> None:
     with pytest.raises(UserError, match="unknown player 'kyte'; choose one of random"):
-        scripted_player("kyte")
+        scripted_policy("kyte")
     with pytest.raises(UserError, match="cn-3"):
-        scripted_player("kiting").initial_memory(load_task("cn-3"), 1)
+        scripted_policy("kiting").initial_hidden(load_task("cn-3"), 1)

@@ -44,7 +44,7 @@ class RankReport(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: HybridBatch, batch_idx: int
     ) -> None:
-        rings = trainer.datamodule.rings.values()
+        replay_buffers = trainer.datamodule.replay_buffers.values()
         self.steps.append(
             {
                 "step": trainer.global_step,
@@ -52,8 +52,11 @@ class RankReport(Callback):
                 "offline_share": dict(batch.offline_share),
                 "n_offline": dict(batch.n_offline),
                 "noise": torch.get_rng_state(),
-                "ring": [ring.state_dict()["steps"].get("obs", torch.empty(0)).clone() for ring in rings],
-                "ring_episodes": [len(ring) for ring in rings],
+                "ring": [
+                    buffer.state_dict()["steps"].get("obs", torch.empty(0)).clone()
+                    for buffer in replay_buffers
+                ],
+                "replay_episodes": [len(buffer) for buffer in replay_buffers],
             }
         )
 

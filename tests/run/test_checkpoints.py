@@ -122,7 +122,7 @@ def test_without_its_replay_a_resumed_run_says_what_is_lost(
     options = ["--checkpoint.save_replay=false", "--checkpoint.every_n_steps=1"]
     assert main(tiny_fit(tmp_path, *options, *callback("StopAt", step=8))) == 1
     (saved,) = (the_run(tmp_path) / "checkpoints" / "ranks").iterdir()
-    assert torch.load(saved, weights_only=True)["rings"] == {}
+    assert torch.load(saved, weights_only=True)["replay_buffers"] == {}
     capsys.readouterr()
     assert main(tiny_fit(tmp_path, *options, "--resume", "auto")) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "no replay" in line]

@@ -50,9 +50,9 @@ def test_each_process_draws_its_own_recordings_and_plays_its_own_battles(two_ran
     for mine, theirs in zip(one, other):
         assert not same(mine["states"]["3m"], theirs["states"]["3m"])
         assert not torch.equal(mine["noise"], theirs["noise"])
-        if mine["ring_episodes"][0]:
+        if mine["replay_episodes"][0]:
             assert not same(mine["ring"][0], theirs["ring"][0])
-    assert one[-1]["ring_episodes"][0] > 0
+    assert one[-1]["replay_episodes"][0] > 0
 
 
 def same(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -70,7 +70,7 @@ def test_the_recordings_are_shared_out_without_overlap(two_ranks: Path) -> None:
 
 def test_schedules_agree(two_ranks: Path) -> None:
     one, other = (report["steps"] for report in reports(two_ranks))
-    for name in ("step", "offline_share", "n_offline", "ring_episodes"):
+    for name in ("step", "offline_share", "n_offline", "replay_episodes"):
         assert [step[name] for step in one] == [step[name] for step in other]
 
 

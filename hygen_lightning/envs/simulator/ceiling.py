@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs.simulator.observation import Sight
-from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
-from hygen_lightning.specs import SHOOT_RANGE
+from hygen_lightning.envs.simulator.unit_params import UnitParams
+from hygen_lightning.tasks.battles import SHOOT_RANGE
 
 FEWEST_TRANSITIONS = 20
 """A kind that the simulator's battles show less often has no share worth reweighting."""
@@ -44,11 +44,11 @@ class Ceiling(TypedDict):
     kinds: dict[str, dict[str, Share]]
 
 
-def kind_of(roster: Roster, before: BattleState) -> Tensor:
+def kind_of(params: UnitParams, before: BattleState) -> Tensor:
     """[B, 2] int64: how many enemies live, and how many of these have a living ally in range."""
-    n = roster.n_allies
+    n = params.n_allies
     living = before.alive[n:]
-    near = Sight.of(roster, before).distance[:, n:] <= SHOOT_RANGE  # [A, E, B]
+    near = Sight.of(params, before).distance[:, n:] <= SHOOT_RANGE  # [A, E, B]
     near &= before.alive[:n].unsqueeze(1)
     return torch.stack([living.sum(0), (living & near.any(0)).sum(0)], dim=1)
 

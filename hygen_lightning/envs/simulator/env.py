@@ -8,15 +8,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleEnv, BattleEnvs, BattleStep, BattleView
+from hygen_lightning.envs.base import BattleEnv, BattleEnvs
 from hygen_lightning.envs.simulator.formation import formation
-from hygen_lightning.envs.simulator.observation import battle_view
+from hygen_lightning.envs.simulator.observation import battle_observation
 from hygen_lightning.envs.simulator.randomness import uniform
-from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import START_STREAM, Dynamics, concluded, first_loop
 from hygen_lightning.envs.simulator.terrain import Terrain
-from hygen_lightning.specs import TaskSpec
+from hygen_lightning.envs.simulator.unit_params import UnitParams
+from hygen_lightning.specs import Observation, TaskSpec, TimeStep
+from hygen_lightning.tasks.battles import BattleTask, as_battle
 
 
 class SimulatorEnv(BattleEnv):
@@ -30,48 +31,51 @@ class SimulatorEnv(BattleEnv):
     """
 
     name = "simulator"
+    task: BattleTask
     version = "7"
 
     def __init__(
         self,
         task: TaskSpec,
-        n_battles: int,
+        num_envs: int,
         device: str | torch.device = "cpu",
         compiled: bool = False,
     ) -> None:
-        self.task = task
-        self.n_battles = n_battles
+        self.task = as_battle(task)
+        self.num_envs = num_envs
         self.device = torch.device(device)
-        self.roster = Roster.of(task, self.device)
-        self.terrain = Terrain.of(task.terrain, self.device)
-        self._start_x, self._start_y = (p.to(self.device).unsqueeze(1) for p in formation(task, self.terrain))
-        self.battles = self._new_battles(torch.zeros(n_battles, dtype=torch.int64, device=self.device))
+        self.params = UnitParams.of(self.task, self.device)
+        self.terrain = Terrain.of(self.task.terrain, self.device)
+        self._start_x, self._start_y = (
+            p.to(self.device).unsqueeze(1) for p in formation(self.task, self.terrain)
+        )
+        self.battles = self._new_battles(torch.zeros(num_envs, dtype=torch.int64, device=self.device))
         self._available = torch.zeros(0)
         self.dynamics = Dynamics.compiled(dynamic=False) if compiled else Dynamics()
         self._concluded = torch.compile(concluded, dynamic=False) if compiled else concluded
 
-    def reset(self, seeds: Tensor) -> BattleView:
-        if seeds.shape != (self.n_battles,):
-            raise ValueError(f"{self.n_battles} seeds expected, got shape {tuple(seeds.shape)}")
+    def reset(self, seeds: Tensor) -> Observation:
+        if seeds.shape != (self.num_envs,):
+            raise ValueError(f"{self.num_envs} seeds expected, got shape {tuple(seeds.shape)}")
         self.battles = self._new_battles(seeds.to(self.device, torch.int64))
         return self._seen()
 
-    def step(self, actions: Tensor) -> BattleStep:
+    def step(self, actions: Tensor) -> TimeStep:
         orders = self.checked(actions)
-        return self.conclude(self.dynamics(self.roster, self.terrain, self.battles, orders))
+        return self.conclude(self.dynamics(self.params, self.terrain, self.battles, orders))
 
     def only(self, battles: Tensor) -> SimulatorEnv:
         part = copy.copy(self)
-        part.n_battles = len(battles)
+        part.num_envs = len(battles)
         part.battles = self.battles.columns(battles)
         part._available = self._available[battles]
         return part
 
     @classmethod
-    def fastest_device(cls, task: TaskSpec, n_battles: int, device: torch.device) -> torch.device:
+    def fastest_device(cls, task: TaskSpec, num_envs: int, device: torch.device) -> torch.device:
         from hygen_lightning.envs.simulator.mixed import PAIRS_WORTH_A_GPU
 
-        pairs = (task.n_allies + task.n_enemies) ** 2 * n_battles
+        pairs = (task.n_allies + task.n_enemies) ** 2 * num_envs
         return device if pairs >= PAIRS_WORTH_A_GPU else torch.device("cpu")
 
     @classmethod
@@ -81,28 +85,28 @@ class SimulatorEnv(BattleEnv):
         return MixedSimulatorEnvs(envs)
 
     def checked(self, actions: Tensor) -> Tensor:
-        """actions [B, A] -> [A, B] int64; ValueError where one was not available in the last view."""
+        """actions [B, A] -> [A, B] int64; ValueError where one was not available in the last observation."""
         actions = actions.to(self.device)
         if not bool(self._available.gather(2, actions.unsqueeze(2)).all()):
-            raise ValueError(f"{self.task.name}: an action was not available in the last view")
+            raise ValueError(f"{self.task.name}: an action was not available in the last observation")
         return actions.t().clone(memory_format=torch.contiguous_format)
 
-    def conclude(self, after: BattleState) -> BattleStep:
+    def conclude(self, after: BattleState) -> TimeStep:
         """End a step whose game loops led to `after`: who won, what it brought, what is seen."""
-        self.battles, step = self._concluded(self.roster, self.terrain, self.battles, after)
-        self._available = step.view.avail_actions
+        self.battles, step = self._concluded(self.params, self.terrain, self.battles, after)
+        self._available = step.observation.avail_actions
         return step
 
-    def restart_finished(self, seeds: Tensor) -> BattleView:
+    def restart_finished(self, seeds: Tensor) -> Observation:
         """Start anew, with these seeds [B] int64, the battles that are over; the others go on."""
         over = self.battles.over
         new = self._new_battles(seeds.to(self.device, torch.int64))
         self.battles = self.battles.kept_where(over, new)
         return self._seen()
 
-    def placed(self, battles: BattleState) -> BattleView:
+    def placed(self, battles: BattleState) -> Observation:
         """Start from these positions, health and cooldowns [N, B] instead; the rest as after `reset`."""
-        n, goal = self.roster.n_allies, self.task.enemy_attack_move_to
+        n, goal = self.params.n_allies, self.task.enemy_attack_move_to
         s = copy.copy(self.battles)
         s.x, s.y, s.health, s.shield = battles.x, battles.y, battles.health, battles.shield
         s.cooldown, s.energy = battles.cooldown, battles.energy
@@ -124,13 +128,13 @@ class SimulatorEnv(BattleEnv):
         self._available = tensors.pop("available")
         self.battles = BattleState(**tensors)
 
-    def _seen(self) -> BattleView:
-        view = battle_view(self.roster, self.terrain, self.battles)
-        self._available = view.avail_actions
-        return view
+    def _seen(self) -> Observation:
+        observation = battle_observation(self.params, self.terrain, self.battles)
+        self._available = observation.avail_actions
+        return observation
 
     def _new_battles(self, seeds: Tensor) -> BattleState:
-        r, b = self.roster, self.n_battles
+        r, b = self.params, self.num_envs
         n, total = r.n_allies, r.n_units
         order = self._unit_order(seeds)
         x, y = (
@@ -167,9 +171,9 @@ class SimulatorEnv(BattleEnv):
 
     def _unit_order(self, seeds: Tensor) -> Tensor:
         """[N, B] int64: which place each unit takes; enemies of one type are shuffled per battle."""
-        total, n, names = self.roster.n_units, self.roster.n_allies, self.roster.names
+        total, n, names = self.params.n_units, self.params.n_allies, self.params.names
         kinds = torch.tensor([i if i < n else total + names.index(names[i], n) for i in range(total)])
-        draw = uniform(seeds, torch.zeros_like(seeds), self.roster.draw[:total], START_STREAM)
+        draw = uniform(seeds, torch.zeros_like(seeds), self.params.draw[:total], START_STREAM)
         order = (kinds.to(self.device).unsqueeze(1) + draw).argsort(dim=0)
         ranks = kinds.argsort(stable=True).to(self.device).unsqueeze(1)
         slots = torch.empty_like(order)

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from hygen_lightning.envs.simulator.ceiling import ceiling, kind_of, share_by_kind
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.envs.simulator.observation import battle_view, outcome, reward
+from hygen_lightning.envs.simulator.observation import battle_observation, outcome, reward
 from hygen_lightning.envs.simulator.recorded import battle_state
-from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import Dynamics
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.tracking import Tracker
-from hygen_lightning.specs import FIRST_TARGET, NO_OP, STOP, Episodes, TaskSpec
+from hygen_lightning.envs.simulator.unit_params import UnitParams
+from hygen_lightning.specs import Episodes
+from hygen_lightning.tasks.battles import FIRST_TARGET, NO_OP, STOP, BattleTask
 
 PAIRS_AT_ONCE = {"cpu": 36 * 2**15, "cuda": 36 * 2**21}
 """Pairs of units, summed over the copies that are followed at once: bounds the memory and decides the speed
@@ -31,7 +32,7 @@ CPU = torch.device("cpu")
 
 
 def fidelity_report(
-    task: TaskSpec,
+    task: BattleTask,
     episodes: Episodes,
     n_particles: int,
     seed: int,
@@ -50,12 +51,12 @@ def fidelity_report(
     """
     dynamics = Dynamics.compiled(dynamic=True) if compiled else Dynamics()
     steps = transitions(task, episodes, n_particles, seed, device, dynamics, done)
-    battles, won = replayed(task, episodes, seed)
+    battles, success = replayed(task, episodes, seed)
     report = {
         "episodes": len(episodes),
         **view_errors(task, episodes),
         **transition_errors(steps),
-        "free_running": free_running(task, episodes, battles, won),
+        "free_running": free_running(task, episodes, battles, success),
     }
     if with_ceiling:
         # Another seed: with seed 0 a copy would draw the same numbers as the battle that it follows.
@@ -64,24 +65,24 @@ def fidelity_report(
     return report
 
 
-def view_errors(task: TaskSpec, episodes: Episodes) -> dict[str, float]:
+def view_errors(task: BattleTask, episodes: Episodes) -> dict[str, float]:
     """Largest errors of our observations, available actions and rewards, from the recorded states."""
-    roster, terrain = Roster.of(task, CPU), Terrain.of(task.terrain, CPU)
-    observation = recorded_reward = 0.0
+    params, terrain = UnitParams.of(task, CPU), Terrain.of(task.terrain, CPU)
+    obs_error = reward_error = 0.0
     mismatches = 0
     for block in _blocks(episodes):
         filled, follows = block.filled, block.filled[:, 1:]
-        view = battle_view(roster, terrain, battle_state(roster, block.state[filled]))
-        observation = max(observation, float((view.obs - block.obs[filled]).abs().max()))
-        mismatches += int((view.avail_actions != block.avail_actions[filled]).sum())
-        before = battle_state(roster, block.state[:, :-1][follows])
-        after = battle_state(roster, block.state[:, 1:][follows])
-        gained = reward(roster, before, after, outcome(roster, after)[1])
-        recorded_reward = max(recorded_reward, float((gained - block.reward[:, :-1][follows]).abs().max()))
+        observation = battle_observation(params, terrain, battle_state(params, block.state[filled]))
+        obs_error = max(obs_error, float((observation.obs - block.obs[filled]).abs().max()))
+        mismatches += int((observation.avail_actions != block.avail_actions[filled]).sum())
+        before = battle_state(params, block.state[:, :-1][follows])
+        after = battle_state(params, block.state[:, 1:][follows])
+        gained = reward(params, before, after, outcome(params, after)[1])
+        reward_error = max(reward_error, float((gained - block.reward[:, :-1][follows]).abs().max()))
     return {
-        "observation_max_error": observation,
+        "observation_max_error": obs_error,
         "availability_mismatches": mismatches,
-        "reward_max_error": recorded_reward,
+        "reward_max_error": reward_error,
     }
 
 
@@ -102,25 +103,27 @@ class Transitions:
     reward_error: Tensor
 
     @classmethod
-    def of(cls, roster: Roster, before: BattleState, guess: BattleState, after: BattleState) -> Transitions:
+    def of(
+        cls, params: UnitParams, before: BattleState, guess: BattleState, after: BattleState
+    ) -> Transitions:
         """States [N, M]: recorded, one simulated step later, one recorded step later."""
-        n = roster.n_allies
+        n = params.n_allies
         stays = before.alive & guess.alive & after.alive
         offset = torch.hypot(guess.x - after.x, guess.y - after.y)
         exact = guess.health == after.health
         return cls(
-            kind=kind_of(roster, before),
+            kind=kind_of(params, before),
             ally_exact=exact[:n].all(0),
             enemy_exact=exact[n:].all(0),
             ally_offset=offset[:n][stays[:n]],
             enemy_offset=offset[n:][stays[n:]],
-            reward_error=(_reward(roster, before, guess) - _reward(roster, before, after)).abs(),
+            reward_error=(_reward(params, before, guess) - _reward(params, before, after)).abs(),
         )
 
 
 @torch.inference_mode()  # else torch.compile tells views from other tensors, and compiles for each anew
 def transitions(
-    task: TaskSpec,
+    task: BattleTask,
     episodes: Episodes,
     n_particles: int,
     seed: int,
@@ -129,13 +132,13 @@ def transitions(
     done: Callable[[int], object],
 ) -> Transitions:
     """One simulated step from every recorded state, with the recorded actions; the result is on CPU."""
-    roster, terrain = Roster.of(task, device), Terrain.of(task.terrain, device)
+    params, terrain = UnitParams.of(task, device), Terrain.of(task.terrain, device)
     pairs = PAIRS_AT_ONCE.get(device.type, PAIRS_AT_ONCE["cpu"])
-    n_together = pairs // (roster.n_units**2 * n_particles)
+    n_together = pairs // (params.n_units**2 * n_particles)
     parts = []
     for number, block in enumerate(_blocks(episodes, n_together)):
-        states = _followed(roster, terrain, block.to(device), n_particles, seed + number, dynamics)
-        parts += [Transitions.of(roster, *of_step) for of_step in states]
+        states = _followed(params, terrain, block.to(device), n_particles, seed + number, dynamics)
+        parts += [Transitions.of(params, *of_step) for of_step in states]
         done(len(block))
     return Transitions(
         **{f.name: torch.cat([getattr(part, f.name) for part in parts]).cpu() for f in fields(Transitions)}
@@ -156,7 +159,7 @@ def transition_errors(steps: Transitions) -> dict[str, Any]:
 
 
 def _followed(
-    roster: Roster,
+    params: UnitParams,
     terrain: Terrain,
     block: Episodes,
     n_particles: int,
@@ -165,44 +168,44 @@ def _followed(
 ) -> Iterator[tuple[BattleState, BattleState, BattleState]]:
     """(recorded state, the simulator's guess, recorded next state) [N, episodes] for every step."""
     block = block[block.length.argsort(descending=True)]
-    tracker = Tracker(roster, terrain, block.state[:, 0], n_particles, seed, dynamics)
+    tracker = Tracker(params, terrain, block.state[:, 0], n_particles, seed, dynamics)
     for step in range(block.n_steps - 1):
         active = int(block.filled[:, step + 1].sum())
         if active == 0:
             return
         tracker.drop_after(active)
         last = block.actions[:active, step - 1] if step else None
-        before = battle_state(roster, block.state[:active, step])
+        before = battle_state(params, block.state[:active, step])
         if last is not None:
             before.last_action = last.t()
-        after = battle_state(roster, block.state[:active, step + 1])
+        after = battle_state(params, block.state[:active, step + 1])
         tracker.predict(before, block.actions[:active, step].t(), step)
         yield before, tracker.most_common(), after
         tracker.learn(after)
 
 
-def replayed(task: TaskSpec, episodes: Episodes, seed: int) -> tuple[Episodes, Tensor]:
-    """Battles in which the recorded actions are replayed from the recorded start; won [B] bool.
+def replayed(task: BattleTask, episodes: Episodes, seed: int) -> tuple[Episodes, Tensor]:
+    """Battles in which the recorded actions are replayed from the recorded start; success [B] bool.
 
     Where an action is not available, and when the recording is over, a living agent attacks the
     first enemy in range, or stops. The battles have the seeds seed, seed + 1, ...
     """
     env = SimulatorEnv(task, len(episodes))
     env.reset(torch.arange(len(episodes)) + seed)
-    view = env.placed(battle_state(env.roster, episodes.state[:, 0]))
-    filled, won = (torch.full((len(episodes),), flag) for flag in (True, False))
+    observation = env.placed(battle_state(env.params, episodes.state[:, 0]))
+    filled, success = (torch.full((len(episodes),), flag) for flag in (True, False))
     rows: list[dict[str, Tensor]] = []
     while True:
         recorded = episodes.actions[:, min(len(rows), episodes.n_steps - 1)]
         row = {
-            "obs": view.obs,
-            "state": view.state,
-            "avail_actions": view.avail_actions,
-            "actions": _possible(recorded, view.avail_actions),
+            "obs": observation.obs,
+            "state": observation.state,
+            "avail_actions": observation.avail_actions,
+            "actions": _possible(recorded, observation.avail_actions),
             "filled": filled,
             "reward": torch.zeros(len(episodes)),
-            "terminated": torch.zeros_like(won),
-            "truncated": torch.zeros_like(won),
+            "terminated": torch.zeros_like(success),
+            "truncated": torch.zeros_like(success),
         }
         rows.append(row)
         filled = ~env.battles.over
@@ -210,20 +213,20 @@ def replayed(task: TaskSpec, episodes: Episodes, seed: int) -> tuple[Episodes, T
             break
         step = env.step(row["actions"])
         row |= {"reward": step.reward, "terminated": step.terminated, "truncated": step.truncated}
-        won, view = won | step.won, step.view
+        success, observation = success | step.success, step.observation
     stacked = {name: torch.stack([row[name] for row in rows], dim=1) for name in rows[0]}
-    return Episodes(task=task.name, **stacked), won
+    return Episodes(task=task, **stacked), success
 
 
-def free_running(task: TaskSpec, episodes: Episodes, battles: Episodes, won: Tensor) -> dict[str, Any]:
+def free_running(task: BattleTask, episodes: Episodes, battles: Episodes, success: Tensor) -> dict[str, Any]:
     """Length and outcome of recorded episodes, and of the battles `replayed` from their starts."""
-    roster = Roster.of(task, CPU)
+    params = UnitParams.of(task, CPU)
     final = episodes.length - 1
     last = torch.arange(len(episodes))
-    _, recorded_won = outcome(roster, battle_state(roster, episodes.state[last, final]))
+    _, recorded_won = outcome(params, battle_state(params, episodes.state[last, final]))
     return {
         "recorded": _summary(final.float(), recorded_won),
-        "simulated": _summary((battles.length - 1).float(), won),
+        "simulated": _summary((battles.length - 1).float(), success),
     }
 
 
@@ -242,8 +245,8 @@ def _blocks(episodes: Episodes, n_together: int = VIEW_EPISODES) -> Iterator[Epi
         yield episodes[slice(start, start + n_together)].trimmed()
 
 
-def _reward(roster: Roster, before: BattleState, after: BattleState) -> Tensor:
-    return reward(roster, before, after, outcome(roster, after)[1])
+def _reward(params: UnitParams, before: BattleState, after: BattleState) -> Tensor:
+    return reward(params, before, after, outcome(params, after)[1])
 
 
 def _quantiles(x: Tensor) -> dict[str, float]:
@@ -255,9 +258,9 @@ def _quantiles(x: Tensor) -> dict[str, float]:
     }
 
 
-def _summary(length: Tensor, won: Tensor) -> dict[str, float]:
+def _summary(length: Tensor, success: Tensor) -> dict[str, float]:
     return {
-        "win_rate": float(won.float().mean()),
+        "win_rate": float(success.float().mean()),
         "mean_length": float(length.mean()),
         **{f"{name}_length": value for name, value in _quantiles(length).items() if name != "p99"},
         "p10_length": float(length.sort().values[int(0.1 * len(length))]),

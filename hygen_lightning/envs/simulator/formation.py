@@ -16,7 +16,8 @@ from torch import Tensor
 from hygen_lightning.envs.simulator.calibration import PACKING
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.units import UNITS
-from hygen_lightning.specs import TaskSpec, UserError
+from hygen_lightning.specs import UserError
+from hygen_lightning.tasks.battles import BattleTask
 
 LATTICE = 0.6885 / 2
 """Places are tried on this lattice."""
@@ -24,7 +25,7 @@ REACH = 24
 """Places up to this many lattice steps from the spawn point are tried."""
 
 
-def formation(task: TaskSpec, terrain: Terrain) -> tuple[Tensor, Tensor]:
+def formation(task: BattleTask, terrain: Terrain) -> tuple[Tensor, Tensor]:
     """x, y [N] float32 at the start, allies sorted as SMAC does (unit type, x, y)."""
     allies = _packed(task.ally_units, task.ally_spawns, terrain)
     enemies = _packed(task.enemy_units, task.enemy_spawns, terrain)

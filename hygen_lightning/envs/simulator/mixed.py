@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleEnv, BattleEnvs, BattleStep
+from hygen_lightning.envs.base import BattleEnv, BattleEnvs
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.seating import Seating
 from hygen_lightning.envs.simulator.state import BattleState
+from hygen_lightning.specs import TimeStep
 
 PAIRS_PER_CALL = {"cpu": 25_000, "cuda": 14_000_000}
 """Pairs of units (N x N x B) whose game loop takes as long as calling its operations does. Measured
@@ -41,12 +42,12 @@ class MixedSimulatorEnvs(BattleEnvs):
         devices = {env.device for env in self.envs}
         if len(devices) > 1:
             raise ValueError("simulators that are stepped together have to be on one device")
-        sizes = [(env.roster.n_allies, env.roster.n_enemies, env.n_battles) for env in self.envs]
+        sizes = [(env.params.n_allies, env.params.n_enemies, env.num_envs) for env in self.envs]
         kind = "cuda" if any(device.type == "cuda" for device in devices) else "cpu"
         self.groups = grouped(sizes, PAIRS_PER_CALL[kind], MOST_PAIRS[kind])
         self._seatings: dict[int, tuple[list[int], Seating]] = {}
 
-    def step(self, actions: Sequence[Tensor]) -> list[BattleStep]:
+    def step(self, actions: Sequence[Tensor]) -> list[TimeStep]:
         orders = [env.checked(a) for env, a in zip(self.envs, actions, strict=True)]
         after = [env.battles for env in self.envs]
         for group in self.groups:
@@ -61,11 +62,11 @@ class MixedSimulatorEnvs(BattleEnvs):
             return []
         first = self.envs[going[0]]
         if len(going) == 1:
-            return [first.dynamics(first.roster, first.terrain, first.battles, orders[going[0]])]
+            return [first.dynamics(first.params, first.terrain, first.battles, orders[going[0]])]
         seats = self._seats(group, going)
         before = seats.joined([self.envs[i].battles for i in going])
         joined = seats.orders([orders[i] for i in going])
-        return seats.parts(first.dynamics(seats.roster, seats.terrain, before, joined))
+        return seats.parts(first.dynamics(seats.params, seats.terrain, before, joined))
 
     def _seats(self, group: int, going: list[int]) -> Seating:
         """Seats for the tasks of a group that still have battles; the last ones of a group are kept."""
@@ -73,9 +74,9 @@ class MixedSimulatorEnvs(BattleEnvs):
         if seating is None or tasks != going:
             envs = [self.envs[i] for i in going]
             seating = Seating(
-                rosters=tuple(env.roster for env in envs),
+                rosters=tuple(env.params for env in envs),
                 terrains=tuple(env.terrain for env in envs),
-                n_battles=tuple(env.n_battles for env in envs),
+                num_envs=tuple(env.num_envs for env in envs),
             )
             self._seatings[group] = (going, seating)
         return seating

@@ -8,9 +8,9 @@ from torch import Tensor
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.flags import flag
 from hygen_lightning.envs.simulator.orders import Orders
-from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.terrain import Ground
+from hygen_lightning.envs.simulator.unit_params import UnitParams
 
 TINY = 1e-6
 FAR = 1e6
@@ -21,7 +21,7 @@ both pass on their right)."""
 
 
 def wanted_velocity(
-    roster: Roster,
+    params: UnitParams,
     terrain: Ground,
     s: BattleState,
     orders: Orders,
@@ -33,19 +33,19 @@ def wanted_velocity(
     chasing [N, B]: 1.0 if it walks to its target; standing [N, B]: 1.0 if it does not walk. Others follow
     their order: allies a direction, enemies the way to the goal of their attack-move.
     """
-    n = roster.n_allies
+    n = params.n_allies
     index = s.target.clamp(min=0)
     aim_x = torch.where(chasing > 0, s.x.gather(0, index), torch.cat([s.x[:n] + orders.east, s.goal_x]))
     aim_y = torch.where(chasing > 0, s.y.gather(0, index), torch.cat([s.y[:n] + orders.north, s.goal_y]))
-    aim_x, aim_y = terrain.waypoint(roster, s.x, s.y, aim_x, aim_y)
+    aim_x, aim_y = terrain.waypoint(params, s.x, s.y, aim_x, aim_y)
     dx, dy = aim_x - s.x, aim_y - s.y
     distance = torch.sqrt(dx * dx + dy * dy)
-    pace = torch.minimum(roster.speed, distance) / distance.clamp(min=TINY)
+    pace = torch.minimum(params.speed, distance) / distance.clamp(min=TINY)
     pace = torch.where((standing > 0) | ~s.alive, 0.0, pace)
     return dx * pace, dy * pace
 
 
-def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor, lot: Tensor) -> None:
+def walk(params: UnitParams, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor, lot: Tensor) -> None:
     """Move every unit by its velocity: around units in its way, apart from others, inside the walls.
 
     A unit whose way is blocked by one that walks goes past along the tangent, at full speed; one blocked
@@ -69,21 +69,21 @@ def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor
     distance = (dx * dx).add_(dy * dy).sqrt_().clamp_(min=TINY)
     inverse = distance.reciprocal()
     nx, ny = dx.mul_(inverse), dy.mul_(inverse)
-    overlap = roster.apart - distance
+    overlap = params.apart - distance
     towards, away = _along(vx, vy, nx, ny)
     zero = torch.zeros((), device=vx.device)  # masks of pairs are numbers: compiled code reads bools slowly
     shoved = torch.where(towards > TINY, soft.unsqueeze(0), zero)  # [i, j, B]: i pushes j on
     meeting = (overlap + towards).sub_(away)
     blocked = torch.where((towards > TINY) & (meeting > c.CONTACT_SLACK), 1.0 - shoved, zero)
     facing = torch.where((towards > c.WALKS_INTO_PER_LOOP) & (away < -c.WALKS_INTO_PER_LOOP), blocked, zero)
-    meets = facing * roster.gives_way  # 1: i gives way, -1: i passes
+    meets = facing * params.gives_way  # 1: i gives way, -1: i passes
     around = torch.where(meets < 0, blocked, blocked * still.unsqueeze(0))
     turn = _turn(s.target, around.amax(1), meets.amax(1))
     obstacle = torch.maximum(still.unsqueeze(0), meets.abs())
-    ahead = torch.where((towards > 0) & (distance < c.SLIDE_AHEAD * roster.apart), obstacle, zero)
+    ahead = torch.where((towards > 0) & (distance < c.SLIDE_AHEAD * params.apart), obstacle, zero)
     aside = (ux.unsqueeze(1) * ny).sub_(uy.unsqueeze(1) * nx).mul_(distance)  # j, to the left of i's way
-    left = torch.where(ahead > 0, roster.apart + aside, -FAR).amax(1)
-    right = torch.where(ahead > 0, roster.apart - aside, -FAR).amax(1)
+    left = torch.where(ahead > 0, params.apart + aside, -FAR).amax(1)
+    right = torch.where(ahead > 0, params.apart - aside, -FAR).amax(1)
     turn = _signed(turn, left, right)
     # What share of an overlap i takes, where that is settled: the rest where it pushes one on, SHOVED_SHARE
     # where it is pushed on, all where it gives way, nothing where it passes; -1 where it is not settled.
@@ -101,7 +101,7 @@ def walk(roster: Roster, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor
     push = torch.where(push > c.CONTACT_SLACK, push, 0.0).mul_(share)
     x, y = s.x + vx - _total(push * nx), s.y + vy - _total(push * ny)
     x, y = torch.where(s.alive, x, s.x), torch.where(s.alive, y, s.y)
-    s.x, s.y = terrain.kept_inside(roster, s.x, s.y, x, y)
+    s.x, s.y = terrain.kept_inside(params, s.x, s.y, x, y)
 
 
 def _soft(lot: Tensor) -> Tensor:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleView
 from hygen_lightning.envs.simulator.flags import flag, mask_of
-from hygen_lightning.envs.simulator.roster import MAX_SHIELD_OF_NONE, Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.terrain import CENTRE, EXTENT, Terrain
-from hygen_lightning.specs import FIRST_TARGET, NO_OP, SHOOT_RANGE, SIGHT_RANGE
+from hygen_lightning.envs.simulator.unit_params import MAX_SHIELD_OF_NONE, UnitParams
+from hygen_lightning.specs import Observation
+from hygen_lightning.tasks.battles import FIRST_TARGET, NO_OP, SHOOT_RANGE, SIGHT_RANGE
 
 MOVE_LOOKAHEAD = 1.0
 """A move is available when the cell this far ahead can be walked (half of SMAC's move amount)."""
@@ -34,37 +34,37 @@ class Sight:
     distance: Tensor
 
     @classmethod
-    def of(cls, roster: Roster, state: BattleState) -> Sight:
-        n = roster.n_allies
+    def of(cls, params: UnitParams, state: BattleState) -> Sight:
+        n = params.n_allies
         dx = state.x.unsqueeze(0) - state.x[:n].unsqueeze(1)
         dy = state.y.unsqueeze(0) - state.y[:n].unsqueeze(1)
         return cls(dx, dy, torch.sqrt(dx * dx + dy * dy))
 
 
-def battle_view(
-    roster: Roster, terrain: Terrain, state: BattleState, over: Tensor | None = None
-) -> BattleView:
+def battle_observation(
+    params: UnitParams, terrain: Terrain, state: BattleState, over: Tensor | None = None
+) -> Observation:
     """The view of every battle. obs [B, A, obs_dim], state [B, state_dim], avail_actions [B, A, K].
 
     over [B] bool: battles in which nothing but no-op is available, whoever lives.
     """
-    sight = Sight.of(roster, state)
-    available = available_actions(roster, terrain, state, sight)  # [A, K, B]
-    obs = observations(roster, state, sight, available)  # [A, obs_dim, B]
+    sight = Sight.of(params, state)
+    available = available_actions(params, terrain, state, sight)  # [A, K, B]
+    obs = observations(params, state, sight, available)  # [A, obs_dim, B]
     if over is not None:
         nothing = flag(torch.arange(available.shape[1], device=over.device).view(-1, 1) == NO_OP)
         available = torch.where(over, nothing, available)
-    return BattleView(
+    return Observation(
         obs=obs.permute(2, 0, 1).contiguous(),
-        state=global_state(roster, state).t().contiguous(),
+        state=global_state(params, state).t().contiguous(),
         avail_actions=mask_of(available.permute(2, 0, 1).contiguous()),
     )
 
 
-def available_actions(roster: Roster, terrain: Terrain, state: BattleState, sight: Sight) -> Tensor:
+def available_actions(params: UnitParams, terrain: Terrain, state: BattleState, sight: Sight) -> Tensor:
     """[A, K, B] float, 1 where available: no-op for the dead; stop, open moves and targets in shooting
     range for the living. (With bools until the end, compiled code takes twice as long for a view.)"""
-    n = roster.n_allies
+    n = params.n_allies
     x, y, alive = state.x[:n], state.y[:n], state.alive[:n].unsqueeze(1).float()
     step = MOVE_LOOKAHEAD
     ahead_x = torch.stack([x, x, x + step, x - step], dim=1)  # [A, 4, B] north south east west
@@ -72,30 +72,29 @@ def available_actions(roster: Roster, terrain: Terrain, state: BattleState, sigh
     moves = terrain.walkable(ahead_x, ahead_y).float()
     in_range = ((sight.distance <= SHOOT_RANGE) & state.alive.unsqueeze(0)).float()  # [A, N, B]
     targets = in_range[:, n:]
-    if roster.has_medivacs:
-        targets = torch.where(roster.is_medivac[:n].unsqueeze(1), _heal_targets(roster, in_range), targets)
+    if params.has_medivacs:
+        targets = torch.where(params.is_medivac[:n].unsqueeze(1), _heal_targets(params, in_range), targets)
     stop = torch.ones_like(x).unsqueeze(1)
     living = torch.cat([stop, moves, targets], dim=1) * alive
     return torch.cat([1.0 - alive, living], dim=1)
 
 
-def _heal_targets(roster: Roster, in_range: Tensor) -> Tensor:
+def _heal_targets(params: UnitParams, in_range: Tensor) -> Tensor:
     """in_range [A, N, B] -> [A, E, B]: a Medivac's target j is ally j, unless that one flies too."""
-    n, e = roster.n_allies, roster.n_enemies
-    allies = in_range[:, :n] * ~roster.is_medivac[:n].unsqueeze(0)
+    n, e = params.n_allies, params.n_enemies
+    allies = in_range[:, :n] * ~params.is_medivac[:n].unsqueeze(0)
     if n >= e:
         return allies[:, :e]
     return torch.cat([allies, allies.new_zeros(n, e - n, allies.shape[2])], dim=1)
 
 
-def observations(roster: Roster, state: BattleState, sight: Sight, available: Tensor) -> Tensor:
+def observations(params: UnitParams, state: BattleState, sight: Sight, available: Tensor) -> Tensor:
     """[A, obs_dim, B]: moves, enemies, other allies, own; zeros for the dead and the unseen."""
-    n, b = roster.n_allies, state.x.shape[1]
-    layout = roster.task.layout
+    n, b = params.n_allies, state.x.shape[1]
     alive = state.alive
     seen = ((sight.distance < SIGHT_RANGE) & alive.unsqueeze(0) & alive[:n].unsqueeze(1)).float()  # [A, N, B]
-    health = state.health / roster.health
-    shield = state.shield / roster.shield.clamp(min=MAX_SHIELD_OF_NONE)
+    health = state.health / params.health
+    shield = state.shield / params.shield.clamp(min=MAX_SHIELD_OF_NONE)
     geometry = torch.stack([sight.distance, sight.dx, sight.dy], dim=2) / SIGHT_RANGE  # [A, N, 3, B]
 
     def block(first_feature: Tensor, rows: slice, types: Tensor, has_shield: int) -> Tensor:
@@ -108,13 +107,13 @@ def observations(roster: Roster, state: BattleState, sight: Sight, available: Te
             parts.append(types.view(1, units, -1, 1).expand(n, units, -1, b))
         return torch.cat(parts, dim=2) * seen[:, rows].unsqueeze(2)
 
-    enemy = block(available[:, FIRST_TARGET:], slice(n, None), roster.enemy_types, layout.shield_enemy)
-    ally = block(torch.ones_like(seen[:, :n]), slice(0, n), roster.ally_types, layout.shield_ally)
+    enemy = block(available[:, FIRST_TARGET:], slice(n, None), params.enemy_types, params.task.enemy_shield)
+    ally = block(torch.ones_like(seen[:, :n]), slice(0, n), params.ally_types, params.task.ally_shield)
     own = [health[:n].unsqueeze(1)]
-    if layout.shield_ally:
+    if params.task.ally_shield:
         own.append(shield[:n].unsqueeze(1))
-    if roster.ally_types.shape[1]:
-        own.append(roster.ally_types.unsqueeze(2).expand(n, -1, b))
+    if params.ally_types.shape[1]:
+        own.append(params.ally_types.unsqueeze(2).expand(n, -1, b))
     own_block = torch.cat(own, dim=1) * alive[:n].unsqueeze(1)
     moves = available[:, 2:FIRST_TARGET]
     return torch.cat([moves, enemy.flatten(1, 2), _others(ally).flatten(1, 2), own_block], dim=1)
@@ -131,13 +130,13 @@ def _others(ally: Tensor) -> Tensor:
     return flat.view(n - 1, n + 1, width, b)[:, :-1].reshape(n, n - 1, width, b)
 
 
-def global_state(roster: Roster, state: BattleState) -> Tensor:
+def global_state(params: UnitParams, state: BattleState) -> Tensor:
     """[state_dim, B]: allies, enemies (zeros for the dead), one-hot last actions."""
-    n, b = roster.n_allies, state.x.shape[1]
-    layout = roster.task.layout
-    health = state.health / roster.health
-    shield = state.shield / roster.shield.clamp(min=MAX_SHIELD_OF_NONE)
-    weapon = torch.where(roster.is_medivac, state.energy, state.cooldown.clamp(min=0)) / roster.max_cooldown
+    n, b = params.n_allies, state.x.shape[1]
+    layout = params.task.layout
+    health = state.health / params.health
+    shield = state.shield / params.shield.clamp(min=MAX_SHIELD_OF_NONE)
+    weapon = torch.where(params.is_medivac, state.energy, state.cooldown.clamp(min=0)) / params.max_cooldown
     x, y = (state.x - CENTRE) / EXTENT, (state.y - CENTRE) / EXTENT
 
     def block(columns: list[Tensor], rows: slice, types: Tensor, has_shield: int) -> Tensor:
@@ -147,37 +146,37 @@ def global_state(roster: Roster, state: BattleState) -> Tensor:
         parts.append(types.unsqueeze(2).expand(-1, -1, b))
         return (torch.cat(parts, dim=1) * state.alive[rows].unsqueeze(1)).flatten(0, 1)
 
-    allies = block([health, weapon, x, y], slice(0, n), roster.ally_types, layout.shield_ally)
-    enemies = block([health, x, y], slice(n, None), roster.enemy_types, layout.shield_enemy)
+    allies = block([health, weapon, x, y], slice(0, n), params.ally_types, params.task.ally_shield)
+    enemies = block([health, x, y], slice(n, None), params.enemy_types, params.task.enemy_shield)
     actions = torch.arange(layout.n_actions, device=state.x.device).view(1, -1, 1)
     last = (state.last_action.unsqueeze(1) == actions).float().flatten(0, 1)
     return torch.cat([allies, enemies, last])
 
 
-def outcome(roster: Roster, state: BattleState) -> tuple[Tensor, Tensor]:
-    """lost, won [B] bool; both False while both sides stand, and when both fell in one step.
+def outcome(params: UnitParams, state: BattleState) -> tuple[Tensor, Tensor]:
+    """lost, success [B] bool; both False while both sides stand, and when both fell in one step.
 
     On MMM maps allies lose with only Medivacs left, and win when a single Medivac is the last
     enemy (SMAC `only_medivac_left`).
     """
-    n = roster.n_allies
+    n = params.n_allies
     allies, enemies = state.alive[:n], state.alive[n:]
     n_allies, n_enemies = allies.sum(0), enemies.sum(0)
     lost = (n_allies == 0) & (n_enemies > 0)
-    won = (n_allies > 0) & (n_enemies == 0)
-    if roster.task.map_type == "MMM":
-        lost |= (allies & ~roster.is_medivac[:n]).sum(0) == 0
-        won |= (n_enemies == 1) & ((enemies & roster.is_medivac[n:]).sum(0) == 1)
-        won &= ~lost
-    return lost, won
+    success = (n_allies > 0) & (n_enemies == 0)
+    if params.task.map_type == "MMM":
+        lost |= (allies & ~params.is_medivac[:n]).sum(0) == 0
+        success |= (n_enemies == 1) & ((enemies & params.is_medivac[n:]).sum(0) == 1)
+        success &= ~lost
+    return lost, success
 
 
-def reward(roster: Roster, before: BattleState, after: BattleState, won: Tensor) -> Tensor:
+def reward(params: UnitParams, before: BattleState, after: BattleState, success: Tensor) -> Tensor:
     """[B] scaled reward: damage and kills since `before`, its absolute value, and the win."""
-    n = roster.n_allies
+    n = params.n_allies
     was = before.health[n:] + before.shield[n:]
     now = torch.where(after.alive[n:], after.health[n:] + after.shield[n:], 0.0)
     damage = torch.where(before.alive[n:], was - now, 0.0).sum(0, dtype=torch.float64).float()
     kills = (before.alive[n:] & ~after.alive[n:]).sum(0) * REWARD_PER_KILL
-    total = (damage + kills).abs() + won * REWARD_WIN
-    return total * (REWARD_SCALE / roster.max_reward)
+    total = (damage + kills).abs() + success * REWARD_WIN
+    return total * (REWARD_SCALE / params.max_reward)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator.roster import Roster
-from hygen_lightning.specs import EAST, FIRST_TARGET, NORTH, SOUTH, WEST
+from hygen_lightning.envs.simulator.unit_params import UnitParams
+from hygen_lightning.tasks.battles import EAST, FIRST_TARGET, NORTH, SOUTH, WEST
 
 
 @dataclass
@@ -46,12 +46,12 @@ CALM = 1000.0
 """Added to the squared distance of an ally who does not attack the enemy that chooses a target."""
 
 
-def orders_of(roster: Roster, actions: Tensor) -> Orders:
+def orders_of(params: UnitParams, actions: Tensor) -> Orders:
     """actions [A, B] int64. A stopped unit does nothing: SMAC's units take no targets themselves
     (measured: none fired after its target had died, before the next order)."""
-    n, e = roster.n_allies, roster.n_enemies
+    n, e = params.n_allies, params.n_enemies
     aimed = actions >= FIRST_TARGET
-    offset = torch.where(roster.is_medivac[:n], 0, n) - FIRST_TARGET
+    offset = torch.where(params.is_medivac[:n], 0, n) - FIRST_TARGET
     target = torch.where(aimed, actions + offset, -1)
     enemy = torch.arange(n, n + e, device=actions.device).view(1, e, 1)
     return Orders(

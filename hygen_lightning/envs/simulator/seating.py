@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import OF_ALLIES, OF_BATTLES, OF_ENEMIES, BattleState
 from hygen_lightning.envs.simulator.terrain import Ground, Patchwork, Terrain
-from hygen_lightning.specs import NO_OP
+from hygen_lightning.envs.simulator.unit_params import UnitParams
+from hygen_lightning.tasks.battles import NO_OP
 
 OF_VIEWS = ("ally_types", "enemy_types")
 """Constants that only views need, which are made task by task: none in a batch of several."""
@@ -30,12 +30,12 @@ NOBODY = {"target": -1, "last_action": -1}
 class Seating:
     """B battles side by side: those of the first task, of the second, and so on.
 
-    rosters, terrains, n_battles: one of each per task.
+    rosters, terrains, num_envs: one of each per task.
     """
 
-    rosters: tuple[Roster, ...]
+    rosters: tuple[UnitParams, ...]
     terrains: tuple[Terrain, ...]
-    n_battles: tuple[int, ...]
+    num_envs: tuple[int, ...]
 
     @cached_property
     def n_allies(self) -> int:
@@ -59,17 +59,17 @@ class Seating:
         ]
 
     @cached_property
-    def seated(self) -> list[Roster]:
-        """Every task's roster with rows for everybody, still one column for all of its battles."""
+    def seated(self) -> list[UnitParams]:
+        """Every task's unit parameters with rows for everybody, still one column for all of its battles."""
         return [self._seated(r, rows) for r, rows in zip(self.rosters, self.rows)]
 
     @cached_property
-    def roster(self) -> Roster:
+    def params(self) -> UnitParams:
         """Constants of all units, [N, B]."""
         seated = self.seated
         constants: dict[str, Any] = {
             name: torch.cat(
-                [getattr(r, name).expand(*value.shape[:-1], n) for r, n in zip(seated, self.n_battles)],
+                [getattr(r, name).expand(*value.shape[:-1], n) for r, n in zip(seated, self.num_envs)],
                 dim=-1,
             )
             for name, value in tensors(seated[0]).items()
@@ -91,7 +91,7 @@ class Seating:
         """The one terrain, or all side by side."""
         if len({t.name for t in self.terrains}) == 1:
             return self.terrains[0]
-        return Patchwork(tuple(zip(self.terrains, self.seated, self.n_battles)))
+        return Patchwork(tuple(zip(self.terrains, self.seated, self.num_envs)))
 
     def orders(self, actions: Sequence[Tensor]) -> Tensor:
         """actions: per task [A, B] -> [A, B] of all."""
@@ -100,22 +100,22 @@ class Seating:
     def joined(self, parts: Sequence[BattleState]) -> BattleState:
         """The battles of all tasks as one batch."""
         found: dict[str, list[Tensor]] = {f.name: [] for f in fields(BattleState)}
-        for roster, rows, part in zip(self.rosters, self.rows, parts):
+        for params, rows, part in zip(self.rosters, self.rows, parts):
             for name, value in part.tensors().items():
                 if name == "target":
                     value = torch.where(
-                        value >= roster.n_allies, value + self.n_allies - roster.n_allies, value
+                        value >= params.n_allies, value + self.n_allies - params.n_allies, value
                     )
                 found[name].append(self._with_seats(name, value, rows))
         return BattleState(**{name: torch.cat(values, dim=-1) for name, values in found.items()})
 
     def parts(self, battles: BattleState) -> list[BattleState]:
         """The battles of each task, taken out of the batch."""
-        columns = {k: v.split(self.n_battles, dim=-1) for k, v in battles.tensors().items()}
+        columns = {k: v.split(self.num_envs, dim=-1) for k, v in battles.tensors().items()}
         found = []
-        for index, (roster, rows) in enumerate(zip(self.rosters, self.rows)):
-            own = {name: _own(name, values[index], roster, rows) for name, values in columns.items()}
-            shift = self.n_allies - roster.n_allies
+        for index, (params, rows) in enumerate(zip(self.rosters, self.rows)):
+            own = {name: _own(name, values[index], params, rows) for name, values in columns.items()}
+            shift = self.n_allies - params.n_allies
             own["target"] = torch.where(own["target"] >= self.n_allies, own["target"] - shift, own["target"])
             found.append(BattleState(**own))
         return found
@@ -131,16 +131,16 @@ class Seating:
             return _with_rows(value, self.n_enemies, nobody)
         return _at_rows(value, rows, self.n_allies + self.n_enemies, nobody)
 
-    def _seated(self, roster: Roster, rows: Tensor) -> Roster:
-        """A task's roster with rows for everybody."""
-        a, e, n = self.n_allies, self.n_enemies, roster.n_units
-        draw = roster.draw
+    def _seated(self, params: UnitParams, rows: Tensor) -> UnitParams:
+        """A task's unit parameters with rows for everybody."""
+        a, e, n = self.n_allies, self.n_enemies, params.n_units
+        draw = params.draw
         changed: dict[str, Any] = {
             "draw": torch.cat([_at_rows(draw[:n], rows, a + e, 0), _with_rows(draw[n:], e, 0)]),
-            "notice": _with_rows(_with_rows(roster.notice, a, -1).transpose(0, 1), e, -1).transpose(0, 1),
-            **{name: roster.health.new_zeros(0, 0) for name in OF_VIEWS},
+            "notice": _with_rows(_with_rows(params.notice, a, -1).transpose(0, 1), e, -1).transpose(0, 1),
+            **{name: params.health.new_zeros(0, 0) for name in OF_VIEWS},
         }
-        for name, value in tensors(roster).items():
+        for name, value in tensors(params).items():
             if name in changed:
                 continue
             if value.dim() == 3:
@@ -148,18 +148,18 @@ class Seating:
             changed[name] = _at_rows(value, rows, a + e, 0)
         places = rows.tolist()
         return replace(
-            roster,
+            params,
             n_allies=a,
             n_enemies=e,
-            line_splashers=tuple(places[row] for row in roster.line_splashers),
-            bursters=tuple(places[row] for row in roster.bursters),
+            line_splashers=tuple(places[row] for row in params.line_splashers),
+            bursters=tuple(places[row] for row in params.bursters),
             **changed,
         )
 
 
-def tensors(roster: Roster) -> dict[str, Tensor]:
-    """The constants of a roster that are tensors, by name."""
-    values = {f.name: getattr(roster, f.name) for f in fields(Roster)}
+def tensors(params: UnitParams) -> dict[str, Tensor]:
+    """The constants of unit parameters that are tensors, by name."""
+    values = {f.name: getattr(params, f.name) for f in fields(UnitParams)}
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
@@ -177,12 +177,12 @@ def _with_rows(x: Tensor, n_rows: int, nobody: int) -> Tensor:
     return torch.cat([x, x.new_full((n_rows - len(x), *x.shape[1:]), nobody)])
 
 
-def _own(name: str, value: Tensor, roster: Roster, rows: Tensor) -> Tensor:
+def _own(name: str, value: Tensor, params: UnitParams, rows: Tensor) -> Tensor:
     """Of a tensor with rows for everybody, those of a task's units."""
     if name in OF_BATTLES:
         return value
     if name in OF_ALLIES:
-        return value[: roster.n_allies]
+        return value[: params.n_allies]
     if name in OF_ENEMIES:
-        return value[: roster.n_enemies]
+        return value[: params.n_enemies]
     return value.index_select(0, rows)

@@ -10,19 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleStep
 from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.combat import fire, shooters, strike
 from hygen_lightning.envs.simulator.flags import flag
 from hygen_lightning.envs.simulator.movement import walk, wanted_velocity
-from hygen_lightning.envs.simulator.observation import battle_view, outcome, reward
+from hygen_lightning.envs.simulator.observation import battle_observation, outcome, reward
 from hygen_lightning.envs.simulator.orders import Orders, Plan, orders_of
 from hygen_lightning.envs.simulator.randomness import uniform
-from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.targeting import choose_targets
 from hygen_lightning.envs.simulator.terrain import Ground, Terrain
-from hygen_lightning.specs import FIRST_TARGET
+from hygen_lightning.envs.simulator.unit_params import UnitParams
+from hygen_lightning.specs import TimeStep
+from hygen_lightning.tasks.battles import FIRST_TARGET
 
 STEP_STREAM, START_STREAM = 0, 1
 """Independent streams of a battle's randomness: what happens in a step, who stands where at first."""
@@ -33,14 +33,14 @@ LOT_FOLDS = 997.0
 """A uniform draw times this, less its whole part, is uniform again and tells next to nothing of the draw."""
 
 
-def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[BattleState, Plan]:
+def prepared(params: UnitParams, before: BattleState, actions: Tensor) -> tuple[BattleState, Plan]:
     """A copy of the battles, with the actions noted, and the plan of the step."""
-    n = roster.n_allies
-    draws = uniform(before.seed, before.step, roster.draw, STEP_STREAM)
-    jitter, look = draws.split([roster.n_units, roster.n_enemies])
+    n = params.n_allies
+    draws = uniform(before.seed, before.step, params.draw, STEP_STREAM)
+    jitter, look = draws.split([params.n_units, params.n_enemies])
     low, high = c.COOLDOWN_JITTER_LOOPS
     plan = Plan(
-        orders=orders_of(roster, actions),
+        orders=orders_of(params, actions),
         look=(look * c.LOOPS_PER_STEP).long(),
         jitter=low + (high - low) * jitter,
         lot=(jitter * LOT_FOLDS).remainder(1.0),
@@ -54,22 +54,24 @@ def prepared(roster: Roster, before: BattleState, actions: Tensor) -> tuple[Batt
     return s, plan
 
 
-def game_loop(roster: Roster, terrain: Ground, before: BattleState, plan: Plan, loop: Tensor) -> BattleState:
+def game_loop(
+    params: UnitParams, terrain: Ground, before: BattleState, plan: Plan, loop: Tensor
+) -> BattleState:
     """The battles one game loop later: targets, movement, shots, damage. loop: number in the step."""
     s = copy.copy(before)
-    near = choose_targets(roster, s, plan, loop)
+    near = choose_targets(params, s, plan, loop)
     has_target = s.target >= 0
     index = s.target.clamp(min=0)
     dx, dy = s.x.gather(0, index) - s.x, s.y.gather(0, index) - s.y
-    in_range = has_target & (dx * dx + dy * dy <= roster.of_target(roster.reach, index).square())
+    in_range = has_target & (dx * dx + dy * dy <= params.of_target(params.reach, index).square())
     in_range, chasing = flag(in_range), flag(has_target & ~in_range)
-    fires = shooters(roster, s, in_range)
-    halted = _halted(s, near, fires[: roster.n_allies])
+    fires = shooters(params, s, in_range)
+    halted = _halted(s, near, fires[: params.n_allies])
     standing = flag((in_range > 0) | (s.backswing_left > 0) | halted)
-    vx, vy = wanted_velocity(roster, terrain, s, plan.orders, chasing, standing)
-    walk(roster, terrain, s, vx, vy, plan.lot)
-    fire(roster, s, fires, chasing, plan.jitter)
-    strike(roster, s, fires, in_range)
+    vx, vy = wanted_velocity(params, terrain, s, plan.orders, chasing, standing)
+    walk(params, terrain, s, vx, vy, plan.lot)
+    fire(params, s, fires, chasing, plan.jitter)
+    strike(params, s, fires, in_range)
     return s
 
 
@@ -78,8 +80,8 @@ class Dynamics:
     """How a step is played: `prepared` once, then `game_loop` eight times; as they are, or compiled. Who won
     and what is seen comes after (`concluded`)."""
 
-    prepared: Callable[[Roster, BattleState, Tensor], tuple[BattleState, Plan]] = prepared
-    game_loop: Callable[[Roster, Ground, BattleState, Plan, Tensor], BattleState] = game_loop
+    prepared: Callable[[UnitParams, BattleState, Tensor], tuple[BattleState, Plan]] = prepared
+    game_loop: Callable[[UnitParams, Ground, BattleState, Plan, Tensor], BattleState] = game_loop
 
     @classmethod
     def compiled(cls, dynamic: bool) -> Dynamics:
@@ -89,11 +91,13 @@ class Dynamics:
             game_loop=torch.compile(game_loop, dynamic=dynamic, options=FUSED),
         )
 
-    def __call__(self, roster: Roster, terrain: Ground, before: BattleState, actions: Tensor) -> BattleState:
+    def __call__(
+        self, params: UnitParams, terrain: Ground, before: BattleState, actions: Tensor
+    ) -> BattleState:
         """The battles one step later. actions [A, B] int64. `before` is left as it is."""
-        s, plan = self.prepared(roster, before, actions)
+        s, plan = self.prepared(params, before, actions)
         for loop in torch.arange(c.LOOPS_PER_STEP, device=s.x.device).unbind():
-            s = self.game_loop(roster, terrain, s, plan, loop)
+            s = self.game_loop(params, terrain, s, plan, loop)
         return s
 
 
@@ -109,37 +113,37 @@ def _halted(s: BattleState, near: Tensor, shots: Tensor) -> Tensor:
 
 
 def concluded(
-    roster: Roster, terrain: Terrain, before: BattleState, after: BattleState
-) -> tuple[BattleState, BattleStep]:
+    params: UnitParams, terrain: Terrain, before: BattleState, after: BattleState
+) -> tuple[BattleState, TimeStep]:
     """The battles and what the step brought; battles that were over stand still."""
     over = before.over
-    lost, won = outcome(roster, after)
+    lost, success = outcome(params, after)
     nobody = ~after.alive.any(0)
-    ended = lost | won | nobody
-    timed_out = ~ended & (after.step >= roster.task.episode_limit_env_steps)
-    gained = reward(roster, before, after, won)
+    ended = lost | success | nobody
+    timed_out = ~ended & (after.step >= params.task.episode_limit_env_steps)
+    gained = reward(params, before, after, success)
     after = copy.copy(after)
     after.x, after.y = on_grid(after.x), on_grid(after.y)
     after.over = ended | timed_out
     battles = after.kept_where(over, before)
-    return battles, BattleStep(
-        view=battle_view(roster, terrain, battles, over),
+    return battles, TimeStep(
+        observation=battle_observation(params, terrain, battles, over),
         reward=torch.where(over, 0.0, gained),
         terminated=after.over & ~over,
         truncated=timed_out & ~over,
-        won=won & ~over,
+        success=success & ~over,
     )
 
 
-def first_loop(roster: Roster, terrain: Terrain, s: BattleState) -> BattleState:
+def first_loop(params: UnitParams, terrain: Terrain, s: BattleState) -> BattleState:
     """New battles after the game loop in which the enemies set out (measured: the first recorded
     positions of 3m lie one loop of walking from the spawn point)."""
-    walks = torch.arange(roster.n_units, device=s.x.device).unsqueeze(1) >= roster.n_allies
+    walks = torch.arange(params.n_units, device=s.x.device).unsqueeze(1) >= params.n_allies
     s = copy.copy(s)
-    idle = torch.zeros_like(s.x[: roster.n_allies])
+    idle = torch.zeros_like(s.x[: params.n_allies])
     orders = Orders(target=s.last_action, east=idle, north=idle, menace=idle.unsqueeze(1))
     nothing = torch.zeros_like(s.x)
-    vx, vy = wanted_velocity(roster, terrain, s, orders, nothing, flag(~walks).expand_as(s.x))
+    vx, vy = wanted_velocity(params, terrain, s, orders, nothing, flag(~walks).expand_as(s.x))
     s.x, s.y = on_grid(s.x + vx), on_grid(s.y + vy)
     return s
 

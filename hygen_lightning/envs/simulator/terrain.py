@@ -13,7 +13,7 @@ from hygen_lightning.envs.simulator.paths import way_table
 from hygen_lightning.tasks.maps import terrain_levels
 
 if TYPE_CHECKING:
-    from hygen_lightning.envs.simulator.roster import Roster
+    from hygen_lightning.envs.simulator.unit_params import UnitParams
 
 PLAYABLE_FROM, PLAYABLE_TO = 2, 30
 """Playable area of every map in both directions. The recordings confirm x < 30 and the 28 units
@@ -76,7 +76,7 @@ class Terrain:
         return self.open.flatten()[cell] & inside
 
     def waypoint(
-        self, roster: Roster, x: Tensor, y: Tensor, to_x: Tensor, to_y: Tensor
+        self, params: UnitParams, x: Tensor, y: Tensor, to_x: Tensor, to_y: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Where to walk next, on the way from x, y to to_x, to_y."""
         if self.ways is None:
@@ -85,26 +85,26 @@ class Terrain:
         here, _ = self._cell(x, y)
         there, _ = self._cell(to_x, to_y)
         via = self.ways[here, there].long()
-        direct = (via == there) | roster.flying | roster.cliff_walking
+        direct = (via == there) | params.flying | params.cliff_walking
         return (
             torch.where(direct, to_x, via % width + 0.5),
             torch.where(direct, to_y, torch.div(via, width, rounding_mode="floor") + 0.5),
         )
 
     def kept_inside(
-        self, roster: Roster, x: Tensor, y: Tensor, to_x: Tensor, to_y: Tensor
+        self, params: UnitParams, x: Tensor, y: Tensor, to_x: Tensor, to_y: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The step from x, y to to_x, to_y, stopped at walls and cliffs; units slide along them."""
         if self.box is not None:
             x0, x1, y0, y1 = self.box
             m = WALL_MARGIN
             return to_x.clamp(x0 + m, x1 - m), to_y.clamp(y0 + m, y1 - m)
-        free_x = self._passable(roster, x, y, to_x, y)
+        free_x = self._passable(params, x, y, to_x, y)
         new_x = torch.where(free_x, to_x, x)
-        free_y = self._passable(roster, new_x, y, new_x, to_y)
+        free_y = self._passable(params, new_x, y, new_x, to_y)
         return new_x, torch.where(free_y, to_y, y)
 
-    def _passable(self, roster: Roster, x: Tensor, y: Tensor, to_x: Tensor, to_y: Tensor) -> Tensor:
+    def _passable(self, params: UnitParams, x: Tensor, y: Tensor, to_x: Tensor, to_y: Tensor) -> Tensor:
         """Whether a unit may step between these points: no void, no cliff without a ramp."""
         flat = self.level.flatten()
         here, there = flat[self._cell(x, y)[0]], flat[self._cell(to_x, to_y)[0]]
@@ -112,7 +112,7 @@ class Terrain:
             (to_x >= PLAYABLE_FROM) & (to_x < PLAYABLE_TO) & (to_y >= PLAYABLE_FROM) & (to_y < PLAYABLE_TO)
         )
         climbs = (there - here).abs() <= 0.5
-        return on_map & (roster.flying | ((there > 0) & (climbs | roster.cliff_walking)))
+        return on_map & (params.flying | ((there > 0) & (climbs | params.cliff_walking)))
 
     def _cell(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the cell that holds a point, clamped to the map, and whether it is on the map."""
@@ -126,24 +126,24 @@ class Terrain:
 class Patchwork:
     """The terrains under a batch of several tasks, side by side: some columns of battles on each.
 
-    patches: (terrain, roster of its battles, number of battles), in the order of the columns.
+    patches: (terrain, params of its battles, number of battles), in the order of the columns.
     """
 
-    patches: tuple[tuple[Terrain, Roster, int], ...]
+    patches: tuple[tuple[Terrain, UnitParams, int], ...]
 
-    def waypoint(self, roster: Roster, *points: Tensor) -> tuple[Tensor, Tensor]:
+    def waypoint(self, params: UnitParams, *points: Tensor) -> tuple[Tensor, Tensor]:
         """As `Terrain.waypoint`; each column on its own terrain."""
         return self._joined([t.waypoint(r, *p) for t, r, p in self._cut(points)])
 
-    def kept_inside(self, roster: Roster, *points: Tensor) -> tuple[Tensor, Tensor]:
+    def kept_inside(self, params: UnitParams, *points: Tensor) -> tuple[Tensor, Tensor]:
         """As `Terrain.kept_inside`; each column on its own terrain."""
         return self._joined([t.kept_inside(r, *p) for t, r, p in self._cut(points)])
 
-    def _cut(self, points: tuple[Tensor, ...]) -> list[tuple[Terrain, Roster, tuple[Tensor, ...]]]:
+    def _cut(self, points: tuple[Tensor, ...]) -> list[tuple[Terrain, UnitParams, tuple[Tensor, ...]]]:
         """points [N, B], cut along the battles."""
         sizes = [n for _, _, n in self.patches]
         columns = zip(*(p.split(sizes, dim=1) for p in points))
-        return [(terrain, roster, cut) for (terrain, roster, _), cut in zip(self.patches, columns)]
+        return [(terrain, params, cut) for (terrain, params, _), cut in zip(self.patches, columns)]
 
     @staticmethod
     def _joined(found: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

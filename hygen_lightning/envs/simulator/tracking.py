@@ -17,10 +17,10 @@ from torch import Tensor
 
 from hygen_lightning.envs.simulator.calibration import LOOPS_PER_STEP
 from hygen_lightning.envs.simulator.recorded import HEALTH_GRID, battle_state
-from hygen_lightning.envs.simulator.roster import Roster
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import Dynamics
 from hygen_lightning.envs.simulator.terrain import Terrain
+from hygen_lightning.envs.simulator.unit_params import UnitParams
 
 POSITION_SCALE = 0.3
 """Map units: an enemy that is off by so much makes a copy count 1 / e (but see SAME_PLACE_SCALE; assumed)."""
@@ -61,7 +61,7 @@ class Tracker:
 
     def __init__(
         self,
-        roster: Roster,
+        params: UnitParams,
         terrain: Terrain,
         start: Tensor,
         n_particles: int,
@@ -69,12 +69,12 @@ class Tracker:
         dynamics: Dynamics | None = None,
     ) -> None:
         """start [B, state_dim]: the first recorded states, on the device that is to compute."""
-        self.roster, self.terrain, self.n_particles = roster, terrain, n_particles
+        self.params, self.terrain, self.n_particles = params, terrain, n_particles
         self._dynamics = dynamics or Dynamics()
         self.device = start.device
         self._generator = torch.Generator(self.device).manual_seed(seed)
-        first = battle_state(roster, start)
-        n, goal = roster.n_allies, roster.task.enemy_attack_move_to
+        first = battle_state(params, start)
+        n, goal = params.n_allies, params.task.enemy_attack_move_to
         first.goal_x, first.goal_y = first.x[n:], first.y[n:]
         if goal is not None:
             first.goal_x = first.goal_x - first.goal_x.mean(0) + goal[0]
@@ -87,21 +87,21 @@ class Tracker:
     def predict(self, recorded: BattleState, actions: Tensor, step: int) -> BattleState:
         """Every copy one step later, [N, B x P], from the recorded states. actions [A, B] int64."""
         s = copy.copy(self.battles)
-        known, n = self._copies(recorded), self.roster.n_allies
+        known, n = self._copies(recorded), self.params.n_allies
         s.x, s.y, s.health, s.shield, s.energy = known.x, known.y, known.health, known.shield, known.energy
         shown = known.cooldown[:n]
         own = torch.where(shown > 0, shown, s.cooldown[:n].clamp(max=0.0))
         s.cooldown = torch.cat([own, s.cooldown[n:]])
         s.seed, s.step = self._seeds[: s.seed.shape[0]], torch.full_like(s.step, step)
         s.last_action = known.last_action
-        self.battles = self._dynamics(self.roster, self.terrain, s, self._repeat(actions))
+        self.battles = self._dynamics(self.params, self.terrain, s, self._repeat(actions))
         shot = self.battles.cooldown[n:] > s.cooldown[n:] + SHOT_RISE_LOOPS
         self._last_shot = torch.where(shot, step, self._last_shot)
         return self.battles
 
     def most_common(self) -> BattleState:
         """[N, B]: per episode a copy with the most common health of the allies."""
-        health = (self.battles.health[: self.roster.n_allies] * HEALTH_GRID).round().long()
+        health = (self.battles.health[: self.params.n_allies] * HEALTH_GRID).round().long()
         key, order = _fingerprint(health).view(-1, self.n_particles).sort(dim=1, stable=True)  # [B, P]
         group = torch.zeros_like(key)
         group[:, 1:] = (key[:, 1:] != key[:, :-1]).cumsum(1)
@@ -137,7 +137,7 @@ class Tracker:
         Each enemy adds log(exp(-d / POSITION_SCALE) + SAME_PLACE_WEIGHT exp(-d / SAME_PLACE_SCALE)) at d map
         units from its recorded place; one that is dead, there or here, adds 0, like one 0.034 units off.
         """
-        n, known, s = self.roster.n_allies, self._copies(recorded), self.battles
+        n, known, s = self.params.n_allies, self._copies(recorded), self.battles
         wrong = (s.health[:n] != known.health[:n]).sum(0)
         offset = torch.hypot(s.x - known.x, s.y - known.y).clamp(max=LARGEST_OFFSET)
         near, same = torch.exp(-offset / POSITION_SCALE), torch.exp(-offset / SAME_PLACE_SCALE)
@@ -153,12 +153,12 @@ class Tracker:
         together too. Row by row, the copies of a story are put in a random order and take each
         other's places.
         """
-        s, n, p = self.battles, self.roster.n_allies, self.n_particles
+        s, n, p = self.battles, self.params.n_allies, self.n_particles
         story = _fingerprint(torch.cat([self._last_shot, s.target[n:]])).view(-1, p)  # [B, P]
         base = self._first_columns(len(story))
         home = (story.argsort(dim=1, stable=True) + base).flatten()
         cooldown = s.cooldown.clone()
-        for row in range(n, self.roster.n_units):
+        for row in range(n, self.params.n_units):
             shuffled = self._draw(story.shape).argsort(1)
             by_story = story.gather(1, shuffled).argsort(dim=1, stable=True)
             source = (shuffled.gather(1, by_story) + base).flatten()
@@ -171,16 +171,16 @@ class Tracker:
         backswing, who walked, and whether a target was shot at, are left as they are (simpler; exchanged with
         the cooldowns, the backswing makes recorded health no likelier).
         """
-        s, n = self.battles, self.roster.n_allies
+        s, n = self.battles, self.params.n_allies
         hidden, aimed = s.cooldown[n:], s.target[n:]
         where = lost | (self._draw(lost.shape) < DOUBT)
         changed = where & (self._draw(hidden.shape) < REDRAWN_SHARE)
-        drawn = self._draw(hidden.shape) * self.roster.period[n:]
+        drawn = self._draw(hidden.shape) * self.params.period[n:]
         shift = (2 * self._draw(hidden.shape) - 1) * COOLDOWN_BLUR_LOOPS
         blurred = torch.where(hidden > 1.0, hidden + shift, hidden)  # ready weapons stay ready
         s.cooldown = torch.cat([s.cooldown[:n], torch.where(changed, drawn, blurred)])
         dx, dy = (p[:n].unsqueeze(1) - p[n:].unsqueeze(0) for p in (s.x, s.y))
-        seen = (torch.hypot(dx, dy) <= self.roster.notice) & s.alive[:n].unsqueeze(1)
+        seen = (torch.hypot(dx, dy) <= self.params.notice) & s.alive[:n].unsqueeze(1)
         chance, somebody = torch.where(seen, self._draw(seen.shape), -1.0).max(0)  # [E, B x P]
         redrawn = self._draw(aimed.shape) < torch.where(lost, REDRAWN_SHARE, TARGET_DOUBT)
         redrawn &= (chance >= 0) & (aimed >= 0)

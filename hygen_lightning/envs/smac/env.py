@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleEnv, BattleLostError, BattleStep, BattleView
+from hygen_lightning.envs.base import BattleEnv, BattleLostError
 from hygen_lightning.envs.smac.game import Brought, Game, Shown, answers
-from hygen_lightning.specs import NO_OP, TaskSpec, UserError
+from hygen_lightning.specs import Observation, TaskSpec, TimeStep, UserError
+from hygen_lightning.tasks.battles import NO_OP
 
 GAMES_VARIABLE = "HYGEN_SMAC_GAMES"
 MOST_GAMES = 8
@@ -46,14 +47,14 @@ class SmacEnv(BattleEnv):
     version = _smac_version()
     reproducible = False
 
-    def __init__(self, task: TaskSpec, n_battles: int, device: str | torch.device = "cpu") -> None:
+    def __init__(self, task: TaskSpec, num_envs: int, device: str | torch.device = "cpu") -> None:
         """Raises UserError where the package, the game or the map is missing, or has other sizes."""
         self.check_installed()
-        self.task, self.n_battles, self.device = task, n_battles, torch.device(device)
-        self._games = [Game(task.name) for _ in range(n_battles)]
+        self.task, self.num_envs, self.device = task, num_envs, torch.device(device)
+        self._games = [Game(task.name) for _ in range(num_envs)]
         self._shown: list[Shown] = []
-        self._over = np.ones(n_battles, dtype=bool)
-        self._available = np.zeros((n_battles, 0, 0), dtype=bool)
+        self._over = np.ones(num_envs, dtype=bool)
+        self._available = np.zeros((num_envs, 0, 0), dtype=bool)
         try:
             _check_sizes(task, answers(self._games[:1], "sizes", [task.name])[0])
             _check_map(task)
@@ -98,45 +99,47 @@ class SmacEnv(BattleEnv):
             raise UserError(f"{GAMES_VARIABLE} is {said!r}; give the number of games to play at once")
         return int(said)
 
-    def reset(self, seeds: Tensor) -> BattleView:
-        if seeds.shape != (self.n_battles,):
-            raise ValueError(f"{self.n_battles} seeds expected, got shape {tuple(seeds.shape)}")
+    def reset(self, seeds: Tensor) -> Observation:
+        if seeds.shape != (self.num_envs,):
+            raise ValueError(f"{self.num_envs} seeds expected, got shape {tuple(seeds.shape)}")
         self._check_open()
         self._shown = answers(self._games, "reset", [seed % LARGEST_SEED for seed in seeds.tolist()])
-        self._over = np.zeros(self.n_battles, dtype=bool)
-        return self._view()
+        self._over = np.zeros(self.num_envs, dtype=bool)
+        return self._observation()
 
-    def step(self, actions: Tensor) -> BattleStep:
+    def step(self, actions: Tensor) -> TimeStep:
         """Raises BattleLostError where StarCraft II stopped answering; `reset` starts it anew."""
         self._check_open()
         if not self._shown:
             raise ValueError(f"{self.task.name}: a step before the first reset")
         chosen = actions.cpu().numpy()
         if not np.take_along_axis(self._available, chosen[:, :, None], axis=2).all():
-            raise ValueError(f"{self.task.name}: an action was not available in the last view")
-        played = [i for i in range(self.n_battles) if not self._over[i]]
+            raise ValueError(f"{self.task.name}: an action was not available in the last observation")
+        played = [i for i in range(self.num_envs) if not self._over[i]]
         games, orders = [self._games[i] for i in played], [chosen[i].tolist() for i in played]
         steps = [Brought(shown) for shown in self._shown]
         for i, brought in zip(played, answers(games, "step", orders)):
             steps[i] = brought
         shown = [step.shown for step in steps if step.shown is not None]
-        if len(shown) < self.n_battles:
+        if len(shown) < self.num_envs:
             raise BattleLostError(f"StarCraft II stopped answering on {self.task.name}")
         self._shown = shown
-        view = self._view()  # in the view that ends a battle SMAC still shows what its agents could do
+        observation = (
+            self._observation()
+        )  # in the view that ends a battle SMAC still shows what its agents could do
         self._over |= np.array([s.terminated for s in steps])
-        return BattleStep(
-            view=view,
+        return TimeStep(
+            observation=observation,
             reward=torch.tensor([s.reward for s in steps], dtype=torch.float32, device=self.device),
             terminated=torch.tensor([s.terminated for s in steps], device=self.device),
             truncated=torch.tensor([s.truncated for s in steps], device=self.device),
-            won=torch.tensor([s.won for s in steps], device=self.device),
+            success=torch.tensor([s.success for s in steps], device=self.device),
         )
 
     def only(self, battles: Tensor) -> SmacEnv:
         rows = battles.tolist()
         part = copy.copy(self)
-        part.n_battles = len(rows)
+        part.num_envs = len(rows)
         part._games = [self._games[i] for i in rows]
         part._shown = [self._shown[i] for i in rows] if self._shown else []
         part._over = self._over[rows]
@@ -154,13 +157,13 @@ class SmacEnv(BattleEnv):
         if not self._games:
             raise ValueError(f"{self.task.name}: this environment is closed")
 
-    def _view(self) -> BattleView:
+    def _observation(self) -> Observation:
         """What the battles show; in those that are over, agents may only choose no-op."""
         names = ("obs", "state", "avail_actions")
         obs, state, available = (np.stack([getattr(s, name) for s in self._shown]) for name in names)
         nothing = np.arange(available.shape[2]) == NO_OP
         self._available = np.where(self._over[:, None, None], nothing, available)
-        return BattleView(*(torch.from_numpy(x).to(self.device) for x in (obs, state, self._available)))
+        return Observation(*(torch.from_numpy(x).to(self.device) for x in (obs, state, self._available)))
 
 
 def _game_folder() -> Path:

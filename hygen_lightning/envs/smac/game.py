@@ -45,7 +45,7 @@ class Brought:
     reward: float = 0.0
     terminated: bool = False
     truncated: bool = False
-    won: bool = False
+    success: bool = False
 
 
 class Game:

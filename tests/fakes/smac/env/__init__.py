@@ -54,7 +54,7 @@ class StarCraft2Env:
             self.force_restarts += 1  # as SMAC does, it leaves the view of another game
         assert self.first_seed is not None
         assert not self.battles or self.ended, "SMAC's rewards are wrong after a battle left open"
-        self.view = self.env.reset(torch.tensor([self.first_seed + self.battles]))
+        self.observation = self.env.reset(torch.tensor([self.first_seed + self.battles]))
         self.battles += 1
         self.ended = False
         self.steps = 0
@@ -64,20 +64,20 @@ class StarCraft2Env:
         if self.steps == 3 and self._goes_wrong("break"):
             return 0, True, {}
         step = self.env.step(torch.tensor([actions]))
-        self.view, self.ended = step.view, bool(step.terminated)
-        info: dict = {"battle_won": bool(step.won)}
+        self.observation, self.ended = step.observation, bool(step.terminated)
+        info: dict = {"battle_won": bool(step.success)}
         if bool(step.truncated):
             info["episode_limit"] = True
         return float(step.reward), bool(step.terminated), info
 
     def get_obs(self) -> list:
-        return list(self.view.obs[0].numpy())
+        return list(self.observation.obs[0].numpy())
 
     def get_state(self):
-        return self.view.state[0].numpy()
+        return self.observation.state[0].numpy()
 
     def get_avail_actions(self) -> list:
-        return self.view.avail_actions[0].int().tolist()
+        return self.observation.avail_actions[0].int().tolist()
 
     def close(self) -> None:
         folder = os.environ.get("FAKE_SMAC_CLOSED")

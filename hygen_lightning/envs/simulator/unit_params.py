@@ -15,7 +15,8 @@ from torch import Tensor
 
 from hygen_lightning.envs.simulator.calibration import MIN_SCAN_RANGE, PACKING, SCAN_MARGIN
 from hygen_lightning.envs.simulator.units import UNITS, UnitType
-from hygen_lightning.specs import TaskSpec, UserError
+from hygen_lightning.specs import UserError
+from hygen_lightning.tasks.battles import BattleTask
 from hygen_lightning.tasks.maps import ALLY_TYPE_ORDER, ENEMY_TYPE_ORDER
 
 MAX_SHIELD_OF_NONE = 1.0
@@ -25,7 +26,7 @@ NEVER_APART = -1e6
 
 
 @dataclass(frozen=True)
-class Roster:
+class UnitParams:
     """Constants of the N units of a task; tensors [N, 1] float32 unless said otherwise.
 
     is_medivac, flying, cliff_walking, zerg, bursts, splashes_line [N, 1] bool (the last two:
@@ -44,7 +45,7 @@ class Roster:
     tasks: the task, or all that are mixed in a batch (whose views are made task by task).
     """
 
-    tasks: tuple[TaskSpec, ...]
+    tasks: tuple[BattleTask, ...]
     n_allies: int
     n_enemies: int
     has_shields: bool
@@ -80,7 +81,7 @@ class Roster:
     enemy_types: Tensor
 
     @property
-    def task(self) -> TaskSpec:
+    def task(self) -> BattleTask:
         """The one task; ValueError where several are mixed."""
         (task,) = self.tasks
         return task
@@ -109,8 +110,8 @@ class Roster:
         return rows.gather(1, target.unsqueeze(1)).squeeze(1)
 
     @classmethod
-    def of(cls, task: TaskSpec, device: torch.device) -> Roster:
-        """The roster of a battle task; UserError where the simulator does not know a unit."""
+    def of(cls, task: BattleTask, device: torch.device) -> UnitParams:
+        """The unit parameters of a battle task; UserError where the simulator does not know a unit."""
         names, units = _known_units(task)
         sides = [i < task.n_allies for i in range(len(units))]
         n = task.n_allies
@@ -184,13 +185,15 @@ class Roster:
         )
 
 
-def _known_units(task: TaskSpec) -> tuple[tuple[str, ...], list[UnitType]]:
+def _known_units(task: BattleTask) -> tuple[tuple[str, ...], list[UnitType]]:
     """Names and types of all units, allies first; UserError where the simulator does not know one."""
     names = (*task.ally_units, *task.enemy_units)
     unknown = sorted({name for name in names if name not in UNITS})
-    if task.kind != "battle" or unknown:
-        what = f"units {', '.join(unknown)}" if unknown else f"a {task.kind} task"
-        raise UserError(f"task {task.name!r}: the simulator cannot play {what}; it plays {sorted(UNITS)}")
+    if unknown:
+        raise UserError(
+            f"task {task.name!r}: the simulator does not know {', '.join(unknown)}; "
+            f"it knows {', '.join(sorted(UNITS))}"
+        )
     return names, [UNITS[name] for name in names]
 
 
@@ -213,7 +216,7 @@ def _damage(attacker: UnitType, target: UnitType, armour: float) -> float:
 
 
 def _type_bits(
-    task: TaskSpec, names: tuple[str, ...], order: dict[str, tuple[str, ...]], device: torch.device
+    task: BattleTask, names: tuple[str, ...], order: dict[str, tuple[str, ...]], device: torch.device
 ) -> Tensor:
     """[units, type bits] one-hot, or no columns where the map has none."""
     bits = torch.zeros(len(names), task.unit_type_bits, device=device)
