@@ -11,7 +11,7 @@ from hygen_lightning.specs import TaskSpec, UserError
 if TYPE_CHECKING:
     from hygen_lightning.policy import AgentInputs, Policy
 
-CHECKPOINT, PYMARL = (".ckpt",), (".th", ".pt", ".pkl")
+CHECKPOINT, PYMARL = ".ckpt", (".th", ".pt", ".pkl")
 """Suffixes of our checkpoints, and of the state dicts of PyMARL and EPyMARL."""
 
 
@@ -24,21 +24,21 @@ def named_policy(
     dict .th, .pt, .pkl, or its folder). seed: of a scripted policy that draws. policy_inputs: what an
     agent of PyMARL sees, where its width does not say it. UserError for everything else.
     """
+    from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES
+
     path = Path(name)
-    if path.suffix in CHECKPOINT:
-        return hygen_lightning.load_policy(path, task)
+    if name in SCRIPTED_POLICIES:
+        return SCRIPTED_POLICIES[name](seed)
     if path.suffix in PYMARL or path.is_dir():
         from hygen_lightning.rollouts.pymarl import load_pymarl_agent
 
         return load_pymarl_agent(path, task, policy_inputs)
-    from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES, scripted_policy
-
-    if name not in SCRIPTED_POLICIES:
-        raise UserError(
-            f"unknown policy {name!r}; choose one of {', '.join(SCRIPTED_POLICIES)}, a checkpoint "
-            f"(*{CHECKPOINT[0]}) or an agent of PyMARL (*{', *'.join(PYMARL)})"
-        )
-    return scripted_policy(name, seed)
+    if path.suffix == CHECKPOINT or path.is_file():
+        return hygen_lightning.load_policy(path, task)
+    raise UserError(
+        f"unknown policy {name!r}; choose one of {', '.join(SCRIPTED_POLICIES)}, a checkpoint "
+        f"(*{CHECKPOINT}) or an agent of PyMARL (*{', *'.join(PYMARL)})"
+    )
 
 
 def policy_label(name: str) -> str:

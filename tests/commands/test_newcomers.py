@@ -41,7 +41,7 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("collect 3mm", "unknown task '3mm'; did you mean 3m"),
         ("collect 3n", "unknown task '3n'; did you mean 3m?"),
         ("collect 3m --dataset_dir afile", "afile is a file, no folder"),
-        ("collect 3m --ckpt_path afile", "afile cannot be read as a checkpoint"),
+        ("collect 3m --policy afile", "afile cannot be read as a checkpoint"),
         ("collect 3m --episods 2", "unknown option --episods; did you mean --episodes?"),
         ("collect 3m --episodes two", "--episodes takes a whole number; got two"),
         ("players --tasks 3m", "--tasks takes a list, like [3m,4m]; got 3m"),
