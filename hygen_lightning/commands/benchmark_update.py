@@ -210,7 +210,7 @@ def plain_policy_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tenso
     """The same number as `fast_policy_loss`, by the plain oracle."""
     import torch
 
-    from hygen_lightning.losses import PolicyTargets, hybrid_policy_loss
+    from hygen_lightning.losses import ValueTargets, skill_distillation, value_loss
     from hygen_lightning.models import plain
     from hygen_lightning.models.observation_encoder import ObservationEncoder
 
@@ -222,15 +222,16 @@ def plain_policy_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tenso
         assert isinstance(encoder, ObservationEncoder)
         target_q = target["q_head"](plain.observe_own(encoder, *inputs))
     q, local_logits = plain.observe(net, *inputs)
-    return hybrid_policy_loss(
+    values = value_loss(
         q,
-        local_logits,
         target_q,
-        PolicyTargets(labels, episodes.reward, episodes.terminated, episodes.truncated, episodes.mask),
+        ValueTargets(labels, episodes.reward, episodes.terminated, episodes.truncated, episodes.mask),
         lambda qs: net.mixer(layout, qs, episodes.state, filled),
         lambda qs: target["mixer"](layout, qs, episodes.state, filled),
-        model.conservative_weight(OFFLINE_SHARE),
-    ).loss
+        model.gamma,
+        conservative_weight=model.conservative_weight(OFFLINE_SHARE) * model.alpha,
+    )
+    return values.loss + model.phi * skill_distillation(local_logits, labels, episodes.mask)
 
 
 LOSSES: dict[tuple[str, str], Callable[[HyGen, TaskSpec, Episodes], Tensor]] = {

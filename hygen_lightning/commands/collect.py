@@ -90,7 +90,7 @@ def _player(name: str, seed: int) -> Any:
 
 def _learned(ckpt_path: str, task: TaskSpec) -> Any:
     """The policy of a checkpoint."""
-    from hygen_lightning.algorithms.base import load_policy
+    from hygen_lightning.checkpoint import load_policy
 
     return load_policy(ckpt_path, task)
 
