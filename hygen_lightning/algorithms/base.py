@@ -16,8 +16,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from hygen_lightning.checkpoint import other_architecture
-from hygen_lightning.models.entity_transformer import EntityTransformer
-from hygen_lightning.models.tokens import agent_id_code
+from hygen_lightning.models.agents import EntityTransformer
+from hygen_lightning.models.layers import agent_id_code
 from hygen_lightning.specs import (
     BattleRequest,
     DataStatistics,

@@ -11,7 +11,7 @@ from hygen_lightning.algorithms.base import LRSchedule, action_accuracy
 from hygen_lightning.algorithms.value_learning import Conservative, ValueLearning
 from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.losses import LossSteps, relaxed_skill, skill_distillation, skill_vae_loss
-from hygen_lightning.models.hygen_network import HiddenState, HyGenNetwork
+from hygen_lightning.models.agents import HiddenState, HyGenNetwork
 from hygen_lightning.models.trajectory_encoder import TemporalKind
 from hygen_lightning.policy import PolicyOutput
 from hygen_lightning.specs import EntityWidths, Episodes, TaskSpec, UserError
