@@ -37,7 +37,7 @@ def render(
     ckpt_path: Path | None = None,
     recording: Path | None = None,
     out: Path = Path("battle.gif"),
-    pick: Literal["first", "won", "lost", "longest"] = "first",
+    pick: Literal["first", "success", "failure", "longest"] = "first",
     env: str = "simulator",
     seed: int = 1,
     json: bool = False,
@@ -50,8 +50,8 @@ def render(
         ckpt_path: a checkpoint whose policy plays instead, with the skills that it chooses
         recording: a recorded .h5 file, or a folder of them, to draw an episode from instead
         out: the picture; its suffix .gif, .mp4 or .png says the kind
-        pick: which of 32 battles to draw: the first, the first that is won or lost (not won), or
-            the longest; of a recording, which of all its episodes
+        pick: which of 32 battles to draw: the first, the first success (won, goal reached) or
+            failure, or the longest; of a recording, which of all its episodes
         env: environment that plays the battles; a recording needs none
         seed: seed of the battles; a recording needs none
         json: one JSON object on stdout, instead of a line
@@ -67,12 +67,10 @@ def render(
     success, length = bool(battles.success[row]), int(battles.episodes.length[row]) - 1
     draw_battle(out, spec, battles.episodes, battles.skills, row=row, success=success, title=battles.by)
     if json:
-        size = out.stat().st_size
-        print_json(
-            {"out": str(out), "task": task, "by": battles.by, "won": success, "length": length, "bytes": size}
-        )
+        told = {"out": str(out), "task": task, "by": battles.by, "success": success, "length": length}
+        print_json({**told, "bytes": out.stat().st_size})
     else:
-        print(f"{out}: {task} by {battles.by}, {'won' if success else 'not won'}, {length} steps")
+        print(f"{out}: {task} by {battles.by}, {'success' if success else 'no success'}, {length} steps")
     return 0
 
 
@@ -132,7 +130,7 @@ def _picked(battles: Battles, pick: str, task: TaskSpec) -> int:
         return int(battles.episodes.length.argmax())
     if pick == "first":
         return 0
-    rows = (battles.success if pick == "won" else ~battles.success).nonzero().flatten().tolist()
+    rows = (battles.success if pick == "success" else ~battles.success).nonzero().flatten().tolist()
     if not rows:
-        raise UserError(f"{battles.by}: none of {len(battles.success)} battles of {task.name} was {pick}")
+        raise UserError(f"{battles.by}: none of {len(battles.success)} battles of {task.name} was a {pick}")
     return int(rows[0])

@@ -41,11 +41,11 @@ def test_json_says_what_was_drawn_and_the_seed_decides_it(
     bytes_of: list[bytes] = []
     for seed in ("1", "1", "2"):
         out = tmp_path / f"{len(told)}.png"
-        options = ["--player", "random", "--seed", seed, "--pick", "lost", "--out", str(out), "--json"]
+        options = ["--player", "random", "--seed", seed, "--pick", "failure", "--out", str(out), "--json"]
         assert main(["render", *options]) == 0
         told.append(json.loads(capsys.readouterr().out))
         bytes_of.append(out.read_bytes())
-    assert told[0]["won"] is False
+    assert told[0]["success"] is False
     assert told[0]["bytes"] == len(bytes_of[0])
     assert told[0]["length"] == told[1]["length"]
     assert bytes_of[0] == bytes_of[1] != bytes_of[2]
@@ -70,7 +70,7 @@ def test_a_recorded_episode_is_drawn_as_it_was(tmp_path: Path, capsys: pytest.Ca
     write_run(tmp_path / "3m" / "medium" / "run", played.episodes, task)
     render(recording=tmp_path / "3m" / "medium", out=tmp_path / "r.png", json=True)
     told = json.loads(capsys.readouterr().out)
-    assert (told["length"], told["won"]) == (int(played.lengths[0]), bool(played.success[0]))
+    assert (told["length"], told["success"]) == (int(played.lengths[0]), bool(played.success[0]))
 
 
 class _Statue:
@@ -100,7 +100,7 @@ def test_a_checkpoints_policy_plays_with_its_skills(
     render(ckpt_path=checkpoint, out=tmp_path / "c.png", json=True)
     told = json.loads(capsys.readouterr().out)
     assert asked == [checkpoint]
-    assert (told["by"], told["won"]) == ("best.ckpt", False)
+    assert (told["by"], told["success"]) == ("best.ckpt", False)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_checkpoints_policy_plays_with_its_skills(
         ({"player": "nobody"}, "unknown player 'nobody'"),
         ({"task": "5k"}, "unknown task '5k'"),
         ({"out": Path("battle.tiff")}, "not to '.tiff'"),
-        ({"player": "random", "pick": "won"}, "random: none of 3 battles of 3m was won"),
+        ({"player": "random", "pick": "success"}, "none of 3 battles of 3m was a success"),
         ({"recording": Path("nowhere")}, "nowhere"),
         ({"env": "chess"}, "unknown environment 'chess'"),
     ],
