@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hygen_lightning.commands.output import print_json
+from hygen_lightning.policy import AgentInputs
 from hygen_lightning.specs import TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 
@@ -33,8 +34,8 @@ class Battles:
 
 def render(
     task: str = "3m",
-    player: str | None = None,
-    ckpt_path: Path | None = None,
+    policy: str = "kiting",
+    policy_inputs: AgentInputs | None = None,
     recording: Path | None = None,
     out: Path = Path("battle.gif"),
     pick: Literal["first", "success", "failure", "longest"] = "first",
@@ -46,9 +47,10 @@ def render(
 
     Args:
         task: the map to play, or that was recorded
-        player: a scripted policy, one of those that `players` lists (kiting if none is given)
-        ckpt_path: a checkpoint whose policy plays instead, with the skills that it chooses
-        recording: a recorded .h5 file, or a folder of them, to draw an episode from instead
+        policy: a scripted policy, a checkpoint (with the skills that it chooses), or the state dict
+            of an agent of PyMARL
+        policy_inputs: what an agent of PyMARL sees, where the width of its input does not say it
+        recording: a recorded .h5 file, or a folder of them, to draw an episode of; nobody plays then
         out: the picture; its suffix .gif, .mp4 or .png says the kind
         pick: which of 32 battles to draw: the first, the first success (won, goal reached) or
             failure, or the longest; of a recording, which of all its episodes
@@ -58,11 +60,15 @@ def render(
     """
     from hygen_lightning.data.files import check_place
     from hygen_lightning.report.battle_picture import check_suffix, draw_battle
+    from hygen_lightning.rollouts.policies import named_policy
 
     check_suffix(out)
     check_place(out)
     spec = load_task(task)
-    battles = _battles(spec, player, ckpt_path, recording, env, seed)
+    if recording is not None:
+        battles = _recorded(spec, recording)
+    else:
+        battles = _played(spec, named_policy(policy, spec, seed, policy_inputs), policy, env, seed)
     row = _picked(battles, pick, spec)
     success, length = bool(battles.success[row]), int(battles.episodes.length[row]) - 1
     draw_battle(out, spec, battles.episodes, battles.skills, row=row, success=success, title=battles.by)
@@ -77,31 +83,6 @@ def render(
 COMMAND = render
 
 
-def _battles(
-    task: TaskSpec,
-    player: str | None,
-    ckpt_path: Path | None,
-    recording: Path | None,
-    env: str,
-    seed: int,
-) -> Battles:
-    """Battles of the one source that was named; UserError if several were."""
-    named = {"--player": player, "--ckpt_path": ckpt_path, "--recording": recording}
-    given = [option for option, value in named.items() if value is not None]
-    if len(given) > 1:
-        raise UserError(f"{' and '.join(given)} both say who plays; give one of them")
-    if recording is not None:
-        return _recorded(task, recording)
-    if ckpt_path is not None:
-        from hygen_lightning.algorithms.base import load_policy
-
-        return _played(task, load_policy(ckpt_path, task), ckpt_path.name, env, seed)
-    from hygen_lightning.rollouts.scripted import scripted_policy
-
-    name = player or "kiting"
-    return _played(task, scripted_policy(name, seed), name, env, seed)
-
-
 def _recorded(task: TaskSpec, path: Path) -> Battles:
     """All episodes of a recorded file or folder."""
     from hygen_lightning.data.odis import read_folder, read_part
@@ -113,15 +94,16 @@ def _recorded(task: TaskSpec, path: Path) -> Battles:
     return Battles(episodes, wins, None, path.name)
 
 
-def _played(task: TaskSpec, policy: Policy, by: str, env: str, seed: int) -> Battles:
+def _played(task: TaskSpec, policy: Policy, name: str, env: str, seed: int) -> Battles:
     """Battles that a policy plays greedily."""
     from hygen_lightning.envs import make_env
+    from hygen_lightning.rollouts.policies import policy_label
     from hygen_lightning.rollouts.runner import play
     from hygen_lightning.seeding import battle_seeds
 
     with closing(make_env(env, task, CANDIDATES)) as battles:
         played = play(battles, policy, battle_seeds(CANDIDATES, seed, "render", task.name))
-    return Battles(played.episodes, played.success, played.skills, by)
+    return Battles(played.episodes, played.success, played.skills, policy_label(name))
 
 
 def _picked(battles: Battles, pick: str, task: TaskSpec) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -95,9 +95,9 @@ def write_gif(scene: Scene, title: str, path: Path, max_bytes: int = GIF_MAX_BYT
             continue
         frames, seconds = zip(*moving_frames(Painter(scene, title, width), frames_per_step))
         indices = [np.asarray(frame.quantize(palette=ours, dither=Image.Dither.NONE)) for frame in frames]
-        times = [round(100 * s) * 10 for s in seconds]
-        shown = {"duration": times, "loop": 0, "palette": colours, "optimize": False}
-        imwrite(path, np.stack(indices), plugin="pillow", extension=".gif", mode="P", **shown)
+        shown: dict[str, Any] = {"duration": [round(100 * s) * 10 for s in seconds], "loop": 0}
+        shown |= {"mode": "P", "palette": colours, "optimize": False}
+        imwrite(path, np.stack(indices), plugin="pillow", extension=".gif", **shown)
         if path.stat().st_size <= max_bytes:
             return
         growth = path.stat().st_size / effort
@@ -105,13 +105,14 @@ def write_gif(scene: Scene, title: str, path: Path, max_bytes: int = GIF_MAX_BYT
 
 def write_mp4(scene: Scene, title: str, path: Path) -> None:
     """An H.264 video; UserError where ffmpeg is missing or fails."""
-    from imageio import get_writer
+    from imageio.v2 import get_writer
 
     if find_spec("imageio_ffmpeg") is None:
         raise UserError(f"{path}: MP4 needs ffmpeg: pip install 'hygen_lightning[video]', or write a .gif")
     rate = MP4_FRAMES_PER_STEP / STEP_S
     try:
-        with get_writer(path, format="FFMPEG", fps=rate, codec="libx264", macro_block_size=2) as video:
+        video: Any = get_writer(path, format="FFMPEG", fps=rate, codec="libx264", macro_block_size=2)
+        with video:
             for frame, seconds in moving_frames(Painter(scene, title, MP4_WIDTH), MP4_FRAMES_PER_STEP):
                 for _ in range(max(round(seconds * rate), 1)):
                     video.append_data(np.asarray(frame))
