@@ -39,8 +39,7 @@ def export(ckpt_path: Path, out: Path, task: str | None = None, json: bool = Fal
     """
     import torch
 
-    from hygen_lightning.algorithms.base import load_policy
-    from hygen_lightning.checkpoint import read_checkpoint
+    from hygen_lightning.checkpoint import load_policy, read_checkpoint
     from hygen_lightning.commands.output import print_json
     from hygen_lightning.data.files import check_place, replacing
     from hygen_lightning.tasks import load_task
