@@ -147,7 +147,7 @@ def parts_of(seconds: dict[str, list[float]], schedule: Schedule, steps_each: in
     from hygen_lightning.run.part_times import calls
 
     updates = calls(seconds, "run_training_batch")
-    draws = calls(seconds, "train_dataloader_next")[: len(updates)]
+    draws = calls(seconds, "next_batch")
     steps = [a + b for a, b in zip(updates, draws)]
     plays = [s for s in calls(seconds, "OnlineRollouts.on_train_batch_end") if s > 1e-3]
     battles = calls(seconds, "BattleEvaluation.on_validation_batch_start")
