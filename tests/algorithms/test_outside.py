@@ -98,7 +98,7 @@ def test_every_command_plays_it(checkpoint: Path, tmp_path: Path) -> None:
     few = ["--data.eval_tasks=[4m]", "--data.eval_episodes=2", "--trainer.accelerator=cpu"]
     assert main(["validate", "--ckpt_path", path, f"--run.root={tmp_path}", *few]) == 0
     assert main(["collect", "3m", f"--dataset_dir={folder}", "--episodes=2", f"--policy={path}"]) == 0
-    assert main(["render", "--task=3m", f"--ckpt_path={path}", f"--out={tmp_path / 'battle.png'}"]) == 0
+    assert main(["render", "--task=3m", f"--policy={path}", f"--out={tmp_path / 'battle.png'}"]) == 0
     assert (tmp_path / "battle.png").is_file()
 
 
