@@ -13,7 +13,7 @@ from hygen_lightning.specs import HybridBatch
 
 
 class Steps:
-    """Drives a module; `step` is its `global_step` and may be set."""
+    """Drives a module; `step` is its `global_step` and may be set, `logged` what it logged last."""
 
     def __init__(
         self, module: MultiTaskAlgorithm, monkeypatch: pytest.MonkeyPatch, max_steps: int = 10
@@ -27,8 +27,8 @@ class Steps:
         self.optimizer, self.scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
         monkeypatch.setattr(module, "optimizers", lambda use_pl_optimizer=True: self.optimizer)
         monkeypatch.setattr(module, "lr_schedulers", lambda: self.scheduler)
-        monkeypatch.setattr(module, "log", lambda *_, **__: None)
-        monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
+        self.logged: dict[str, torch.Tensor] = {}
+        monkeypatch.setattr(module, "log_step", lambda metrics, prog_bar=False: self.logged.update(metrics))
 
     def take(self, batch: HybridBatch) -> torch.Tensor:
         self.module.on_train_batch_start(batch, self.step)

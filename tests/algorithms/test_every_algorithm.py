@@ -54,15 +54,14 @@ def test_a_loss_is_told_the_share_that_its_batch_really_holds(
 ) -> None:
     module = kind(WIDTHS, width=8, n_heads=1)  # type: ignore[call-arg, arg-type]
     steps = Steps(module, monkeypatch)
-    told, logged = [], {}
+    told = []
     loss = module.loss
-    monkeypatch.setattr(module, "log_dict", lambda metrics, **_: logged.update(metrics))
     monkeypatch.setattr(
         module, "loss", lambda episodes, share: (told.append(share), loss(episodes, share))[1]
     )
     module.training_step(batch_of("3m", "4m", n_offline=1), steps.step)
     assert told == [1 / 3, 1 / 3]
-    assert float(logged["train/4m/offline_share"]) == pytest.approx(1 / 3)
+    assert float(steps.logged["train/4m/offline_share"]) == pytest.approx(1 / 3)
 
 
 def test_acting_follows_the_average(kind: type[MultiTaskAlgorithm]) -> None:
