@@ -27,7 +27,9 @@ import hygen_lightning.rollouts.runner  # noqa: F401
 ROOT = Path(__file__).parent.parent
 ALGORITHMS = sorted((ROOT / "hygen_lightning/algorithms").glob("*.py"))
 MIXING = ROOT / "hygen_lightning/data/datamodule.py"
-TESTS = ["algorithms/test_options.py", "algorithms", "test_golden.py"]
+TESTS = [f"algorithms/test_{name}.py" for name in ("options", "hygen", "bc", "every_algorithm")] + [
+    "test_golden.py"
+]
 SHARES = {"share": 1.0, "offline_share": 1.0}
 
 
