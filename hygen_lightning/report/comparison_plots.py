@@ -72,7 +72,7 @@ def draw_win_rates(table: DataFrame, path: Path) -> None:
 
 
 def draw_aggregates(aggregates: Sequence[Aggregate], improvements: Sequence[Improvement], path: Path) -> None:
-    """IQM of win rates, optimality gap and performance profile on unseen tasks (seen ones where there are none)."""
+    """IQM, optimality gap and performance profile of win rates on unseen tasks, or seen ones if none is."""
     kind = "unseen" if any(aggregate.kind == "unseen" for aggregate in aggregates) else "seen"
     shown = [aggregate for aggregate in aggregates if aggregate.kind == kind]
     pairs = [pair for pair in improvements if pair.kind == kind]

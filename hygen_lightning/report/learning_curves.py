@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hygen_lightning.data.tables import read_rows
 from hygen_lightning.report.style import (
     INK,
     SEEN_COLOUR,
@@ -41,15 +41,15 @@ def read_metrics(path: Path) -> DataFrame:
 
     The index is the step, ascending. UserError if there is no such file.
     """
-    from pandas import read_csv, to_numeric
+    from pandas import DataFrame, to_numeric
 
     try:
-        whole_lines = path.read_text(encoding="utf-8").rpartition("\n")[0]
-        metrics = read_csv(StringIO(whole_lines)).apply(to_numeric, errors="coerce")
-        by_step = metrics.replace([np.inf, -np.inf], np.nan).groupby("step").last()
+        metrics = DataFrame(read_rows(path, "step")).apply(to_numeric, errors="coerce")
+        by_step = metrics.replace([np.inf, -np.inf], np.nan).dropna(subset="step").set_index("step")
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{path}: cannot be read as metrics ({error})") from None
-    return by_step.drop(columns="epoch", errors="ignore").dropna(axis="columns", how="all")
+    by_step = by_step.sort_index().drop(columns="epoch", errors="ignore")
+    return by_step.dropna(axis="columns", how="all").dropna(how="all")
 
 
 def draw_learning_curves(

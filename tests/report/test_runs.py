@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finished_runs import finished_run, unfinished_run
+from finished_runs import finished_run, unfinished_run, with_metrics
 
 from hygen_lightning.report.runs import (
     Run,
@@ -144,14 +144,14 @@ def test_the_tidy_table_has_a_row_per_run_and_task(tmp_path: Path) -> None:
     ]
 
 
-def test_tables_are_built_without_torch(tmp_path: Path) -> None:
+def test_tables_and_plots_need_neither_torch_nor_pyplot(tmp_path: Path) -> None:
     import subprocess
     import sys
 
-    finished_run(tmp_path, "HyGen", 1, {"3m": 9})
+    with_metrics(finished_run(tmp_path, "HyGen", 1, {"3m": 9}), [0.5], [0.5])
     code = (
         "import sys; from hygen_lightning.cli import main; "
         f"main(['report', {str(tmp_path)!r}, '--out', {str(tmp_path / 'out')!r}]); "
-        "sys.exit('torch' in sys.modules)"
+        "sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.PIPE).returncode == 0
