@@ -59,7 +59,7 @@ def collect(
     if folder.exists():
         raise UserError(f"{folder} exists already; give another --run name")
     check_place(folder)
-    plays = named_policy(policy, spec, seed, policy_inputs)
+    plays = named_policy(policy, spec, env, seed, policy_inputs)
     draw = stream_generator(seed, "openings", spec.name)
     opening = torch.randint(max_opening_env_steps + 1, (episodes,), generator=draw)
     played = record(spec, plays, torch.full((episodes,), epsilon), opening, env, seed)

@@ -44,17 +44,20 @@ def players(
     """
     from hygen_lightning.envs import environment_class
     from hygen_lightning.rollouts.policies import named_policy, policy_label
-    from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES
+    from hygen_lightning.rollouts.scripted import scripted_policies
 
-    chosen = policies or list(SCRIPTED_POLICIES)
     if episodes < 1:
         raise UserError(f"--episodes is {episodes}; at least one battle is needed")
-    found: dict[str, dict[str, TaskResult]] = {}
-    for task in _tasks(tasks or BATTLE_SETS):
-        found[task.name] = {
-            name: _measure(task, named_policy(name, task, seed, policy_inputs), episodes, env, seed)
+    specs = _tasks(tasks or BATTLE_SETS)
+    playable = [scripted_policies(task, env) for task in specs]
+    chosen = policies or [name for name in playable[0] if all(name in others for others in playable)]
+    found = {
+        task.name: {
+            name: _measure(task, named_policy(name, task, env, seed, policy_inputs), episodes, env, seed)
             for name in chosen
         }
+        for task in specs
+    }
     if json:
         environment = {"name": env, "version": environment_class(env).version}
         print_json({"environment": environment, "seed": seed, "tasks": _plain(found)})
