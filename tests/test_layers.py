@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "envs": {"specs", "tasks"},
     "models": {"specs"},
     "losses": {"specs"},
-    "checkpoint": {"specs"},
+    "checkpoint": {"specs", "policy"},
     "rollouts": {"specs", "tasks", "data", "envs", "policy", "seeding", "algorithms"},
     "algorithms": {"specs", "tasks", "models", "losses", "policy", "envs", "checkpoint"},
     "report": {"specs", "tasks", "data", "rollouts"},

@@ -12,8 +12,7 @@ import torch
 from tiny_runs import assert_same_run, callback, run_command, the_run, tiny_fit
 from torch import Tensor
 
-from hygen_lightning.algorithms.base import load_policy
-from hygen_lightning.checkpoint import read_checkpoint
+from hygen_lightning.checkpoint import load_policy, read_checkpoint
 from hygen_lightning.cli import main
 from hygen_lightning.envs import make_env
 from hygen_lightning.rollouts.runner import play
