@@ -57,20 +57,6 @@ def test_an_interpreter_without_smax_is_one_clear_line(tmp_path: Path) -> None:
         )
 
 
-def test_maps_stepped_together_stand_beside_maps_stepped_one_after_another(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    options = {"map": ["3m", "5m"], "batch": 2, "seconds": 0.01}
-    assert simulator(**options, together=True, json=True) == 0  # type: ignore[arg-type]
-    found = json.loads(capsys.readouterr().out)["together"]
-    assert (found["maps"], found["batch_per_map"]) == (["3m", "5m"], 2)
-    assert found["ratio"] == pytest.approx(found["together_env_steps_per_s"] / found["apart_env_steps_per_s"])
-    assert simulator(**options, together=True) == 0  # type: ignore[arg-type]
-    assert "one after another" in capsys.readouterr().out
-    with pytest.raises(UserError, match="--against"):
-        simulator(**options, together=True, against="smax")  # type: ignore[arg-type]
-
-
 def test_growth_with_units_is_a_table_and_a_picture_beyond_the_largest_map(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

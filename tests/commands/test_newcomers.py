@@ -55,7 +55,6 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("report empty --out afile", "afile is a file, no folder"),
         ("benchmark simulator --plot afile/x.png", "afile is a file, no folder"),
         ("benchmark simulator --growth true --map 8m", "leave --map out"),
-        ("benchmark simulator --together true --plot x.png", "leave --plot out"),
         ("benchmark scaling --plot afile/x.png", "afile is a file, no folder"),
         ("validate", "Give --ckpt_path"),
         ("test", "Give --ckpt_path"),
