@@ -43,7 +43,7 @@ def collect(
 
     from hygen_lightning.commands.output import print_json, print_table
     from hygen_lightning.data.files import check_place
-    from hygen_lightning.data.odis import write_run
+    from hygen_lightning.data.hdf5 import write_run
     from hygen_lightning.rollouts.recording import record
     from hygen_lightning.seeding import stream_generator
     from hygen_lightning.tasks import load_task
@@ -64,7 +64,7 @@ def collect(
         "seed": seed,
         "epsilon": epsilon,
     }
-    files = write_run(folder, played.episodes, spec, about=about)
+    files = write_run(folder, played.episodes, about=about)
     figures = {
         "task": task,
         "episodes": episodes,

@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from hygen_lightning.data.odis import write_run
+from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class, make_env
 from hygen_lightning.rollouts.runner import Rollout, play
 from hygen_lightning.rollouts.scripted import MELEE_UNITS, SCRIPTED_VERSION, scripted_policy
@@ -97,7 +97,7 @@ def _record(folder: Path, task: TaskSpec, team: ScriptedTeam, episodes: int) -> 
     per_player = -(-episodes // len(team.players))
     parts = [_battles_of(task, team, player, per_player) for player in team.players]
     both = Episodes.cat(parts)[:episodes]
-    write_run(unfinished / "scripted", both, task, about={"players": team.label, "environment": "simulator"})
+    write_run(unfinished / "scripted", both, about={"players": team.label, "environment": "simulator"})
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.replace(folder)
 
