@@ -31,6 +31,7 @@ PUBLIC = {
     "HybridDataModule": "data.datamodule",
     "BattleEnv": "envs.base",
     "make_env": "envs",
+    "register_env": "envs",
     "Policy": "policy",
     "PolicyOutput": "policy",
     "OnlineRollouts": "rollouts.callback",

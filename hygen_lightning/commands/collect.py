@@ -46,7 +46,7 @@ def collect(
     import torch
 
     from hygen_lightning.data.files import check_place
-    from hygen_lightning.data.odis import write_run
+    from hygen_lightning.data.hdf5 import write_run
     from hygen_lightning.rollouts.policies import named_policy
     from hygen_lightning.rollouts.recording import record
     from hygen_lightning.seeding import stream_generator
@@ -69,7 +69,7 @@ def collect(
         "seed": seed,
         "epsilon": epsilon,
     }
-    _tell(folder, write_run(folder, played.episodes, spec, about=about), played, json)
+    _tell(folder, write_run(folder, played.episodes, about=about), played, json)
     return 0
 
 

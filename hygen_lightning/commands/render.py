@@ -106,7 +106,7 @@ def _battles(
 
 def _recorded(task: TaskSpec, path: Path) -> Battles:
     """All episodes of a recorded file or folder."""
-    from hygen_lightning.data.odis import read_folder, read_part
+    from hygen_lightning.data.hdf5 import read_folder, read_part
 
     episodes = (read_folder if path.is_dir() else read_part)(path, task)
     wins = task.success(episodes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hygen_lightning
+from hygen_lightning.checkpoint import load_policy
 from hygen_lightning.specs import TaskSpec, UserError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def named_policy(
 
         return load_pymarl_agent(path, task, policy_inputs)
     if path.suffix == CHECKPOINT or path.is_file():
-        return hygen_lightning.load_policy(path, task)
+        return load_policy(path, task)
     raise UserError(
         f"unknown policy {name!r}; choose one of {', '.join(scripted)}, a checkpoint (*{CHECKPOINT}) "
         f"or an agent of PyMARL (*{', *'.join(PYMARL)})"

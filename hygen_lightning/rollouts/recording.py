@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from hygen_lightning.data.odis import write_run
+from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class, make_env
 from hygen_lightning.rollouts.runner import Rollout, play
 from hygen_lightning.rollouts.scripted import MELEE_UNITS, SCRIPTED_VERSION, scripted_policies
@@ -122,7 +122,7 @@ def _record(folder: Path, task: TaskSpec, team: ScriptedTeam, episodes: int) -> 
     parts = [_episodes_of(task, team, name, per_policy) for name in team.policies]
     both = Episodes.cat(parts)[:episodes]
     about = {"policy": team.label, "environment": team.env, "asked_episodes": episodes}
-    write_run(unfinished / "scripted", both, task, about=about)
+    write_run(unfinished / "scripted", both, about=about)
     (unfinished / _fingerprint(task)).touch()
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.replace(folder)

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from hygen_lightning.data.buffers import ReplayBuffer
 from hygen_lightning.envs import ENVIRONMENTS
 from hygen_lightning.envs.base import BattleEnv
-from hygen_lightning.data.buffers import ReplayBuffer
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.rollouts.callback import OnlineRollouts, OpenEnvs
 from hygen_lightning.rollouts.scripted import NearestAttack

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from factories import make_episodes
 
-from hygen_lightning.data.odis import write_run
-from hygen_lightning.data.offline import load_offline
+from hygen_lightning.data.buffers import load_offline
+from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.rollouts.recording import record, without_opening
 from hygen_lightning.rollouts.scripted import scripted_policy
 from hygen_lightning.tasks import load_task
@@ -40,7 +40,7 @@ def test_recordings_hold_no_random_opening_and_pass_the_checks(tmp_path: Path) -
     whole = record(TASK, scripted_policy("pull_back"), torch.zeros(4), opening * 0, "simulator", seed=1)
     assert not torch.equal(played.episodes.state[3, 0], whole.episodes.state[3, 0])
     assert (played.episodes.length < 50).all()
-    write_run(tmp_path / "3m" / "medium" / "run", played.episodes, TASK)
+    write_run(tmp_path / "3m" / "medium" / "run", played.episodes)
     assert len(load_offline(tmp_path, TASK, "medium")) == 4
 
 
