@@ -16,7 +16,7 @@ CHECKPOINT, PYMARL = ".ckpt", (".th", ".pt", ".pkl")
 
 
 def named_policy(
-    name: str, task: TaskSpec, env: str, seed: int = 0, policy_inputs: AgentInputs | None = None
+    name: str, task: TaskSpec, env: str = "simulator", seed: int = 0, policy_inputs: AgentInputs | None = None
 ) -> Policy:
     """The policy of this name for a task, ready to play.
 

@@ -121,7 +121,11 @@ def _record(folder: Path, task: TaskSpec, team: ScriptedTeam, episodes: int) -> 
     per_policy = -(-episodes // len(team.policies))
     parts = [_episodes_of(task, team, name, per_policy) for name in team.policies]
     both = Episodes.cat(parts)[:episodes]
-    about = {"policy": team.label, "environment": team.env, "asked_episodes": episodes}
+    about: dict[str, str | int | float] = {
+        "policy": team.label,
+        "environment": team.env,
+        "asked_episodes": episodes,
+    }
     write_run(unfinished / "scripted", both, about=about)
     (unfinished / _fingerprint(task)).touch()
     shutil.rmtree(folder, ignore_errors=True)
