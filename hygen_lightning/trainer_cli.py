@@ -26,7 +26,7 @@ from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.data.datamodule import HybridDataModule
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.rollouts.callback import OnlineRollouts
-from hygen_lightning.rollouts.evaluation_callback import BattleEvaluation
+from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
 from hygen_lightning.run.arguments import layered_arguments
 from hygen_lightning.run.checkpoints import AtomicCheckpointIO, RunCheckpoint

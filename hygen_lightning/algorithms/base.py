@@ -15,8 +15,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from hygen_lightning.checkpoint import read_checkpoint
-from hygen_lightning.models.entity_transformer import EntityTransformer
-from hygen_lightning.models.tokens import agent_id_code
+from hygen_lightning.models.agents import EntityTransformer
+from hygen_lightning.models.layers import agent_id_code
 from hygen_lightning.specs import BattleRequest, EntityWidths, Episodes, HybridBatch, TaskSpec, UserError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from hygen_lightning.losses import (
     relaxed_skill,
     skill_vae_loss,
 )
-from hygen_lightning.models.hygen_network import HiddenState, HyGenNetwork
+from hygen_lightning.models.agents import HiddenState, HyGenNetwork
 from hygen_lightning.models.trajectory_encoder import TemporalKind
 from hygen_lightning.policy import PolicyOutput
 from hygen_lightning.specs import EntityWidths, Episodes, TaskSpec, UserError

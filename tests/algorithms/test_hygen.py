@@ -13,7 +13,7 @@ from factories import make_episodes
 from hygen_lightning.algorithms import HyGen
 from hygen_lightning.algorithms.base import action_accuracy
 from hygen_lightning.algorithms.hygen import skill_use
-from hygen_lightning.models.entity_transformer import EntityTransformer
+from hygen_lightning.models.agents import EntityTransformer
 from hygen_lightning.specs import Episodes, HybridBatch, UserError
 from hygen_lightning.tasks import load_task
 

@@ -107,7 +107,7 @@ def test_a_checkpoints_policy_plays_with_its_skills(
     ("options", "complaint"),
     [
         ({"player": "focus_fire", "ckpt_path": Path("x")}, "--player and --ckpt_path both"),
-        ({"player": "nobody"}, "unknown player 'nobody'"),
+        ({"player": "nobody"}, "unknown policy 'nobody'"),
         ({"task": "5k"}, "unknown task '5k'"),
         ({"out": Path("battle.tiff")}, "not to '.tiff'"),
         ({"player": "random", "pick": "won"}, "random: none of 3 battles of 3m was won"),

@@ -206,7 +206,7 @@ def test_a_truncated_checkpoint_is_one_line(
         "test --ckpt_path",
         "fit --ckpt_path",
         "fit --model.skills_from",
-        "collect 3m --ckpt_path",
+        "collect 3m --policy",
         "render --ckpt_path",
     ],
 )
