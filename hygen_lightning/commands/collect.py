@@ -47,14 +47,14 @@ def collect(
 
     from hygen_lightning.data.files import check_place
     from hygen_lightning.data.hdf5 import write_run
+    from hygen_lightning.envs import environment_class
     from hygen_lightning.rollouts.policies import named_policy
     from hygen_lightning.rollouts.recording import record
     from hygen_lightning.seeding import stream_generator
-    from hygen_lightning.tasks import load_task
 
     if episodes < 1 or max_opening_env_steps < 0 or not 0 <= epsilon <= 1:
         raise UserError("collect: episodes >= 1, max_opening_env_steps >= 0 and epsilon in 0..1 expected")
-    spec = load_task(task)
+    spec = environment_class(env).load_task(task)
     folder = Path(dataset_dir) / spec.name / quality / run
     if folder.exists():
         raise UserError(f"{folder} exists already; give another --run name")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.policy import AgentInputs
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks import TASK_SETS, load_task
+from hygen_lightning.tasks import TASK_SETS
 
 if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
@@ -48,7 +48,7 @@ def players(
 
     if episodes < 1:
         raise UserError(f"--episodes is {episodes}; at least one battle is needed")
-    specs = _tasks(tasks or BATTLE_SETS)
+    specs = _tasks(tasks or BATTLE_SETS, env)
     playable = [scripted_policies(task, env) for task in specs]
     chosen = policies or [name for name in playable[0] if all(name in others for others in playable)]
     found = {
@@ -71,14 +71,16 @@ def players(
 COMMAND = players
 
 
-def _tasks(entries: Sequence[str]) -> list[TaskSpec]:
+def _tasks(entries: Sequence[str], env: str) -> list[TaskSpec]:
     """Tasks, and those of task sets, each once in the order given; UserError for unknown ones."""
+    from hygen_lightning.envs import environment_class
+
     names = [
         name
         for entry in entries
         for name in ((*TASK_SETS[entry].train, *TASK_SETS[entry].unseen) if entry in TASK_SETS else [entry])
     ]
-    return list({task.name: task for task in map(load_task, names)}.values())
+    return list({task.name: task for task in map(environment_class(env).load_task, names)}.values())
 
 
 def _measure(task: TaskSpec, policy: Policy, episodes: int, env: str, seed: int) -> TaskResult:
