@@ -18,8 +18,8 @@ from tiny_runs import MAX_STEPS, callback, table, the_run, tiny_fit
 from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.algorithms.hygen import HyGen
+from hygen_lightning.benchmark.update import loss_of
 from hygen_lightning.cli import main
-from hygen_lightning.commands.benchmark_update import loss_of
 from hygen_lightning.envs import make_env, make_env_for_policy
 from hygen_lightning.envs.base import DeviceTransferEnv
 from hygen_lightning.envs.pettingzoo import parallel_env

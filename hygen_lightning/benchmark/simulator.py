@@ -5,12 +5,12 @@ from __future__ import annotations
 import json as json_format
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, Literal
 
+from hygen_lightning.benchmark.timing import check_above_zero, set_threads, timed
 from hygen_lightning.commands.output import print_json, print_table
-from hygen_lightning.commands.this_machine import check_compiler, check_device, wait_for
+from hygen_lightning.commands.this_machine import check_compiler, check_device
 from hygen_lightning.data.files import check_place
 from hygen_lightning.specs import UserError
 
@@ -27,7 +27,7 @@ LANES = 16
 SMAX_BATCHES = ["1024", "4096", "16384"]
 SMAX_TIMEOUT_S = 1800
 RESTART_EVERY_STEPS = 8
-WARM_UP_STEPS = 3
+"""Environment steps between two looks at which battles are over; the clock is read as often."""
 
 
 def simulator(
@@ -62,14 +62,8 @@ def simulator(
         plot: PNG file to draw steps per second against the number of units to
         json: one JSON object on stdout, instead of a table
     """
-    import torch
-
-    if seconds <= 0:
-        raise UserError(f"--seconds is {seconds}; it must be above 0")
-    if batch is not None and batch < 1:
-        raise UserError(f"--batch is {batch}; at least one battle is needed")
-    if threads is not None:
-        torch.set_num_threads(threads)
+    check_above_zero(seconds=seconds, batch=batch, threads=threads)
+    settings = {"compiled": compiled, "device": device, "threads": set_threads(threads)}
     _check_ways(map, against, growth, plot)
     check_device(device)
     tasks = _tasks(map, growth)
@@ -93,7 +87,6 @@ def simulator(
 
         draw_speeds(found, plot)
     if json:
-        settings = {"compiled": compiled, "device": device, "threads": torch.get_num_threads()}
         print_json({**settings, "maps": found})
     else:
         _print(found)
@@ -134,22 +127,24 @@ def measure(task: Any, batch: int, seconds: float, compiled: bool, device: str) 
     torch.compiler.reset()
     env = SimulatorEnv(task, batch, device=device, compiled=compiled)
     generator = torch.Generator(device=device).manual_seed(0)
-    observation = env.reset(torch.arange(batch, device=device))
-    counted, steps, start = torch.zeros((), device=device), 0, time.perf_counter()
-    while steps <= WARM_UP_STEPS or time.perf_counter() - start < seconds:
-        if steps == WARM_UP_STEPS:
-            counted.zero_()
-            start = time.perf_counter()
-        draws = torch.rand(observation.avail_actions.shape, generator=generator, device=device)
-        counted += (~env.battles.over).sum()
-        observation = env.step((draws * observation.avail_actions).argmax(2)).observation
-        steps += 1
-        if steps % RESTART_EVERY_STEPS == 0:
-            observation = env.restart_finished(torch.arange(batch, device=device) + steps * batch)
-        if steps == WARM_UP_STEPS:
-            wait_for(device)
-    played = float(counted)  # waits for the device
-    return played / (time.perf_counter() - start)
+    seeds = torch.arange(batch, device=device)
+    observation, counted = env.reset(seeds), torch.zeros((), device=device)
+
+    def some_steps() -> None:
+        nonlocal observation, seeds, counted
+        for _ in range(RESTART_EVERY_STEPS):
+            draws = torch.rand(observation.avail_actions.shape, generator=generator, device=device)
+            counted += (~env.battles.over).sum()
+            observation = env.step((draws * observation.avail_actions).argmax(2)).observation
+        seeds = seeds + batch
+        observation = env.restart_finished(seeds)
+
+    some_steps()  # what compiles and fills caches does not count
+    counted.zero_()
+    spent = 0.0
+    while spent < seconds:
+        spent += timed(some_steps, device)
+    return float(counted) / spent
 
 
 def _smax(name: str, seconds: float, python: Path) -> dict[str, Any]:
