@@ -95,7 +95,7 @@ def test_a_checkpoints_policy_plays_with_its_skills(
         asked.append(path)
         return _Statue()
 
-    monkeypatch.setattr("hygen_lightning.load_policy", load_policy, raising=False)
+    monkeypatch.setattr("hygen_lightning.rollouts.policies.load_policy", load_policy)
     checkpoint = tmp_path / "best.ckpt"
     render(policy=str(checkpoint), out=tmp_path / "c.png", json=True)
     told = json.loads(capsys.readouterr().out)
