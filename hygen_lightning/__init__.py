@@ -27,7 +27,7 @@ PUBLIC = {
     "BC": "algorithms",
     "HyGen": "algorithms",
     "MultiTaskAlgorithm": "algorithms.base",
-    "load_policy": "algorithms.base",
+    "load_policy": "checkpoint",
     "HybridDataModule": "data.datamodule",
     "BattleEnv": "envs.base",
     "make_env": "envs",

@@ -13,7 +13,7 @@ import torch
 from tiny_runs import the_run, tiny_fit
 
 from hygen_lightning import algorithms
-from hygen_lightning.algorithms.base import load_policy
+from hygen_lightning.checkpoint import load_policy
 from hygen_lightning.cli import main
 from hygen_lightning.commands.export import act_program
 from hygen_lightning.envs import make_env

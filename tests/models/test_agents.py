@@ -6,7 +6,7 @@ import pytest
 import torch
 from made_up_episodes import EDGE_SIZES, FAMILIES, make_episodes, make_layout, make_network, poisoned
 
-from hygen_lightning.losses import PolicyTargets, hybrid_policy_loss, skill_vae_loss
+from hygen_lightning.losses import ValueTargets, skill_distillation, skill_vae_loss, value_loss
 from hygen_lightning.models import fast
 from hygen_lightning.models.agents import HyGenNetwork
 from hygen_lightning.specs import EntityLayout, Episodes, UserError
@@ -20,12 +20,11 @@ def stage_losses(network: HyGenNetwork, layout: EntityLayout, batch: Episodes) -
     actions = network.decode(layout, batch.obs[:, :-1], batch.last_actions[:, :-1], skill, filled)
     one = skill_vae_loss(actions, batch.actions[:, :-1], skill, batch.mask[:, :-1])
     q, local = network.observe(layout, batch.obs, batch.last_actions, batch.filled)
-    targets = PolicyTargets(
-        logits.argmax(dim=-1), batch.reward, batch.terminated, batch.truncated, batch.mask
-    )
+    labels = logits.argmax(dim=-1)
+    targets = ValueTargets(labels, batch.reward, batch.terminated, batch.truncated, batch.mask)
     mix = network.mixer.weights(layout, batch.state, batch.filled)
-    two = hybrid_policy_loss(q, local, q, targets, mix, mix, 0.7)
-    return one.loss + two.loss
+    two = value_loss(q, q, targets, mix, mix, gamma=0.99, conservative_weight=3.5)
+    return one.loss + two.loss + 5 * skill_distillation(local, labels, batch.mask)
 
 
 def all_outputs(
