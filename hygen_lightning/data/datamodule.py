@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.callbacks import Timer
 
 from hygen_lightning.data.buffers import OfflineEpisodes, ReplayBuffer, load_offline
 from hygen_lightning.data.mixing import DynamicShare, FixedShare, LinearShare, most_played, split
@@ -120,14 +121,15 @@ class HybridDataModule(LightningDataModule):
         self.shares: dict[str, LinearShare | FixedShare | DynamicShare] = {}
         self._offline_generator = torch.Generator()
         self._replay_generator = torch.Generator()
-        self.state_before_draw: dict[str, Any] = {}
-        """`rank_state()` before the episodes of the batch at hand were drawn."""
+        self.before_draw: Callable[[], None] | None = None
+        """Called before each draw. Of the batch before all is done and logged then; a checkpoint fits in."""
         self._said: set[str] = set()
 
     # Set-up
 
     def setup(self, stage: str) -> None:
         """Load the recordings of this rank and seed its streams; only training needs them."""
+        check_trainer(self.trainer, fit=stage == "fit")
         if stage != "fit" or self.replay_buffers:
             return
         rank = self.trainer.global_rank
@@ -188,14 +190,16 @@ class HybridDataModule(LightningDataModule):
     # Training batches
 
     def train_dataloader(self) -> BatchNumbers:
-        return BatchNumbers(max(self.trainer.max_steps, 1) * self.trainer.accumulate_grad_batches)
+        return BatchNumbers(self.trainer)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """A batch number becomes a batch, drawn now: no step is ahead of the one that learns from it."""
+        """A batch number becomes the episodes of that batch; requests of battles pass."""
         if not isinstance(batch, int):
             return batch
-        self.state_before_draw = self.rank_state()
-        return self.next_batch()
+        if self.before_draw is not None:
+            self.before_draw()
+        with self.trainer.profiler.profile("next_batch"):
+            return self.next_batch()
 
     def next_batch(self) -> HybridBatch:
         """Draw the episodes of the next update from recordings and replay buffers."""
@@ -295,16 +299,20 @@ class HybridDataModule(LightningDataModule):
 
 
 class BatchNumbers:
-    """Hands out numbers: `on_before_batch_transfer` draws the episodes when they are needed.
+    """Numbers in the place of batches: as many as `max_steps` optimiser steps need, or no end of them.
 
-    So whatever Lightning fetches ahead, a saved state is what the next step starts from.
+    The DataModule draws a batch only when Lightning is about to use it, in the main process (a
+    worker's copy of a replay buffer would never see new episodes), so that no batch is in flight
+    between two steps and the state of the run is what the next step starts from.
     """
 
-    def __init__(self, n: int) -> None:
-        self.n = n
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
 
     def __len__(self) -> int:
-        return self.n
+        if self.trainer.max_steps == -1:
+            raise TypeError("a run that only a time ends has no number of batches")
+        return max(self.trainer.max_steps * self.trainer.accumulate_grad_batches, 1)
 
     def __iter__(self) -> Iterator[int]:
         return itertools.count()
@@ -343,3 +351,26 @@ def _common_widths(tasks: list[TaskSpec]) -> EntityWidths:
                 "one policy plays one family (marines, or stalkers and zealots)"
             )
     return first.layout.widths
+
+
+def check_trainer(trainer: Any, fit: bool) -> None:
+    """UserError for options of the Trainer that do not go with batches that are drawn, not read."""
+    if trainer.precision not in ("32-true", "16-mixed", "bf16-mixed"):
+        raise UserError(
+            f"--trainer.precision {trainer.precision}: batches and battles are float32; "
+            "give 32-true, 16-mixed or bf16-mixed"
+        )
+    if not fit or trainer.fast_dev_run:
+        return
+    for option, usual in (("limit_train_batches", 1.0), ("overfit_batches", 0.0)):
+        value = getattr(trainer, option)
+        if value != usual:
+            raise UserError(
+                f"--trainer.{option} {value}: batches are drawn, there is no fixed list of them to shorten; "
+                "give a smaller --trainer.max_steps"
+            )
+    if trainer.max_steps == -1 and not any(isinstance(c, Timer) for c in trainer.callbacks):
+        raise UserError(
+            "how long shall training go on? Give --trainer.max_steps (optimiser steps) or max_time; "
+            "an epoch has no end here"
+        )

@@ -47,7 +47,7 @@ def test_every_real_recording_survives_reading_and_writing_bit_for_bit(
 ) -> None:
     for path in find_parts(recordings_dir):
         task = load_task(path.relative_to(recordings_dir).parts[0])
-        write_part(tmp_path / "part_0.h5", read_part(path))
+        write_part(tmp_path / "part_0.h5", read_part(path, task))
         original, written = _arrays(path), _arrays(tmp_path / "part_0.h5")
         assert original.keys() == written.keys()
         for key in original:
