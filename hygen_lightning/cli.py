@@ -45,8 +45,10 @@ def main(args: Sequence[str] | None = None) -> int:
             raise
         print(f"hygen_lightning {argv[0]}: {_path_problem(error)}", file=sys.stderr)
         return 2
-    except SystemExit as stop:  # --help and --print_config leave this way
-        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as stop:  # --help and --print_config leave this way, and Lightning after Ctrl-C
+        return 130 if isinstance(stop.__context__, KeyboardInterrupt) else int(stop.code or 0)
 
 
 def _run(command: str, argv: list[str]) -> int:

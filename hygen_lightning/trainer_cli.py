@@ -24,18 +24,26 @@ from hygen_lightning import algorithms
 from hygen_lightning.algorithms import HyGen
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.data.datamodule import HybridDataModule
-from hygen_lightning.data.odis import write_run
+from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
 from hygen_lightning.run.arguments import layered_arguments
-from hygen_lightning.run.checkpoints import AtomicCheckpointIO, RunCheckpoint
+from hygen_lightning.run.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from hygen_lightning.run.complaints import explain, own_complaint
 from hygen_lightning.run.differences import differences, started_with
-from hygen_lightning.run.files import ResumableCSVLogger, RunFiles, run_facts, write_run_results
-from hygen_lightning.run.folder import new_run_dir, run_dir_of
+from hygen_lightning.run.logger import MetricsLogger
 from hygen_lightning.run.nonfinite import NonFiniteGuard
 from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle
+from hygen_lightning.run.run import (
+    RunFiles,
+    early_end,
+    lasting_output,
+    new_run_dir,
+    run_dir_of,
+    run_facts,
+    write_run_results,
+)
 from hygen_lightning.specs import Episodes, UserError
 
 jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
@@ -45,7 +53,8 @@ def run_trainer_command(command: str, argv: list[str]) -> int:
     """fit, validate, test or predict; the exit code."""
     _quiet()
     try:
-        HyGenCLI([command, *layered_arguments(command, argv)])
+        with lasting_output():
+            HyGenCLI([command, *layered_arguments(command, argv)])
     except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
         if isinstance(error, jsonargparse.ArgumentError) or own_complaint(error):
             raise UserError(explain(error, _option_names(argv), algorithms.__all__)) from error
@@ -174,11 +183,13 @@ class HyGenCLI(LightningCLI):
                 print(line, flush=True)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        if self._get(self.config_init, "trainer.logger") in (None, True):
-            kwargs["logger"] = self._loggers()
-        if self._get(self.config_init, "trainer.enable_progress_bar") is None and not sys.stdout.isatty():
+        kwargs["logger"] = self._loggers(self._get(self.config_init, "trainer.logger"))
+        terminal = sys.stdout is not None and sys.stdout.isatty()
+        if self._get(self.config_init, "trainer.enable_progress_bar") is None and not terminal:
             kwargs["enable_progress_bar"] = False  # a file or a pipe keeps the lines without the bars
         strategy, devices = (self._get(self.config_init, f"trainer.{key}") for key in ("strategy", "devices"))
+        if isinstance(strategy, str) and strategy.endswith(("_spawn", "_fork", "_notebook")):
+            raise UserError(f"--trainer.strategy {strategy}: runs are no functions to hand over; give ddp")
         if strategy == "ddp" or (strategy == "auto" and devices not in (1, "1")):
             # Each stage trains some of the networks only.
             kwargs["strategy"] = DDPStrategy(find_unused_parameters=True)
@@ -190,10 +201,11 @@ class HyGenCLI(LightningCLI):
         except (MisconfigurationException, ValueError) as error:  # what this machine has not, or nobody has
             raise UserError(f"--trainer options: {error}") from error
 
-    def _loggers(self) -> list[Logger]:
-        """metrics.csv always; Weights & Biases beside it where run.wandb_project says so."""
+    def _loggers(self, users: Any) -> list[Logger]:
+        """The user's own, Weights & Biases where run.wandb_project says so, and metrics.csv always."""
         config = self.config[self.subcommand]
-        loggers: list[Logger] = [ResumableCSVLogger(self.run_dir)]
+        own = [] if users in (None, True, False) else users if isinstance(users, list) else [users]
+        loggers: list[Logger] = [*own, MetricsLogger(self.run_dir)]
         if config.run.wandb_project is not None:
             require_wandb_access()
             name = f"{config.run.name}-{self.run_dir.name}"
@@ -222,8 +234,11 @@ class HyGenCLI(LightningCLI):
         """The best checkpoint plays the final evaluation; then the files are written."""
         if self.trainer.fast_dev_run or self.trainer.interrupted:
             return
-        best = self._callback(RunCheckpoint).best_path
-        steps = self.trainer.global_step
+        checkpoint: RunCheckpoint = self._callback(RunCheckpoint)
+        best, steps = checkpoint.best_path, self.trainer.global_step
+        stopped = early_end(self.trainer, checkpoint.saved_step)
+        if stopped and self.trainer.is_global_zero:
+            print(f"{stopped}; --resume auto goes on from there", flush=True)
         self.trainer.test(
             self.model,
             datamodule=self.datamodule,
@@ -232,7 +247,7 @@ class HyGenCLI(LightningCLI):
             verbose=False,
         )
         if self.trainer.is_global_zero:
-            self._write_results(steps)
+            self._write_results(steps, {"finished": stopped is None, "stopped": stopped})
             wanted: RunFiles = self._callback(RunFiles)
             if wanted.curve:
                 draw_curves(self.datamodule, self.run_dir)
@@ -255,11 +270,11 @@ class HyGenCLI(LightningCLI):
         run = f"rank{self.trainer.global_rank}"
         for name, parts in self._callback(BattleEvaluation).played.items():
             episodes = Episodes.cat([played.episodes for played in parts])
-            write_run(folder / name / "policy" / run, episodes, episodes.task)
+            write_run(folder / name / "policy" / run, episodes)
         print(f"recordings: {folder}", flush=True)
 
     def _write_results(self, steps: int, known: dict[str, Any] | None = None) -> None:
-        """known: facts of the checkpoint that played, instead of those of this command's options."""
+        """known: facts of the run or of the checkpoint that played, over those of this command's options."""
         evaluation = self._callback(BattleEvaluation)
         facts = run_facts(self.trainer, self.model, evaluation.env_name, time.monotonic() - self.started)
         facts |= {"optimiser_steps": steps, **(known or {})}

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "models": {"specs"},
     "losses": {"specs"},
     "checkpoint": {"specs", "policy"},
-    "rollouts": {"specs", "tasks", "data", "envs", "policy", "seeding", "algorithms"},
+    "rollouts": {"specs", "tasks", "data", "envs", "policy", "seeding", "checkpoint", "algorithms"},
     "algorithms": {"specs", "tasks", "models", "losses", "policy", "envs", "checkpoint"},
     "report": {"specs", "tasks", "data", "rollouts"},
 }

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Callback
 
-from hygen_lightning.data.files import append_whole
-from hygen_lightning.envs import environment_class, make_env_for_policy
+from hygen_lightning.data.tables import append_rows
+from hygen_lightning.rollouts.callback import OnlineRollouts, OpenEnvs
 from hygen_lightning.rollouts.runner import Rollout, play
 
 if TYPE_CHECKING:
@@ -80,15 +78,17 @@ class BattleEvaluation(Callback):
     tasks, ties decided by their return. Every battle is one row of evaluations.csv.
 
     Args:
-        env: name of the environment that evaluates
+        env: environment that evaluates, a name or package.module:Class; null: the one that the
+            rollouts of this run are played in (without any, the simulator)
     """
 
-    def __init__(self, env: str = "simulator") -> None:
-        self.env_name = env
+    def __init__(self, env: str | None = None) -> None:
+        self.env_name = env or "simulator"
+        self._follows_rollouts = env is None
         self.records: list[BattleRecord] = []
         self.played: dict[str, list[Rollout]] = defaultdict(list)
         self.groups: dict[str, str] = {}
-        self._envs = OpenEnvs(env)
+        self._envs = OpenEnvs(self.env_name)
 
     def _play(self, pl_module: MultiTaskAlgorithm, request: BattleRequest) -> Rollout:
         env = self._envs.of(request.task, len(request.seeds), pl_module.device)
@@ -101,6 +101,10 @@ class BattleEvaluation(Callback):
     def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         """Before anything is learned: can all that will be played be played?"""
         data = trainer.datamodule
+        trains = [callback.env_name for callback in trainer.callbacks if isinstance(callback, OnlineRollouts)]
+        if self._follows_rollouts and trains:
+            self.env_name = trains[0]
+            self._envs = OpenEnvs(self.env_name)
         played = [*data.eval_tasks, *data.extra_tasks]
         self._envs.check(played)
         pl_module.check_tasks([*data.train_tasks, *played] if stage == "fit" else played)
@@ -141,15 +145,15 @@ class BattleEvaluation(Callback):
         for record in self.records:
             by_task[record.task].append(record)
         metrics = _task_metrics(stage, by_task) | _mean_metrics(stage, by_task, self.groups)
-        # Inside a fit Lightning would log one step too few: it counts the step after its validation.
-        at = {"step": float(trainer.global_step)} if trainer.state.fn == "fit" else {}
+        steps = trainer.global_step or pl_module.loaded_steps
+        # Lightning would log one step too few: it counts the step after its validation.
+        at = {"step": float(steps)}
         pl_module.log_dict(metrics | at, batch_size=1, on_epoch=True, rank_zero_only=False)
         if stage == "val" and trainer.datamodule is not None:
             for task, records in by_task.items():
                 trainer.datamodule.record_wins(task, [r.success for r in records])
         if trainer.is_global_zero:
             _append_rows(trainer, self.records, stage)
-            steps = trainer.global_step or pl_module.loaded_steps
             print(_plain_line(steps, stage, metrics), flush=True)
 
     def tasks_of(self, group: str) -> set[str]:
@@ -205,14 +209,8 @@ def _append_rows(trainer: Trainer, records: list[BattleRecord], stage: str) -> N
     if not records:
         return
     path = Path(trainer.default_root_dir) / EVALUATIONS_FILE
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ["stage", "step", *records[0].row()], lineterminator="\n")
-    if not path.exists():
-        writer.writeheader()
-    writer.writerows({"stage": stage, "step": trainer.global_step, **r.row()} for r in records)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        append_whole(path, text.getvalue())
+        append_rows(path, [{"stage": stage, "step": trainer.global_step, **r.row()} for r in records])
     except OSError as error:
         print(f"could not write {path}: {error.strerror}; these battles are missing in it", flush=True)
 
@@ -225,45 +223,3 @@ def _plain_line(steps: int, stage: str, metrics: dict[str, float]) -> str:
         if (key := f"{stage}/mean/{label}_win_rate") in metrics
     ]
     return f"step {steps}: win rate {', '.join(parts)}"
-
-
-class OpenEnvs:
-    """Environments of one kind, made on first use and kept.
-
-    Of a kind that holds few battles at once (each costs a process), the checked tasks share them
-    evenly; where they are fewer than the tasks, those used longest ago are closed.
-    """
-
-    def __init__(self, name: str) -> None:
-        """UserError for an unknown kind, and for one that this machine cannot play."""
-        environment_class(name).check_installed()
-        self.name = name
-        self._open: dict[tuple[str, int], BattleEnv] = {}  # the one used last is the last one
-        self._checked: set[str] = set()
-
-    def check(self, tasks: Sequence[TaskSpec]) -> None:
-        """UserError, before anything is learned, where one of these tasks cannot be played."""
-        new = [task for task in tasks if task.name not in self._checked]
-        environment_class(self.name).check_tasks(new)
-        self._checked.update(task.name for task in new)
-
-    def of(self, task: TaskSpec, num_envs: int, device: torch.device) -> BattleEnv:
-        """Battles of this task: `num_envs`, or as many as can be held at once."""
-        most = environment_class(self.name).most_at_once()
-        held = num_envs if most is None else min(num_envs, max(most // max(len(self._checked), 1), 1))
-        env = self._open.pop((task.name, held), None)
-        if env is None:
-            while most is not None and self._open and self._num_envs() + held > most:
-                self._open.pop(next(iter(self._open))).close()
-            env = make_env_for_policy(self.name, task, held, device)
-        self._open[task.name, held] = env
-        return env
-
-    def close(self) -> None:
-        """Close them all; they are made anew when they are needed again."""
-        for env in self._open.values():
-            env.close()
-        self._open = {}
-
-    def _num_envs(self) -> int:
-        return sum(env.num_envs for env in self._open.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hygen_lightning.checkpoint import read_checkpoint
-from hygen_lightning.run.folder import last_checkpoint
+from hygen_lightning.run.run import last_checkpoint
 from hygen_lightning.specs import UserError
 
 

@@ -16,7 +16,7 @@ from tiny_runs import tiny_fit
 from torch import Tensor
 
 from hygen_lightning.cli import main
-from hygen_lightning.data.odis import find_parts, read_part
+from hygen_lightning.data.hdf5 import find_parts, read_part
 from hygen_lightning.envs import make_env
 from hygen_lightning.envs.base import BattleLostError
 from hygen_lightning.envs.smac import env as smac_env
