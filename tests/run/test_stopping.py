@@ -59,10 +59,10 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
     moments = random.Random(4)
     words = tiny_fit(tmp_path, "--checkpoint.every_n_steps=1", "--resume", "auto")
     kills = 0
-    for _ in range(5):
-        kills += killed_after(words, tmp_path, moments.uniform(0.0, 0.8))
+    for _ in range(20):
+        kills += killed_after(words, tmp_path, moments.uniform(0.0, 0.6))
         torch.load(the_run(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
-    assert kills >= 3  # the machine may have been quicker than the killer
+    assert kills >= 12  # the machine may have been quicker than the killer
     code, _, err = run_command(*words)
     assert code == 0, err
     assert_same_run(the_run(tmp_path), tiny_run)
