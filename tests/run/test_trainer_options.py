@@ -64,16 +64,21 @@ def test_what_does_not_go_with_drawn_batches_is_refused(
 
 
 def test_steps_are_optimiser_steps_however_many_batches_they_take(tmp_path: Path) -> None:
-    both = ("--trainer.accumulate_grad_batches=2", "--checkpoint.every_n_steps=1")
-    assert main(tiny_fit(tmp_path / "whole", *both)) == 0
-    run = the_run(tmp_path / "whole")
+    assert main(tiny_fit(tmp_path, "--trainer.accumulate_grad_batches=2")) == 0
+    run = the_run(tmp_path)
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == MAX_STEPS
     losses = [row["step"] for row in table(run / "metrics.csv") if "train/3m/td_loss" in row]
     assert losses == ["5", "6", "7", "8", "9"]
+
+
+@pytest.mark.slow
+def test_a_stopped_run_of_several_batches_per_step_goes_on_exactly(tmp_path: Path) -> None:
+    both = ("--trainer.accumulate_grad_batches=2", "--checkpoint.every_n_steps=1")
+    assert main(tiny_fit(tmp_path / "whole", *both)) == 0
     assert main(tiny_fit(tmp_path / "parts", *both, *callback("StopAt", step=7))) == 130
     assert main(tiny_fit(tmp_path / "parts", *both, "--resume=auto")) == 0
-    assert_same_run(the_run(tmp_path / "parts"), run)
+    assert_same_run(the_run(tmp_path / "parts"), the_run(tmp_path / "whole"))
 
 
 def test_a_run_may_be_as_long_as_its_time(tmp_path: Path) -> None:
