@@ -58,8 +58,8 @@ def fidelity(
     """
     import torch
 
+    from hygen_lightning.calibration.fidelity import fidelity_report
     from hygen_lightning.commands.this_machine import can_compile, check_compiler, check_device
-    from hygen_lightning.envs.simulator.fidelity import fidelity_report
     from hygen_lightning.specs import Episodes
     from hygen_lightning.tasks import battle_task
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from devices import NEEDS_A_GPU
 
+from hygen_lightning.calibration.fidelity import fidelity_report
 from hygen_lightning.commands.fidelity import fidelity
 from hygen_lightning.data.hdf5 import write_part
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.envs.simulator.fidelity import fidelity_report
 from hygen_lightning.envs.simulator.step import Dynamics
 from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
@@ -117,7 +117,7 @@ def test_copies_are_stepped_by_compiled_code_from_a_number_on(
 
     def compiled(dynamic: bool) -> Dynamics:
         calls.append(dynamic)
-        return Dynamics()
+        return Dynamics.plain()
 
     monkeypatch.setattr("hygen_lightning.commands.fidelity.COMPILED_FROM", least)
     monkeypatch.setattr("hygen_lightning.commands.this_machine.can_compile", lambda device: True)
