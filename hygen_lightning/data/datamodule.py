@@ -25,8 +25,8 @@ from hygen_lightning.tasks import TASK_SETS, TaskName, TaskSet, common_widths, e
 
 Quality = Literal["expert", "medium", "medium-expert", "medium-replay", "none"]
 NO_RECORDINGS = "none"
-ShippedSet = Literal[tuple(TASK_SETS)]  # type: ignore[valid-type]
 DEFAULT_SET = "toy"
+ShippedSet = Literal[tuple(TASK_SETS)]  # type: ignore[valid-type]
 
 
 class HybridDataModule(LightningDataModule):
@@ -35,6 +35,7 @@ class HybridDataModule(LightningDataModule):
     One batch holds `batch_size` episodes of EVERY training task (per rank). Stage one draws
     recordings only; afterwards the offline share follows its schedule, one clock: optimiser steps.
     Without recordings (`quality: none`) every episode is a played one, from the first step on.
+    Wherever a task is named, Python may also give its TaskSpec.
 
     Args:
         task_set: a set of training and unseen tasks, by name or as a YAML file (train:, unseen:); toy
@@ -67,9 +68,9 @@ class HybridDataModule(LightningDataModule):
     def __init__(
         self,
         task_set: ShippedSet | str | None = None,  # type: ignore[valid-type]
-        train_tasks: list[TaskName] | None = None,
-        eval_tasks: list[TaskName] | None = None,
-        extra_tasks: list[TaskName] | None = None,
+        train_tasks: list[str] | None = None,
+        eval_tasks: list[str] | None = None,
+        extra_tasks: list[str] | None = None,
         dataset_dir: str | None = None,
         quality: Quality = "medium",
         max_in_memory_gb: float = 8.0,
@@ -287,7 +288,7 @@ class HybridDataModule(LightningDataModule):
             share.load_state_dict(recent)
 
 
-def _chosen_set(task_set: str | None, train_tasks: list[TaskName] | None) -> TaskSet:
+def _chosen_set(task_set: str | None, train_tasks: Sequence[TaskName] | None) -> TaskSet:
     """The tasks that these two options name; UserError where they contradict each other."""
     if train_tasks is None:
         return load_task_set(task_set or DEFAULT_SET)
