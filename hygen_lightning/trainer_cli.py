@@ -223,7 +223,7 @@ class HyGenCLI(LightningCLI):
         if self.trainer.is_global_zero:
             parser = self._parser(self.subcommand)
             self._callback(RunFiles).config_yaml = parser.dump(config, skip_none=False)
-        if self.datamodule.dataset_dir is None:
+        if self.datamodule.needs_recordings:
             self.datamodule.dataset_dir = str(
                 scripted_recordings(
                     self.datamodule.train_tasks, self.datamodule.quality, config.run.record_episodes

@@ -204,6 +204,11 @@ class HybridDataModule(LightningDataModule):
         return batch
 
     @property
+    def needs_recordings(self) -> bool:
+        """Whether somebody has to record episodes first: none are given, and some are to be learned from."""
+        return self.dataset_dir is None and self.quality != NO_RECORDINGS
+
+    @property
     def prefill_episodes(self) -> int:
         """Played episodes of each task that the first batch needs; 0 where there are recordings."""
         return self.batch_size if self.quality == NO_RECORDINGS else 0
