@@ -25,6 +25,7 @@ from hygen_lightning.algorithms import HyGen
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.data.datamodule import HybridDataModule
 from hygen_lightning.data.hdf5 import write_run
+from hygen_lightning.envs import environment_class
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
@@ -182,6 +183,14 @@ class HyGenCLI(LightningCLI):
             for line in differences(started_with(Path(config.ckpt_path), str(self.subcommand)), asked):
                 print(line, flush=True)
 
+    def instantiate_classes(self) -> None:
+        """The environments first: a file that is imported for one may register tasks of its own."""
+        config = self.config[self.subcommand]
+        for env in (config.rollouts.env, config.evaluation.env):
+            if env is not None:
+                environment_class(env)
+        super().instantiate_classes()
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         kwargs["logger"] = self._loggers(self._get(self.config_init, "trainer.logger"))
         terminal = sys.stdout is not None and sys.stdout.isatty()
@@ -223,12 +232,10 @@ class HyGenCLI(LightningCLI):
         if self.trainer.is_global_zero:
             parser = self._parser(self.subcommand)
             self._callback(RunFiles).config_yaml = parser.dump(config, skip_none=False)
-        if self.datamodule.needs_recordings:
-            self.datamodule.dataset_dir = str(
-                scripted_recordings(
-                    self.datamodule.train_tasks, self.datamodule.quality, config.run.record_episodes
-                )
-            )
+        data = self.datamodule
+        if data.needs_recordings:
+            known = data.train_tasks, data.quality, config.run.record_episodes, config.rollouts.env
+            data.dataset_dir = str(scripted_recordings(*known))
 
     def after_fit(self) -> None:
         """The best checkpoint plays the final evaluation; then the files are written."""
