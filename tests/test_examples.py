@@ -92,7 +92,8 @@ def test_a_task_and_a_task_set_from_outside_do_all_that_ours_do(folder: Path) ->
     checkpoint = fit(
         *("--config", "conf/base.yaml", "--data.task_set", "task_set.yaml", "--model.pretrain_steps", "2")
     )
-    assert "MMM" in run("validate", "--ckpt_path", checkpoint, "--data.eval_tasks", "[task.yaml,MMM]")
+    learned = ["--data.train_tasks", "[task.yaml]", "--data.eval_tasks", "[task.yaml,MMM]"]
+    assert "MMM" in run("validate", "--ckpt_path", checkpoint, *learned)
     run("render", "--task", "task.yaml", "--policy", checkpoint, "--out", "battle.png")
     run("collect", "task.yaml", "--episodes", "4")
     assert (folder / "dataset/task/expert/collected/part_0.h5").is_file()
