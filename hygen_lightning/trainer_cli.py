@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import glob
 import logging
 import os
+import random
 import sys
 import time
 import warnings
-from inspect import signature
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import jsonargparse
 import yaml
+from jsonargparse import ActionConfigFile, ArgumentError, Namespace, dict_to_namespace
 from lightning.pytorch import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
@@ -21,19 +23,17 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from hygen_lightning import algorithms
-from hygen_lightning.algorithms import HyGen
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.datamodule import HybridDataModule
 from hygen_lightning.data.odis import write_run
+from hygen_lightning.parsing import check_config, differences, explain, own_complaint, shipped
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation_callback import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
-from hygen_lightning.run.arguments import layered_arguments
 from hygen_lightning.run.checkpoints import AtomicCheckpointIO, RunCheckpoint
-from hygen_lightning.run.complaints import explain, own_complaint
-from hygen_lightning.run.differences import differences, started_with
 from hygen_lightning.run.files import ResumableCSVLogger, RunFiles, run_facts, write_run_results
-from hygen_lightning.run.folder import new_run_dir, run_dir_of
+from hygen_lightning.run.folder import last_checkpoint, new_run_dir, run_dir_of
 from hygen_lightning.run.nonfinite import NonFiniteGuard
 from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle
 from hygen_lightning.specs import Episodes, UserError
@@ -41,34 +41,17 @@ from hygen_lightning.specs import Episodes, UserError
 jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 
 
-def run_trainer_command(command: str, argv: list[str]) -> int:
+def run_trainer_command(argv: list[str]) -> int:
     """fit, validate, test or predict; the exit code."""
     _quiet()
     try:
-        HyGenCLI([command, *layered_arguments(command, argv)])
-    except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
-        if isinstance(error, jsonargparse.ArgumentError) or own_complaint(error):
-            raise UserError(explain(error, _option_names(argv), algorithms.__all__)) from error
-        raise
+        HyGenCLI(argv)
+    except (ArgumentError, TypeError, ValueError) as error:  # what jsonargparse makes of a class's UserError
+        own = own_complaint(error)
+        if own is None:
+            raise
+        raise UserError(own) from error
     return 0
-
-
-def _option_names(argv: list[str]) -> list[str]:
-    """Options of the classes that users most often set, as they are typed."""
-    words = [word.rsplit(".", 1)[-1] for before, word in pairwise(argv) if before == "--model"]
-    named = [word for word in words if word in algorithms.__all__]
-    groups = {
-        "data": HybridDataModule,
-        "model": getattr(algorithms, named[-1]) if named else HyGen,
-        "rollouts": OnlineRollouts,
-        "evaluation": BattleEvaluation,
-        "files": RunFiles,
-        "checkpoint": RunCheckpoint,
-        "nonfinite": NonFiniteGuard,
-        "trainer": Trainer,
-    }
-    nested = [f"{group}.{name}" for group, cls in groups.items() for name in signature(cls).parameters]
-    return [*nested, "seed_everything", "resume", "ckpt_path", "config", "run.name", "run.root"]
 
 
 def _quiet() -> None:
@@ -99,13 +82,29 @@ class HyGenParser(LightningArgumentParser):
         super().__init__(*args, prog=prog, **kwargs)
 
 
+class ConfigFile(ActionConfigFile):
+    """--config FILE: one of the user's, or one that the package ships."""
+
+    def __call__(self, parser: Any, cfg: Any, values: str, option_string: str | None = None) -> None:
+        path = shipped(values)
+        check_config(Path(path))
+        super().__call__(parser, cfg, path, option_string)
+
+
+def _layers(*names: str) -> list[str]:
+    """Shipped configs as `default_config_files`, which are patterns."""
+    return [glob.escape(shipped(name)) for name in names]
+
+
 class HyGenCLI(LightningCLI):
     """The parser of fit, validate, test and predict, and what happens around them."""
 
     def __init__(self, argv: list[str]) -> None:
         self.run_dir = Path()
         self.started = time.monotonic()
+        self.argv = argv
         options = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
+        each = {**options, "default_config_files": _layers("conf/base.yaml")}
         super().__init__(
             MultiTaskAlgorithm,
             HybridDataModule,
@@ -115,9 +114,16 @@ class HyGenCLI(LightningCLI):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
             parser_class=HyGenParser,
-            parser_kwargs={**options, **{name: dict(options) for name in self.subcommands()}},
+            parser_kwargs={**options, **{name: dict(each) for name in self.subcommands()}},
             args=argv,
         )
+
+    # Options
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = self.parser_class(**kwargs)
+        parser.add_argument("-c", "--config", action=ConfigFile, help="file of options; later ones win")
+        return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_lightning_class_args(OnlineRollouts, "rollouts")
@@ -125,7 +131,12 @@ class HyGenCLI(LightningCLI):
         parser.add_lightning_class_args(RunFiles, "files")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(NonFiniteGuard, "nonfinite")
-        parser.add_argument("--run.root", type=str, default="runs", help="folder that holds all runs")
+        parser.add_argument(
+            "--run.root",
+            type=str | None,
+            default=None,
+            help="folder that holds all runs (trainer.default_root_dir, or runs, if not given)",
+        )
         parser.add_argument(
             "--run.name", type=str, default="hygen", help="name of the experiment, a folder in root"
         )
@@ -150,28 +161,86 @@ class HyGenCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("data.widths", "model.init_args.widths", apply_on="instantiate")
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> Any:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if "verbose" in self._subcommand_method_arguments[subcommand]:
+            parser.set_defaults(verbose=False)  # Lightning's table would say the same as ours
+        return parser
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        super().parse_arguments(parser, args)
-        command = self.config["subcommand"]
-        config = self.config[command]
-        if command != "fit" and config.get("ckpt_path") is None:
-            raise UserError("whose policy plays? Give --ckpt_path runs/<name>/<run>/checkpoints/best.ckpt")
-        if not 0 <= int(config.seed_everything) < 2**32:
-            raise UserError(f"--seed_everything is {config.seed_everything}; give 0 to {2**32 - 1}")
+        """Lowest the base config, then the quickstart if no --config is given, then the checkpoint's
+        model, then the user's configs and options as they came."""
+        command, *words = self.argv
+        given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        given.add_argument("-c", "--config", nargs="?")
+        given.add_argument("--ckpt_path", nargs="?")
+        known, _ = given.parse_known_args(words)
+        if command == "fit" and known.config is None:
+            layers = _layers("conf/base.yaml", "conf/quickstart.yaml")
+            self._subcommand_parsers[command].default_config_files = layers
+        self._parse(self.argv, known.ckpt_path if known.ckpt_path != "last" else None)
+
+    def _parse(self, argv: list[str], checkpoint: str | None) -> None:
+        """Set `config`; a checkpoint's model, and the tasks that it learned, lie under the options."""
+        below = {}
+        if checkpoint is not None:
+            content = read_checkpoint(checkpoint, "model_config", "trained_on", "state_dict")
+            below["model"] = content["model_config"]
+            if argv[0] != "fit":
+                below["data"] = {"train_tasks": content["trained_on"]}
+        try:
+            self.config = self.parser.parse_args(argv, Namespace({argv[0]: dict_to_namespace(below)}))
+        except (ArgumentError, TypeError, ValueError) as error:
+            parser = self._subcommand_parsers[argv[0]]
+            raise UserError(explain(error, parser, {"model": algorithms.__all__})) from error
+        self.checkpoint = checkpoint
 
     def _parse_ckpt_path(self) -> None:
-        """Nothing to do: `layered_arguments` puts a checkpoint's model under the command line."""
+        """Find the checkpoint of `--resume auto`, `--ckpt_path last` or a config, and parse over its model."""
+        command = self.config.subcommand
+        config = self.config[command]
+        self.seed = _seed(config.seed_everything)
+        path = config.ckpt_path
+        if command == "fit" and (path == "last" or (path is None and config.resume == "auto")):
+            path = self._unfinished(config)
+        if path is not None and path != self.checkpoint:
+            self._parse([*self.argv, "--ckpt_path", path], path)
+        elif path is None and command != "fit":
+            raise UserError("whose policy plays? Give --ckpt_path runs/<name>/<run>/checkpoints/best.ckpt")
+        config = self.config[command]
+        config.seed_everything = config.data.seed = self.seed
+
+    def _unfinished(self, config: Namespace) -> str | None:
+        """last.ckpt of the newest unfinished run of this name and seed; None if a new one begins."""
+        if config.seed_everything is True:
+            raise UserError("--seed_everything true draws a new seed; to go on, give the number of the run's")
+        found = last_checkpoint(_root(config), config.run.name, self.seed)
+        if found is not None:
+            return str(found)
+        where = f"no unfinished run with seed {self.seed} below {Path(_root(config)) / config.run.name}"
+        if config.ckpt_path == "last":
+            raise UserError(f"--ckpt_path last: {where}")
+        print(f"{where}: a new one begins", flush=True)
+        return None
+
+    # The run
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
-        resumed = config.get("ckpt_path") if self.subcommand == "fit" else None
+        resumed = config.ckpt_path if self.subcommand == "fit" else None
         name = config.run.name if self.subcommand == "fit" else f"{config.run.name}-{self.subcommand}"
-        seed = int(config.seed_everything)
-        self.run_dir = run_dir_of(Path(resumed)) if resumed else new_run_dir(config.run.root, name, seed)
-        if config.get("ckpt_path") and os.environ.get("LOCAL_RANK", "0") == "0":
-            asked = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False))
-            for line in differences(started_with(Path(config.ckpt_path), str(self.subcommand)), asked):
+        self.run_dir = run_dir_of(Path(resumed)) if resumed else new_run_dir(_root(config), name, self.seed)
+        if config.ckpt_path and os.environ.get("LOCAL_RANK", "0") == "0":
+            asked = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False))
+            for line in differences(self._started_with(Path(config.ckpt_path)), asked):
                 print(line, flush=True)
+
+    def _started_with(self, checkpoint: Path) -> dict[str, Any]:
+        """The options that a checkpoint's run was started with; of other commands the model only."""
+        path = checkpoint.resolve().parent.parent / "config.yaml"
+        run = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        model = read_checkpoint(checkpoint, "model_config")["model_config"]
+        return {**((self.subcommand == "fit" and run) or {}), "model": model}
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         if self._get(self.config_init, "trainer.logger") in (None, True):
@@ -269,3 +338,24 @@ class HyGenCLI(LightningCLI):
 
     def _callback(self, kind: type[Any]) -> Any:
         return next(c for c in self.trainer.callbacks if isinstance(c, kind))
+
+
+def _root(config: Namespace) -> str:
+    """The folder that holds all runs."""
+    return str(config.run.root or config.trainer.default_root_dir or "runs")
+
+
+def _seed(asked: bool | int) -> int:
+    """The seed of a run: the number asked for, or for `true` one that this process draws."""
+    if asked is False:
+        raise UserError("--seed_everything false: a run has a seed; give a number, or true for a random one")
+    if asked is True:
+        drawn = os.environ.get("PL_GLOBAL_SEED")  # by the process that started this one
+        if "LOCAL_RANK" not in os.environ and "SLURM_PROCID" not in os.environ:
+            return random.SystemRandom().randrange(2**32)
+        if drawn is None:
+            raise UserError("--seed_everything true: each process would draw its own; give a number")
+        return int(drawn)
+    if not 0 <= asked < 2**32:
+        raise UserError(f"--seed_everything is {asked}; give 0 to {2**32 - 1}")
+    return asked

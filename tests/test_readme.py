@@ -11,7 +11,7 @@ import yaml
 from stand_in import stand_in_for_starcraft
 from tiny_runs import the_run, tiny_fit
 
-from hygen_lightning.cli import TRAINER_COMMANDS, main, own_commands
+from hygen_lightning.cli import COMMANDS, TRAINER_COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ def test_a_command_of_the_readme_runs(
 
 def test_the_readme_names_every_command_and_no_other() -> None:
     named = {line.split()[0] for line in readme_commands()}
-    assert named == {*TRAINER_COMMANDS, *own_commands()}
+    assert named == {*TRAINER_COMMANDS, *COMMANDS}
 
 
 def test_the_readme_is_at_most_250_lines_and_its_pictures_exist() -> None:

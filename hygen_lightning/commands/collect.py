@@ -93,6 +93,3 @@ def _learned(ckpt_path: str, task: TaskSpec) -> Any:
     from hygen_lightning.algorithms.base import load_policy
 
     return load_policy(ckpt_path, task)
-
-
-COMMAND = collect

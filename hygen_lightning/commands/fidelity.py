@@ -89,9 +89,6 @@ def fidelity(
     return 0
 
 
-COMMAND = fidelity
-
-
 def _recorded(path: Path, task: str) -> list[Any]:
     """All recorded episodes of a task at or below a path; UserError if there are none."""
     from hygen_lightning.data.description import task_and_quality

@@ -55,9 +55,6 @@ def players(
     return 0
 
 
-COMMAND = players
-
-
 def _task_names(tasks: Sequence[str]) -> list[str]:
     """Tasks, and those of task sets, each once in the order given; UserError for unknown ones."""
     names: dict[str, None] = {}

@@ -76,9 +76,6 @@ def render(
     return 0
 
 
-COMMAND = render
-
-
 def _battles(
     task: TaskSpec,
     player: str | None,

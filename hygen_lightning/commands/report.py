@@ -50,9 +50,6 @@ def report(
     return 0
 
 
-COMMAND = report
-
-
 def _print_comparison(comparison: Comparison) -> None:
     for summary in comparison.groups:
         _print_tasks(summary)

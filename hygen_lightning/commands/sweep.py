@@ -106,6 +106,3 @@ def command_line(settings: dict[str, Any], content: dict[str, Any]) -> list[str]
 def _as_word(value: Any) -> str:
     """A value as the command line takes it: true, null, [1, 2]; text without quotes."""
     return value if isinstance(value, str) else json_format.dumps(value)
-
-
-COMMAND = sweep

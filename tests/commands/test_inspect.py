@@ -12,7 +12,7 @@ import pytest
 import torch
 from factories import make_episodes
 
-from hygen_lightning.commands.inspect import COMMAND, grouped
+from hygen_lightning.commands.inspect import grouped, inspect
 from hygen_lightning.data.description import task_and_quality
 from hygen_lightning.data.odis import to_arrays, write_part, write_run
 from hygen_lightning.specs import Episodes, UserError
@@ -39,7 +39,7 @@ def _report(
     capsys: pytest.CaptureFixture[str], path: Path, task: str | None = None
 ) -> tuple[int, dict[str, Any]]:
     capsys.readouterr()
-    code = COMMAND(path, task, json=True)
+    code = inspect(path, task, json=True)
     return code, json.loads(capsys.readouterr().out)
 
 
@@ -178,14 +178,14 @@ def test_what_cannot_be_inspected_is_one_line_or_one_json_object(
         (tmp_path, "3mm", "unknown task '3mm'; did you mean 3m"),
     ):
         with pytest.raises(UserError, match=message.replace(".", r"\.")):
-            COMMAND(path, task)
+            inspect(path, task)
         code, report = _report(capsys, path, task)
         assert (code, report["ok"], report["tasks"]) == (2, False, {})
         assert message in report["problems"][0]
 
 
 def test_people_get_tables(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert COMMAND(dataset) == 0
+    assert inspect(dataset) == 0
     text = capsys.readouterr().out
     for piece in (
         "3m/medium",
@@ -197,21 +197,21 @@ def test_people_get_tables(dataset: Path, capsys: pytest.CaptureFixture[str]) ->
     ):
         assert piece in text, piece
     assert "enemy1.health" not in text
-    COMMAND(dataset, features="all")
+    inspect(dataset, features="all")
     assert "enemy1.health" in capsys.readouterr().out
-    COMMAND(dataset, features="none")
+    inspect(dataset, features="none")
     assert "health" not in capsys.readouterr().out
 
 
 def test_problems_are_printed_for_people_too(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     part = dataset / "cn-2" / "expert" / "run_0" / "part_0.h5"
     part.write_bytes(b"no recording")
-    assert COMMAND(dataset) == 2
+    assert inspect(dataset) == 2
     text = capsys.readouterr().out
     assert f"problem: {part}: not an HDF5 file" in text
     assert "checks: 1 problem\n" in text
     (dataset / "loose.h5").write_bytes(b"no recording")
-    assert COMMAND(dataset / "loose.h5") == 2
+    assert inspect(dataset / "loose.h5") == 2
     assert "Recordings" not in capsys.readouterr().out  # no table of nothing
 
 

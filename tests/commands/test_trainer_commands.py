@@ -15,7 +15,7 @@ from factories import make_episodes
 from refusals import refused
 from tiny_runs import MAX_STEPS, VAL_EVERY, table, the_run, tiny_fit
 
-from hygen_lightning.cli import TRAINER_COMMANDS, main, own_commands
+from hygen_lightning.cli import COMMANDS, TRAINER_COMMANDS, main
 from hygen_lightning.data.odis import write_run
 from hygen_lightning.report.learning_curves import _draw_tasks, read_metrics, task_win_rates
 from hygen_lightning.report.style import new_figure
@@ -321,7 +321,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureF
 # Help
 
 
-@pytest.mark.parametrize("command", [*sorted(TRAINER_COMMANDS), *own_commands()])
+@pytest.mark.parametrize("command", [*sorted(TRAINER_COMMANDS), *COMMANDS])
 def test_every_command_has_help_that_says_how_it_is_called(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -340,4 +340,4 @@ def test_help_of_a_model_says_how_the_program_is_called(capsys: pytest.CaptureFi
 def test_the_list_of_commands_names_them_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     out = capsys.readouterr().out
-    assert all(f"  {name} " in out for name in [*TRAINER_COMMANDS, *own_commands()])
+    assert all(f"  {name} " in out for name in [*TRAINER_COMMANDS, *COMMANDS])
