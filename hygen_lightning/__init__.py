@@ -1,5 +1,7 @@
 """HyGen: one policy for many battles, learned from recordings and live play.
 
+    from hygen_lightning import HyGen, HybridDataModule, OnlineRollouts, BattleEvaluation
+
 tasks       what a task is: the map table and the task sets
 specs       the shared vocabulary: shape letters, TaskSpec, EntityLayout, Episodes
 data        recorded episodes, replay of played ones, their mixing
@@ -14,4 +16,47 @@ report      statistics, tables, plots, battle pictures
 cli         the commands: python -m hygen_lightning --help
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+PUBLIC = {
+    "BC": "algorithms",
+    "HyGen": "algorithms",
+    "MultiTaskAlgorithm": "algorithms.base",
+    "load_policy": "checkpoint",
+    "HybridDataModule": "data.datamodule",
+    "BattleEnv": "envs.base",
+    "make_env": "envs",
+    "Policy": "policy",
+    "PolicyOutput": "policy",
+    "OnlineRollouts": "rollouts.callback",
+    "BattleEvaluation": "rollouts.evaluation",
+    "evaluate": "rollouts.evaluation",
+    "named_policy": "rollouts.policies",
+    "Rollout": "rollouts.runner",
+    "play": "rollouts.runner",
+    "EntityLayout": "specs",
+    "Episodes": "specs",
+    "Observation": "specs",
+    "TaskSpec": "specs",
+    "TimeStep": "specs",
+    "UserError": "specs",
+    "load_task": "tasks",
+}
+"""Public name -> the module that defines it, imported on first use."""
+
+__all__ = ["__version__", *PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'hygen_lightning' has no attribute {name!r}")
+    return getattr(import_module(f"hygen_lightning.{PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *PUBLIC])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hygen_lightning.specs import UserError
+
+if TYPE_CHECKING:
+    from hygen_lightning.policy import Policy
+    from hygen_lightning.specs import TaskSpec
 
 WHAT_TO_GIVE = "give a last.ckpt or best.ckpt, they lie in runs/<name>/<run>/checkpoints"
 
@@ -32,3 +38,54 @@ def read_checkpoint(path: str | Path, *parts: str) -> dict[str, Any]:
             f"{path} is not a whole checkpoint of this package, {missing[0]} is missing; {WHAT_TO_GIVE}"
         )
     return content
+
+
+def load_policy(ckpt_path: str | Path, task: TaskSpec) -> Policy:
+    """The algorithm of a checkpoint, ready to act; its class may lie in any file that can be imported.
+
+    UserError if the file is no checkpoint of this package, if its class cannot be imported, or if
+    its policy plays another family of tasks.
+    """
+    content = read_checkpoint(ckpt_path, "model_config", "hyper_parameters", "trained_on", "state_dict")
+    kind = _class(ckpt_path, content["model_config"]["class_path"])
+    model = kind(**content["hyper_parameters"])
+    model.on_load_checkpoint(content)
+    model.load_state_dict(content["state_dict"])
+    if model.widths != task.layout.widths:
+        raise UserError(
+            f"{ckpt_path} plays {', '.join(content['trained_on'])} and tasks like these; "
+            f"{task.name} describes units by other features"
+        )
+    policy: Policy = model.eval()
+    return policy
+
+
+def _class(ckpt_path: str | Path, class_path: str) -> Any:
+    """The class of a checkpoint's algorithm."""
+    module, _, name = class_path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"{ckpt_path} is of the class {class_path}, which cannot be imported ({error}); "
+            "put the folder of its file on PYTHONPATH"
+        ) from error
+
+
+def other_architecture(model: Any, checkpoint: dict[str, Any]) -> str | None:
+    """One line saying why a checkpoint's weights do not fit an algorithm; None if they do."""
+    saved, own = checkpoint["state_dict"], model.state_dict()
+    if {name: x.shape for name, x in saved.items()} == {name: x.shape for name, x in own.items()}:
+        return None
+    options = checkpoint.get("hyper_parameters", {})
+    if options.get("widths") != asdict(model.widths):
+        return "the checkpoint is of another task family: its entities have other features than these tasks"
+    kind = checkpoint["model_config"]["class_path"].rpartition(".")[2]
+    if kind != type(model).__name__:
+        return f"the checkpoint is of algorithm {kind}, the options ask for {type(model).__name__}"
+    others = [
+        f"{name} {model.hparams[name]} (the checkpoint's is {value})"
+        for name, value in options.items()
+        if name in model.hparams and model.hparams[name] != value
+    ]
+    return f"the checkpoint is of another architecture than the options ask for: {', '.join(others)}"

@@ -15,6 +15,7 @@ from hygen_lightning.commands.benchmark_scaling import scaling
 from hygen_lightning.commands.benchmark_simulator import simulator
 from hygen_lightning.commands.benchmark_update import update
 from hygen_lightning.commands.collect import collect
+from hygen_lightning.commands.export import export
 from hygen_lightning.commands.fidelity import fidelity
 from hygen_lightning.commands.inspect import inspect
 from hygen_lightning.commands.players import players
@@ -42,6 +43,7 @@ COMMANDS: dict[str, Command | dict[str, Any]] = {
         "update": update,
     },
     "collect": collect,
+    "export": export,
     "fidelity": fidelity,
     "inspect": inspect,
     "players": players,

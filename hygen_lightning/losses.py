@@ -105,29 +105,11 @@ def skill_vae_loss(
 
 
 @dataclass
-class HybridPolicyLoss:
-    """Stage two: loss = td + c * alpha * conservative + phi * distillation, and what led to it.
+class ValueTargets:
+    """What values are learned from.
 
-    q_tot, greedy_q_tot, target_q_tot [B, T]: mixed values of the labelled skills, of the greedy
-    ones, and of the greedy ones by the target networks. td_targets [B, T - 1].
-    """
-
-    loss: Tensor
-    td: Tensor
-    conservative: Tensor
-    distillation: Tensor
-    q_tot: Tensor
-    greedy_q_tot: Tensor
-    target_q_tot: Tensor
-    td_targets: Tensor
-
-
-@dataclass
-class PolicyTargets:
-    """What stage two learns from.
-
-    labels [B, T, A] int64: the trajectory encoder's skills (or the actions taken, for action
-    values). reward [B, T] float, terminated and truncated [B, T] bool, mask [B, T] bool.
+    labels [B, T, A] int64: what was chosen, skills or actions. reward [B, T] float, terminated and
+    truncated [B, T] bool, mask [B, T] bool. available [B, T, A, Z] bool: what can be chosen; None: all.
     """
 
     labels: Tensor
@@ -135,56 +117,79 @@ class PolicyTargets:
     terminated: Tensor
     truncated: Tensor
     mask: Tensor
+    available: Tensor | None = None
 
 
-def hybrid_policy_loss(
+@dataclass
+class ValueLoss:
+    """loss = td + conservative_weight * conservative, and what led to it.
+
+    q_tot, greedy_q_tot, target_q_tot [B, T]: mixed values of the labels, of the greedy choices, and
+    of the greedy choices by the target networks. td_targets [B, T - 1].
+    """
+
+    loss: Tensor
+    td: Tensor
+    conservative: Tensor
+    q_tot: Tensor
+    greedy_q_tot: Tensor
+    target_q_tot: Tensor
+    td_targets: Tensor
+
+
+def value_loss(
     q: Tensor,
-    skill_logits: Tensor,
     target_q: Tensor,
-    targets: PolicyTargets,
+    targets: ValueTargets,
     mix: Mix,
     target_mix: Mix,
-    conservative_weight: float | Tensor,
-    gamma: float = 0.99,
-    alpha: float = 5.0,
-    phi: float = 5.0,
-    steps: LossSteps = "valid",
-) -> HybridPolicyLoss:
-    """TD error with double-Q, the conservative term and the distillation of skills (section 4).
+    gamma: float,
+    td_lambda: float = 0.0,
+    conservative_weight: float = 0.0,
+) -> ValueLoss:
+    """TD error with double-Q on mixed values, and the conservative term (HyGen, section 4).
 
-    q, skill_logits, target_q [B, T, A, Z]; conservative_weight is c. A step that only the time
-    limit ended bootstraps from its successor; one that ended the battle does not.
+    q, target_q [B, T, A, Z]: values of skills or actions by the online and the target network.
     """
-    chosen, greedy, target = double_q(q, target_q, targets.labels)
+    chosen, greedy, target = double_q(q, target_q, targets.labels, targets.available)
     q_tot, greedy_q_tot, target_q_tot = mix(chosen), mix(greedy), target_mix(target)
-    td_targets, td = td_loss(q_tot, target_q_tot, targets, gamma)
+    td_targets = lambda_returns(target_q_tot.detach(), targets, gamma, td_lambda)
+    valid = targets.mask[:, :-1]
+    error = torch.where(valid, q_tot[:, :-1] - td_targets, 0)
+    td = masked_mean(error**2, valid)
     conservative = masked_mean(greedy_q_tot - q_tot, targets.mask)
-    distillation = skill_distillation(skill_logits, targets.labels, targets.mask, steps)
-    loss = td + conservative_weight * alpha * conservative + phi * distillation
-    return HybridPolicyLoss(
-        loss, td, conservative, distillation, q_tot, greedy_q_tot, target_q_tot, td_targets
-    )
+    loss = td + conservative_weight * conservative
+    return ValueLoss(loss, td, conservative, q_tot, greedy_q_tot, target_q_tot, td_targets)
 
 
-def double_q(q: Tensor, target_q: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """q, target_q [B, T, A, Z], labels [B, T, A] -> values [B, T, A] of the labels, of the online
-    greedy choice, and of the same choice by the target network (no gradient)."""
-    best = q.detach().argmax(dim=-1, keepdim=True)
+def double_q(
+    q: Tensor, target_q: Tensor, labels: Tensor, available: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """q, target_q [B, T, A, Z], labels [B, T, A], available [B, T, A, Z] bool or None (all) -> values
+    [B, T, A] of the labels, of the online greedy choice among the available ones, and of the same
+    choice by the target network (no gradient)."""
+    allowed = q.detach() if available is None else q.detach().masked_fill(~available, -torch.inf)
+    best = allowed.argmax(dim=-1, keepdim=True)
     chosen = q.gather(-1, labels.unsqueeze(-1))[..., 0]
     return chosen, q.gather(-1, best)[..., 0], target_q.detach().gather(-1, best)[..., 0]
 
 
-def td_loss(
-    q_tot: Tensor, target_q_tot: Tensor, targets: PolicyTargets, gamma: float
-) -> tuple[Tensor, Tensor]:
-    """q_tot, target_q_tot [B, T] -> (targets r + gamma * Q' [B, T - 1] without gradient, mean
-    squared error). The last stored step has no reward and no error."""
+def lambda_returns(values: Tensor, targets: ValueTargets, gamma: float, td_lambda: float) -> Tensor:
+    """values [B, T] of the state at each step -> what the value of each step should be, [B, T - 1].
+
+    G_t = r_t + gamma * ((1 - lambda) V_{t+1} + lambda G_{t+1}): lambda 0 is the one-step target,
+    lambda 1 the return as it was played. An episode that only the time limit ended bootstraps from
+    the state behind it; one that really ended does not. The last stored step has no reward and no target.
+    """
     ended = (targets.terminated & ~targets.truncated)[:, :-1]
-    future = torch.where(ended, 0, target_q_tot.detach()[:, 1:])
-    td_targets = targets.reward[:, :-1] + gamma * future
-    valid = targets.mask[:, :-1]
-    error = torch.where(valid, q_tot[:, :-1] - td_targets, 0)
-    return td_targets, masked_mean(error**2, valid)
+    future = values[:, 1:]
+    if td_lambda > 0:
+        future = future.clone()
+        for t in range(future.shape[1] - 2, -1, -1):
+            later = targets.reward[:, t + 1] + gamma * torch.where(ended[:, t + 1], 0, future[:, t + 1])
+            goes_on = targets.mask[:, t + 1]  # else the state behind step t is the last of its episode
+            future[:, t] = torch.where(goes_on, future[:, t].lerp(later, td_lambda), future[:, t])
+    return targets.reward[:, :-1] + gamma * torch.where(ended, 0, future)
 
 
 def skill_distillation(

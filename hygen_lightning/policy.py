@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from hygen_lightning.specs import Observation, TaskSpec
+
+AgentInputs = Literal["obs", "obs+last_action", "obs+agent_id", "obs+last_action+agent_id"]
+"""What an agent of PyMARL sees; the parts stand in this order."""
 
 
 @dataclass

@@ -29,7 +29,7 @@ from hygen_lightning.data.datamodule import HybridDataModule
 from hygen_lightning.data.odis import write_run
 from hygen_lightning.parsing import check_config, differences, explain, own_complaint, shipped
 from hygen_lightning.rollouts.callback import OnlineRollouts
-from hygen_lightning.rollouts.evaluation_callback import BattleEvaluation
+from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
 from hygen_lightning.run.checkpoints import AtomicCheckpointIO, RunCheckpoint
 from hygen_lightning.run.files import ResumableCSVLogger, RunFiles, run_facts, write_run_results
@@ -196,7 +196,7 @@ class HyGenCLI(LightningCLI):
         self.checkpoint = checkpoint
 
     def _parse_ckpt_path(self) -> None:
-        """Find the checkpoint of `--resume auto`, `--ckpt_path last` or a config, and parse over its model."""
+        """Find what `--resume auto` or `--ckpt_path last` means, and parse again over its model."""
         command = self.config.subcommand
         config = self.config[command]
         self.seed = _seed(config.seed_everything)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hygen_lightning.models.hygen_network import HyGenNetwork
+from hygen_lightning.models.agents import HyGenNetwork
 from hygen_lightning.specs import Episodes, TaskSpec
 from hygen_lightning.tasks import load_task
 
@@ -66,10 +66,11 @@ def golden_files(folder: Path) -> Iterator[Path]:
 
 @dataclass
 class Golden:
-    """One golden file: its task, batch, networks and numbers."""
+    """One golden file: its task, batch, HyGen's options of size, networks and numbers."""
 
     task: TaskSpec
     batch: Episodes
+    sizes: dict[str, int]
     online: HyGenNetwork
     target: HyGenNetwork
     out: dict[str, Tensor]
@@ -86,6 +87,7 @@ def load_golden(path: Path) -> Golden:
     return Golden(
         task,
         _episodes(task, {k[len("batch/") :]: x for k, x in tensors.items() if k.startswith("batch/")}),
+        _sizes(task, _state(arrays, "online/")),
         _network(task, arrays, "online/"),
         _network(task, arrays, "target/"),
         {k[len("out/") :]: x for k, x in tensors.items() if k.startswith("out/")},
@@ -108,26 +110,30 @@ def _episodes(task: TaskSpec, batch: dict[str, Tensor]) -> Episodes:
     )
 
 
-def _network(task: TaskSpec, arrays: dict[str, Tensor], prefix: str) -> HyGenNetwork:
-    """A network of the sizes that the arrays have, with their numbers."""
+def _state(arrays: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The arrays of one of their networks under our names."""
     theirs = {name[len(prefix) :]: x for name, x in arrays.items() if name.startswith(prefix)}
-    state = {ours: x for name, x in theirs.items() if (ours := our_name(name))}
+    return {ours: x for name, x in theirs.items() if (ours := our_name(name))}
+
+
+def _sizes(task: TaskSpec, state: dict[str, Tensor]) -> dict[str, int]:
+    """The options of HyGen that the sizes of these weights follow from."""
     widths = task.layout.widths
     n_skills, width = state["q_head.weight"].shape
     entity = "observation_encoder.entities.transformer"
-    depth = len({name.split(".")[4] for name in state if name.startswith(f"{entity}.blocks.")})
     own_width = state["observation_encoder.entities.tokens.own.weight"].shape[1]
-    mixing_width, hyper_width = state["mixer.agent_weights.2.weight"].shape
-    network = HyGenNetwork(
-        widths,
-        n_skills=n_skills,
-        width=width,
-        n_heads=state[f"{entity}.blocks.0.attention.query.weight"].shape[0] // width,
-        depth=depth,
-        id_bits=own_width - widths.own - widths.compact_action,
-        mixing_width=mixing_width,
-        hyper_width=hyper_width,
-        key_width=state["mixer.attention.key.weight"].shape[0],
-    )
+    return {
+        "n_skills": n_skills,
+        "width": width,
+        "n_heads": state[f"{entity}.blocks.0.attention.query.weight"].shape[0] // width,
+        "depth": len({name.split(".")[4] for name in state if name.startswith(f"{entity}.blocks.")}),
+        "id_bits": own_width - widths.own - widths.compact_action,
+    }
+
+
+def _network(task: TaskSpec, arrays: dict[str, Tensor], prefix: str) -> HyGenNetwork:
+    """A network of the sizes that the arrays have, with their numbers."""
+    state = _state(arrays, prefix)
+    network = HyGenNetwork(task.layout.widths, **_sizes(task, state))
     network.load_state_dict(state)
     return network

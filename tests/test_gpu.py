@@ -19,7 +19,7 @@ from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.cli import main
-from hygen_lightning.commands.benchmark_update import LOSSES
+from hygen_lightning.commands.benchmark_update import loss_of
 from hygen_lightning.envs import make_env, make_env_for_policy, make_envs
 from hygen_lightning.envs.ferried import FerriedEnv
 from hygen_lightning.envs.pettingzoo import parallel_env
@@ -63,7 +63,7 @@ def test_stage_two_has_the_loss_and_gradients_of_the_cpu(name: str, path: str) -
     other = copy.deepcopy(model).to("cuda")
     losses = []
     for each, batch in ((model, episodes), (other, episodes.to("cuda"))):
-        loss = LOSSES["policy", path](each, task, batch)
+        loss = loss_of(each, batch, "policy", path)
         loss.backward()
         losses.append(loss.detach().cpu())
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=1e-4)
@@ -79,7 +79,7 @@ def test_stage_one_has_the_loss_and_gradients_of_the_plain_oracle(name: str) -> 
     for path in ("fast", "plain"):
         model.zero_grad()
         torch.manual_seed(5)  # one draw of relaxed skills
-        loss = LOSSES["pretrain", path](model, task, episodes)
+        loss = loss_of(model, episodes, "pretrain", path)
         loss.backward()
         found.append((loss.detach(), gradients(model)))
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-4, atol=1e-4)
@@ -98,7 +98,7 @@ def test_every_network_learns_in_both_stages(
     for stage in ("pretrain", "policy"):
         model.zero_grad()
         with torch.autocast("cuda", precision, enabled=precision != torch.float32):
-            loss = LOSSES[stage, "fast"](model, task, episodes)
+            loss = loss_of(model, episodes, stage, "fast")
         loss.backward()
         assert all(bool(g.isfinite().all()) for g in gradients(model).values())
         assert gradients(model)

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.losses import (
-    PolicyTargets,
+    ValueTargets,
     action_cross_entropy,
     double_q,
-    hybrid_policy_loss,
+    lambda_returns,
     masked_mean,
     relaxed_skill,
     skill_distillation,
     skill_vae_loss,
+    value_loss,
 )
 
 NAN = float("nan")
@@ -27,10 +28,10 @@ def add(qs: Tensor) -> Tensor:
     return qs.sum(dim=-1)
 
 
-def make_targets(mask: list[bool], reward: list[float], ended: int, truncated: bool) -> PolicyTargets:
+def make_targets(mask: list[bool], reward: list[float], ended: int, truncated: bool) -> ValueTargets:
     n_steps = len(mask)
     terminated = (torch.arange(n_steps) == ended)[None]
-    return PolicyTargets(
+    return ValueTargets(
         labels=torch.zeros(1, n_steps, 1, dtype=torch.int64),
         reward=torch.tensor([reward]),
         terminated=terminated,
@@ -123,29 +124,48 @@ def test_bootstrapping_survives_the_time_limit_and_stops_at_the_end_of_a_battle(
     q = torch.zeros(1, 3, 1, 2)
     q[0, :, 0, 0] = torch.tensor([1.0, 2.0, NAN])
     target_q = torch.tensor([10.0, 20.0, 40.0]).reshape(1, 3, 1, 1).expand(1, 3, 1, 2)
-    loss = hybrid_policy_loss(q, torch.zeros(1, 3, 1, 2), target_q, targets, add, add, 1.0, gamma=0.5)
+    loss = value_loss(q, target_q, targets, add, add, gamma=0.5)
     assert loss.td_targets.tolist() == [[1 + 0.5 * 20, last_target]]
     assert loss.td.item() == pytest.approx(((1 - 11) ** 2 + (2 - last_target) ** 2) / 2)
 
 
-def test_the_policy_loss_is_the_sum_of_its_weighted_terms() -> None:
+def test_the_value_loss_is_the_sum_of_its_weighted_terms() -> None:
     targets = make_targets([True, True], [0.0, 0.0], ended=0, truncated=False)
     q = torch.tensor([[[[1.0, 4.0]], [[2.0, 2.0]]]])
-    loss = hybrid_policy_loss(
-        q, torch.zeros(1, 2, 1, 2), q, targets, add, add, conservative_weight=0.5, alpha=2.0, phi=3.0
-    )
+    loss = value_loss(q, q, targets, add, add, gamma=0.9, conservative_weight=0.5)
     assert loss.td.item() == pytest.approx(1)  # (1 - 0)^2
     assert loss.conservative.item() == pytest.approx(1.5)  # greedy 4, 2 against 1, 2
-    assert loss.distillation.item() == pytest.approx(math.log(2))
-    assert loss.loss.item() == pytest.approx(1 + 0.5 * 2 * 1.5 + 3 * math.log(2))
+    assert loss.loss.item() == pytest.approx(1 + 0.5 * 1.5)
 
 
 def test_no_gradient_flows_through_targets() -> None:
     targets = make_targets([True, True], [1.0, 1.0], ended=1, truncated=False)
     q = torch.randn(1, 2, 1, 2, requires_grad=True)
     target_q = torch.randn(1, 2, 1, 2, requires_grad=True)
-    loss = hybrid_policy_loss(q, torch.zeros(1, 2, 1, 2), target_q, targets, add, add, 0.0)
+    loss = value_loss(q, target_q, targets, add, add, gamma=0.9)
     loss.loss.backward()
     assert target_q.grad is None
     assert q.grad is not None
     assert q.grad[0, 0, 0, 0] != 0
+
+
+def test_what_cannot_be_chosen_is_neither_greedy_nor_a_target() -> None:
+    q = torch.tensor([[[[1.0, 5.0, 2.0]]]])
+    target_q = torch.tensor([[[[9.0, 3.0, 7.0]]]])
+    available = torch.tensor([[[[True, False, True]]]])
+    _, greedy, target = double_q(q, target_q, torch.tensor([[[0]]]), available)
+    assert (greedy.item(), target.item()) == (2, 7)
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+def test_lambda_returns_lie_between_the_next_value_and_the_return_as_played(truncated: bool) -> None:
+    targets = make_targets([True, True, True, False, False], [1.0, 2.0, 3.0, NAN, NAN], 2, truncated)
+    values = torch.tensor([[NAN, 10.0, 20.0, 40.0, NAN]])
+    last = 3 + 0.5 * 40 if truncated else 3.0
+    one_step = [1 + 0.5 * 10, 2 + 0.5 * 20, last]
+    assert lambda_returns(values, targets, 0.5, 0.0)[0, :3].tolist() == one_step
+    second = 2 + 0.5 * last
+    assert lambda_returns(values, targets, 0.5, 1.0)[0, :3].tolist() == [1 + 0.5 * second, second, last]
+    second = 2 + 0.5 * (0.75 * 20 + 0.25 * last)
+    mixed = [1 + 0.5 * (0.75 * 10 + 0.25 * second), second, last]
+    assert lambda_returns(values, targets, 0.5, 0.25)[0, :3].tolist() == pytest.approx(mixed)

@@ -54,7 +54,7 @@ def shortened(words: list[str], folder: Path) -> list[str]:
     if words[:2] == ["benchmark", "run"]:
         layer = folder / "small.yaml"
         layer.write_text("data: {batch_size: 2, eval_episodes: 2}\n", encoding="utf-8")
-        return [*words, "--config", str(layer), *SMALLER["benchmark run"]]
+        return [*words, "--configs+", str(layer), *SMALLER["benchmark run"]]
     if words[0] in TRAINER_COMMANDS:
         return [*words, "--run.root", str(folder), "--data.eval_episodes", "1", "--data.test_episodes", "1"]
     return [*words, *SMALLER.get(" ".join(words[:2]), SMALLER.get(words[0], []))]

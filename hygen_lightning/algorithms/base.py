@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import copy
-import importlib
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
-from hygen_lightning.checkpoint import read_checkpoint
-from hygen_lightning.models.entity_transformer import EntityTransformer
-from hygen_lightning.models.tokens import agent_id_code
-from hygen_lightning.specs import BattleRequest, EntityWidths, Episodes, HybridBatch, TaskSpec, UserError
+from hygen_lightning.checkpoint import other_architecture
+from hygen_lightning.models.agents import EntityTransformer
+from hygen_lightning.models.layers import agent_id_code
+from hygen_lightning.specs import (
+    BattleRequest,
+    DataStatistics,
+    EntityWidths,
+    Episodes,
+    HybridBatch,
+    TaskSpec,
+    UserError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,16 +45,23 @@ def lr_factor(schedule: LRSchedule, share: float) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
 
 
-class MultiTaskAlgorithm(LightningModule):
-    """Sums the losses of all tasks, clips, takes one optimiser step (HyGen, section 3 of its code).
+def ema(mean: Tensor, weight: Tensor, n_averaged: Tensor, decay: float) -> Tensor:
+    """One step of the exponential mean, over few steps while there are few (Tarvainen 2017)."""
+    kept = ((1 + n_averaged) / (10 + n_averaged)).clamp(max=decay)
+    return weight.lerp(mean, kept.to(mean.dtype))
+
+
+class MultiTaskAlgorithm(LightningModule, ABC):
+    """Sums the losses of all tasks and takes one optimiser step; the trainer clips the gradient.
 
     A new algorithm is one file: it derives from this class, builds its networks from `widths`,
     calls `keep_average` once its `network` stands, and fills in `offline_phase_steps`, `loss`,
-    `initial_hidden` and `act`.
+    `initial_hidden` and `act`. What it takes as options are plain Python values: they are written
+    into every checkpoint, which `load_policy` and `load_from_checkpoint` build the model from.
     """
 
     network: nn.Module
-    average: nn.Module
+    average: AveragedModel
 
     def __init__(
         self,
@@ -64,40 +80,31 @@ class MultiTaskAlgorithm(LightningModule):
             raise UserError(f"--model.ema_decay is {ema_decay}; give 0 (no average) up to below 1")
         self.lr, self.lr_schedule, self.ema_decay = lr, lr_schedule, ema_decay
         self.compile_network = compile
+        self.data_statistics: dict[str, DataStatistics] = {}
+        """What the recordings that it learns from hold, by task; a policy may read it when it acts."""
         self.loaded_steps = 0
-        """Optimiser steps that the weights of the checkpoint have behind them that was loaded last."""
+        """`global_step` of the last loaded checkpoint."""
         self.loaded_data: dict[str, Any] | None = None
-        """quality and dataset_dir that they learned from."""
+        """quality and dataset_dir of the last loaded checkpoint's recordings."""
 
     # The average that acts
 
     def keep_average(self) -> None:
         """From here on, `average` follows `network`; without a decay there is none."""
         if self.ema_decay:
-            self.average = copy.deepcopy(self.network).requires_grad_(False)
+            self.average = AveragedModel(self.network, avg_fn=partial(ema, decay=self.ema_decay))
+            self.average.requires_grad_(False)
 
     @property
     def acting(self) -> Any:
         """The network that plays: the average of the weights, where one is kept."""
-        return self.average if self.ema_decay else self.network
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        """One step of the exponential mean, over few steps while there are few (Tarvainen 2017)."""
-        decay = min(self.ema_decay, (1 + self.global_step) / (10 + self.global_step))
-        for mean, weight in zip(self.average.parameters(), self.network.parameters()):
-            mean.lerp_(weight, 1 - decay)
+        return self.average.module if self.ema_decay else self.network
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         learned = any(parameter.grad is not None for parameter in self.network.parameters())
         if self.ema_decay and learned:  # a skipped batch leaves no gradient
-            self._update_average()
-
-    def check_tasks(self, tasks: Iterable[TaskSpec]) -> None:
-        """UserError where a task has more agents than the network's `id_bits` can number."""
-        for task in tasks:
-            agent_id_code(task.layout.n_allies, self.hparams.get("id_bits", 0), like=torch.zeros(()))
+            self.average.update_parameters(self.network)
 
     # What an algorithm fills in
 
@@ -120,43 +127,61 @@ class MultiTaskAlgorithm(LightningModule):
     ) -> PolicyOutput:
         """See `hygen_lightning.policy.Policy`."""
 
+    # What it may fill in
+
     @property
     def policy_has_learned(self) -> bool:
         """Whether the parts that act have been trained; before, no checkpoint can be the best."""
         return True
 
+    def stage_name(self) -> str:
+        """What the optimiser is doing now, as users read it."""
+        return "training"
+
+    def stage_share(self, step: int) -> float:
+        """How much of its stage has passed (0..1) at this optimiser step; the learning rate may follow it."""
+        return step / self.trainer.max_steps
+
+    # The update
+
+    @property
+    def _data(self) -> Any:
+        """The DataModule that the trainer has, if it has one."""
+        return getattr(self._trainer, "datamodule", None)
+
+    def check_tasks(self, tasks: Iterable[TaskSpec]) -> None:
+        """UserError where a task has more agents than the network's `id_bits` can number."""
+        for task in tasks:
+            agent_id_code(task.layout.n_allies, self.hparams.get("id_bits", 0), like=torch.zeros(()))
+
+    def configure_optimizers(self) -> Any:
+        if self.lr_schedule != "constant" and self.trainer.max_steps < 1:
+            raise UserError(
+                f"--model.lr_schedule {self.lr_schedule} falls over the whole run: give --trainer.max_steps"
+            )
+        optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
+
+        def factor(step: int) -> float:
+            return 1.0 if self.lr_schedule == "constant" else lr_factor("cosine", self.stage_share(step))
+
+        scheduler = LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
     def on_fit_start(self) -> None:
+        self.data_statistics |= getattr(self._data, "statistics", {})
         if self.compile_network:
             for part in self.modules():
                 if isinstance(part, EntityTransformer):
                     part.compile_blocks()
 
-    def stage_share(self) -> float:
-        """How much of the present stage has passed (0..1); the learning rate may follow it."""
-        return self.global_step / max(self.trainer.max_steps, 1)
-
-    def stage_name(self) -> str:
-        """What the optimiser is doing now, as users read it."""
-        return "training"
-
-    # The update
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set the learning rate of this step; it depends on the step alone."""
-        rate = self.lr * lr_factor(self.lr_schedule, self.stage_share())
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-
     def training_step(self, batch: HybridBatch, batch_idx: int) -> Tensor:
         losses = []
         for name, episodes in batch.episodes.items():
-            loss, metrics = self.loss(episodes, batch.offline_share[name])
+            share = batch.realised_share(name)
+            loss, metrics = self.loss(episodes, share)
             losses.append(loss)
-            metrics = {"loss": loss.detach(), **metrics}
+            metrics = {"loss": loss.detach(), **metrics, "offline_share": torch.tensor(share)}
             logged = {f"train/{name}/{key}": value for key, value in metrics.items()}
-            logged[f"train/{name}/offline_share"] = torch.tensor(batch.realised_share(name))
             self.log_dict(logged, batch_size=len(episodes))
         total = torch.stack(losses).sum()
         self.log("train/mean/loss", total.detach() / len(losses), prog_bar=True, batch_size=1)
@@ -167,77 +192,48 @@ class MultiTaskAlgorithm(LightningModule):
 
     test_step = predict_step = validation_step
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=self.lr)
-
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch.to(device) if isinstance(batch, HybridBatch) else batch
 
+    # Checkpoints
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint brings what it takes to build its model again: `load_policy`."""
-        kind = type(self)
-        checkpoint["entity_widths"] = asdict(self.widths)
-        data = self.trainer.datamodule
-        checkpoint["trained_on"] = sorted(data.seen)
-        checkpoint["learned_from"] = {"quality": data.quality, "dataset_dir": data.dataset_dir}
-        checkpoint["model_config"] = {
-            "class_path": f"{kind.__module__}.{kind.__qualname__}",
-            "init_args": {**self.hparams, "skills_from": None}
-            if "skills_from" in self.hparams
-            else dict(self.hparams),
-        }
+        """A checkpoint brings what it takes to build its model again, in plain Python values."""
+        kind, data = type(self), self._data
+        names = signature(kind).parameters.keys() - {"widths"}
+        options = {name: value for name, value in self.hparams.items() if name in names}
+        checkpoint["hyper_parameters"] = {**options, "widths": asdict(self.widths)}
+        class_path = f"{kind.__module__}.{kind.__qualname__}"
+        checkpoint["model_config"] = {"class_path": class_path, "init_args": options}
+        checkpoint["data_statistics"] = {task: asdict(held) for task, held in self.data_statistics.items()}
+        checkpoint["trained_on"] = sorted(getattr(data, "seen", ()))
+        checkpoint["learned_from"] = {name: getattr(data, name, None) for name in ("quality", "dataset_dir")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """UserError for networks of other sizes, and for one without what a run goes on from."""
-        problem = _other_architecture(self, checkpoint)
+        problem = other_architecture(self, checkpoint)
         if problem is not None:
             raise UserError(problem)
         self.loaded_steps = checkpoint.get("global_step", 0)
         self.loaded_data = checkpoint.get("learned_from")
-        if self._trainer is not None and self._trainer.training and "optimizer_states" not in checkpoint:
+        held = checkpoint.get("data_statistics", {})
+        self.data_statistics = {task: DataStatistics(**statistics) for task, statistics in held.items()}
+        if self._trainer is None or not self._trainer.training:
+            return
+        if "optimizer_states" not in checkpoint:
             raise UserError(
                 f"{self._trainer.ckpt_path} holds weights only, no run goes on from it; "
                 "give the last.ckpt beside it, or start anew from it with --model.init_args.skills_from"
             )
 
-
-def _other_architecture(model: MultiTaskAlgorithm, checkpoint: dict[str, Any]) -> str | None:
-    """One line saying why a checkpoint's weights do not fit a model; None if they do."""
-    saved, own = checkpoint["state_dict"], model.state_dict()
-    if {name: x.shape for name, x in saved.items()} == {name: x.shape for name, x in own.items()}:
-        return None
-    config = checkpoint.get("model_config") or {"class_path": "an unknown class", "init_args": {}}
-    if checkpoint.get("entity_widths") != asdict(model.widths):
-        return "the checkpoint is of another task family: its entities have other features than these tasks"
-    kind = config["class_path"].rpartition(".")[2]
-    if kind != type(model).__name__:
-        return f"the checkpoint is of algorithm {kind}, the options ask for {type(model).__name__}"
-    asked = dict(model.hparams)
-    others = [
-        f"{name} {asked[name]} (the checkpoint's is {value})"
-        for name, value in config["init_args"].items()
-        if name in asked and asked[name] != value and name != "skills_from"
-    ]
-    return f"the checkpoint is of another architecture than the options ask for: {', '.join(others)}"
-
-
-def load_policy(ckpt_path: str | Path, task: TaskSpec) -> MultiTaskAlgorithm:
-    """The model of a checkpoint, ready to act; UserError if the file is none of this package, or if its
-    policy plays another family of tasks."""
-    content = read_checkpoint(ckpt_path, "model_config", "entity_widths", "trained_on", "state_dict")
-    config, widths = content["model_config"], content["entity_widths"]
-    module, _, name = config["class_path"].rpartition(".")
-    model: MultiTaskAlgorithm = getattr(importlib.import_module(module), name)(
-        widths=widths, **config["init_args"]
-    )
-    model.on_load_checkpoint(content)
-    model.load_state_dict(content["state_dict"])
-    if model.widths != task.layout.widths:
-        raise UserError(
-            f"{ckpt_path} plays {', '.join(content['trained_on'])} and tasks like these; "
-            f"{task.name} describes units by other features"
-        )
-    return model.eval()
+    def on_train_start(self) -> None:
+        """A run goes on at the learning rate that is asked for now, not at the one it was saved with."""
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, LambdaLR):
+            scheduler.base_lrs = [self.lr] * len(scheduler.base_lrs)
+            rate = self.lr * scheduler.lr_lambdas[0](scheduler.last_epoch)
+            for group in scheduler.optimizer.param_groups:
+                group["lr"] = rate
 
 
 def action_accuracy(action_logits: Tensor, episodes: Episodes, mask: Tensor) -> Tensor:

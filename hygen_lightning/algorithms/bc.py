@@ -11,7 +11,7 @@ from torch.distributions import Categorical
 
 from hygen_lightning.algorithms.base import LRSchedule, MultiTaskAlgorithm, action_accuracy
 from hygen_lightning.losses import action_cross_entropy, masked_mean
-from hygen_lightning.models.action_decoder import ActionDecoder
+from hygen_lightning.models.agents import ActionDecoder
 from hygen_lightning.policy import PolicyOutput
 from hygen_lightning.specs import EntityWidths, Episodes, TaskSpec
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from hygen_lightning.algorithms.base import LRSchedule, MultiTaskAlgorithm, action_accuracy
+from hygen_lightning.algorithms.base import LRSchedule, action_accuracy
+from hygen_lightning.algorithms.value_learning import Conservative, ValueLearning
 from hygen_lightning.checkpoint import read_checkpoint
-from hygen_lightning.losses import (
-    LossSteps,
-    PolicyTargets,
-    hybrid_policy_loss,
-    relaxed_skill,
-    skill_vae_loss,
-)
-from hygen_lightning.models.hygen_network import HiddenState, HyGenNetwork
+from hygen_lightning.losses import LossSteps, relaxed_skill, skill_distillation, skill_vae_loss
+from hygen_lightning.models.agents import HiddenState, HyGenNetwork
 from hygen_lightning.models.trajectory_encoder import TemporalKind
 from hygen_lightning.policy import PolicyOutput
 from hygen_lightning.specs import EntityWidths, Episodes, TaskSpec, UserError
@@ -28,7 +22,7 @@ if TYPE_CHECKING:
 SKILLS, POLICY = "stage one: skills", "stage two: policy"
 
 
-class HyGen(MultiTaskAlgorithm):
+class HyGen(ValueLearning):
     """Both stages of HyGen (arXiv 2408.13567, sections 3 and 4) in one run.
 
     Stage one, `pretrain_steps` optimiser steps: a trajectory encoder names each unit's skill, an
@@ -50,11 +44,13 @@ class HyGen(MultiTaskAlgorithm):
             switch, starts stage two; 0: the weights themselves do, as the authors'
         beta: weight of the skill prior (KL to uniform) in stage one
         gamma: discount per environment step
+        td_lambda: 0 learns from the next step's value, above it from lambda-returns, up to 1: whole
+            returns as they were played
         conservative: weight c of the conservative term: off, constant, or the offline share
         conservative_constant: c when conservative is constant
         alpha: factor of the conservative term
         phi: factor of the skill distillation
-        target_update_interval: optimiser steps between two copies of the target networks
+        target_update_interval: optimiser steps between two copies into the target networks
         loss_steps: steps that cross-entropies sum over: valid ones, or all stored as the authors do
         skills_from: checkpoint whose networks stage two starts from (use pretrain_steps 0)
         compile: run the transformer blocks through torch.compile
@@ -77,7 +73,8 @@ class HyGen(MultiTaskAlgorithm):
         ema_decay: float = 0.0,
         beta: float = 1e-3,
         gamma: float = 0.99,
-        conservative: Literal["off", "constant", "share"] = "share",
+        td_lambda: float = 0.0,
+        conservative: Conservative = "share",
         conservative_constant: float = 1.0,
         alpha: float = 5.0,
         phi: float = 5.0,
@@ -86,23 +83,31 @@ class HyGen(MultiTaskAlgorithm):
         skills_from: str | None = None,
         compile: bool = False,
     ) -> None:
-        super().__init__(widths, lr, lr_schedule, ema_decay, compile)
+        super().__init__(
+            widths,
+            lr,
+            lr_schedule,
+            ema_decay,
+            compile,
+            gamma,
+            td_lambda,
+            conservative,
+            conservative_constant,
+            alpha,
+            target_update_interval,
+        )
         if pretrain_steps < 0:
             raise UserError(f"--model.pretrain_steps is {pretrain_steps}; give 0 or more optimiser steps")
-        if target_update_interval < 1:
-            raise UserError(f"--model.target_update_interval is {target_update_interval}; give at least 1")
         self.network = HyGenNetwork(self.widths, n_skills, width, n_heads, depth, id_bits, trajectory_encoder)
-        self.pretrain_steps, self.target_update_interval = pretrain_steps, target_update_interval
-        self.beta, self.gamma, self.alpha, self.phi = beta, gamma, alpha, phi
-        self.conservative, self.conservative_constant = conservative, conservative_constant
+        self.pretrain_steps, self.beta, self.phi = pretrain_steps, beta, phi
         self.loss_steps: LossSteps = loss_steps
         if skills_from is not None:
             self._load_skills(skills_from)
+            self.hparams["skills_from"] = None  # a checkpoint of this model brings the weights itself
         self.keep_average()
-        self.target = copy.deepcopy(nn.ModuleDict(self._value_networks())).requires_grad_(False)
+        self.keep_target()
 
-    def _value_networks(self) -> dict[str, nn.Module]:
-        """The networks that have a slow copy."""
+    def value_networks(self) -> dict[str, nn.Module]:
         net = self.network
         return {"encoder": net.observation_encoder, "q_head": net.q_head, "mixer": net.mixer}
 
@@ -111,7 +116,8 @@ class HyGen(MultiTaskAlgorithm):
             state = read_checkpoint(path, "state_dict")["state_dict"]
         except UserError as error:
             raise UserError(f"--model.skills_from: {error}") from error
-        prefix = "average." if any(name.startswith("average.") for name in state) else "network."
+        average = "average.module."
+        prefix = average if any(name.startswith(average) for name in state) else "network."
         own = {name[len(prefix) :]: x for name, x in state.items() if name.startswith(prefix)}
         try:
             self.network.load_state_dict(own)
@@ -134,22 +140,22 @@ class HyGen(MultiTaskAlgorithm):
         """Stage one leaves the choice of skills untrained."""
         return self.global_step > self.pretrain_steps
 
-    def stage_share(self) -> float:
-        if self.in_stage_two:
-            steps = self.trainer.max_steps - self.pretrain_steps
-            return (self.global_step - self.pretrain_steps) / max(steps, 1)
-        return self.global_step / self.pretrain_steps
+    def value_steps(self) -> int:
+        return self.global_step - self.pretrain_steps
+
+    def stage_share(self, step: int) -> float:
+        """Each stage has a schedule of its own."""
+        if step < self.pretrain_steps:
+            return step / self.pretrain_steps
+        return (step - self.pretrain_steps) / max(self.trainer.max_steps - self.pretrain_steps, 1)
 
     def stage_name(self) -> str:
         return POLICY if self.in_stage_two else SKILLS
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        super().on_train_batch_start(batch, batch_idx)
         if self.global_step == self.pretrain_steps:
             self._switch_to_stage_two()
-        if self.in_stage_two and (self.global_step - self.pretrain_steps) % self.target_update_interval == 0:
-            for name, module in self._value_networks().items():
-                self.target[name].load_state_dict(module.state_dict())
+        super().on_train_batch_start(batch, batch_idx)
 
     def _switch_to_stage_two(self) -> None:
         """The networks as they play, and a fresh Adam: no moments of stage one survive."""
@@ -201,36 +207,14 @@ class HyGen(MultiTaskAlgorithm):
                 self.target["encoder"](layout, episodes.obs, episodes.last_actions, filled)
             )
         q, local_logits = net.observe(layout, episodes.obs, episodes.last_actions, filled)
-        targets = PolicyTargets(
-            labels, episodes.reward, episodes.terminated, episodes.truncated, episodes.mask
-        )
-        parts = hybrid_policy_loss(
-            q,
-            local_logits,
-            target_q,
-            targets,
-            net.mixer.weights(layout, episodes.state, filled),
-            lambda qs: self.target["mixer"](layout, qs, episodes.state, filled),
-            self.conservative_weight(offline_share),
-            self.gamma,
-            self.alpha,
-            self.phi,
-            self.loss_steps,
-        )
-        mask = targets.mask
-        agrees = (local_logits.argmax(-1) == labels)[mask].float().mean()
-        metrics = {
-            "td_loss": parts.td.detach(),
-            "conservative_loss": parts.conservative.detach(),
-            "distillation_loss": parts.distillation.detach(),
-            "q_tot": parts.q_tot.detach()[mask].mean(),
-            "distillation_accuracy": agrees,
+        parts, metrics = self.value_loss(q, target_q, labels, episodes, offline_share)
+        mask = episodes.mask
+        distillation = skill_distillation(local_logits, labels, mask, self.loss_steps)
+        metrics |= {
+            "distillation_loss": distillation.detach(),
+            "distillation_accuracy": (local_logits.argmax(-1) == labels)[mask].float().mean(),
         }
-        return parts.loss, metrics | skill_use(q.argmax(-1), mask, q.shape[-1])
-
-    def conservative_weight(self, offline_share: float) -> float:
-        """c of section 4: 0, a constant, or the current offline share."""
-        return {"off": 0.0, "constant": self.conservative_constant, "share": offline_share}[self.conservative]
+        return parts.loss + self.phi * distillation, metrics | skill_use(q.argmax(-1), mask, q.shape[-1])
 
     # Acting
 

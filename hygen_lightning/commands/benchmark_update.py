@@ -1,10 +1,11 @@
-"""Seconds per update: the networks as they are, against the plain oracle with the same weights."""
+"""Seconds per update: the networks as they are, against the same networks computed by definition."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,8 +44,8 @@ def update(
         map: the task
         batch: episodes per update
         timesteps: stored time steps of the longest episode
-        against: plain also times the plain oracle (every time step, token and projection by
-            itself, as the published code computes), in turn with the fast path
+        against: plain also times the same networks by definition (every time step, token and
+            projection by itself, as the published code computes), in turn with the fast path
         recordings: folder of recorded episodes. Of a map recorded there real episodes are taken,
             which bring their own time steps; other maps get made-up episodes with the lengths of
             the recorded ones, the longest scaled to timesteps. Not given: made-up episodes of
@@ -142,7 +143,7 @@ def time_stage(
 ) -> dict[str, float]:
     """Median seconds of one update for each path, taken in turn, and their ratio; on the episodes' device."""
     device = str(episodes.obs.device)
-    updates = {path: make_update(make_model(task).to(device), task, episodes, stage, path) for path in paths}
+    updates = {path: make_update(make_model(task).to(device), episodes, stage, path) for path in paths}
     seconds: dict[str, list[float]] = {path: [] for path in paths}
     for _ in range(repeats + 1):
         for path, run in updates.items():
@@ -164,81 +165,29 @@ def make_model(task: TaskSpec) -> HyGen:
     return HyGen(task.layout.widths, id_bits=max(4, task.n_allies.bit_length()))
 
 
-def make_update(
-    model: HyGen, task: TaskSpec, episodes: Episodes, stage: str, path: str
-) -> Callable[[], None]:
+def make_update(model: HyGen, episodes: Episodes, stage: str, path: str) -> Callable[[], None]:
     """One update of the model, to be called any number of times: loss, gradients, clipping, Adam."""
     import torch
 
     optimizer = torch.optim.Adam(model.parameters(), lr=model.lr)
-    loss_of = LOSSES[stage, path]
 
     def run() -> None:
         optimizer.zero_grad()
-        loss_of(model, task, episodes).backward()
+        loss_of(model, episodes, stage, path).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
         optimizer.step()
 
     return run
 
 
-def fast_pretrain_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tensor:
-    """Stage one's loss as training computes it."""
-    return model.skill_loss(episodes)[0]
+def loss_of(model: HyGen, episodes: Episodes, stage: str, path: str) -> Tensor:
+    """The loss of a stage as training computes it (fast), or by the definition of the networks (plain)."""
+    from hygen_lightning.models import fast
 
-
-def fast_policy_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tensor:
-    """Stage two's loss as training computes it."""
-    return model.policy_loss(episodes, OFFLINE_SHARE)[0]
-
-
-def plain_pretrain_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tensor:
-    """The same number as `fast_pretrain_loss`, by the plain oracle."""
-    from hygen_lightning.losses import relaxed_skill, skill_vae_loss
-    from hygen_lightning.models import plain
-
-    net, layout = model.network, task.layout
-    logits = plain.skill_logits(net, layout, episodes.state, episodes.actions, episodes.filled)
-    skill = relaxed_skill(logits[:, :-1])
-    obs, last_actions = episodes.obs[:, :-1], episodes.last_actions[:, :-1]
-    action_logits = plain.decode(net, layout, obs, last_actions, skill, episodes.filled[:, :-1])
-    mask = episodes.mask[:, :-1]
-    return skill_vae_loss(action_logits, episodes.actions[:, :-1], skill, mask, model.beta).loss
-
-
-def plain_policy_loss(model: HyGen, task: TaskSpec, episodes: Episodes) -> Tensor:
-    """The same number as `fast_policy_loss`, by the plain oracle."""
-    import torch
-
-    from hygen_lightning.losses import PolicyTargets, hybrid_policy_loss
-    from hygen_lightning.models import plain
-    from hygen_lightning.models.observation_encoder import ObservationEncoder
-
-    net, target, layout, filled = model.network, model.target, task.layout, episodes.filled
-    inputs = (layout, episodes.obs, episodes.last_actions, filled)
-    with torch.no_grad():
-        labels = plain.skill_logits(net, layout, episodes.state, episodes.actions, filled).argmax(dim=-1)
-        encoder = target["encoder"]
-        assert isinstance(encoder, ObservationEncoder)
-        target_q = target["q_head"](plain.observe_own(encoder, *inputs))
-    q, local_logits = plain.observe(net, *inputs)
-    return hybrid_policy_loss(
-        q,
-        local_logits,
-        target_q,
-        PolicyTargets(labels, episodes.reward, episodes.terminated, episodes.truncated, episodes.mask),
-        lambda qs: net.mixer(layout, qs, episodes.state, filled),
-        lambda qs: target["mixer"](layout, qs, episodes.state, filled),
-        model.conservative_weight(OFFLINE_SHARE),
-    ).loss
-
-
-LOSSES: dict[tuple[str, str], Callable[[HyGen, TaskSpec, Episodes], Tensor]] = {
-    ("pretrain", "fast"): fast_pretrain_loss,
-    ("pretrain", "plain"): plain_pretrain_loss,
-    ("policy", "fast"): fast_policy_loss,
-    ("policy", "plain"): plain_policy_loss,
-}
+    with fast.by_definition() if path == "plain" else nullcontext():
+        if stage == "pretrain":
+            return model.skill_loss(episodes)[0]
+        return model.policy_loss(episodes, OFFLINE_SHARE)[0]
 
 
 def peak_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str, device: str = "cpu") -> float:
@@ -255,9 +204,9 @@ def peak_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str, device: s
 def _grown_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str, device: str) -> float:
     model = make_model(task).to(device)
     smallest = made_up_episodes(task, episodes.length[:1].clamp(max=2), seed=0).to(device)
-    make_update(model, task, smallest, stage, path)()  # what libraries load on first use is not the update's
+    make_update(model, smallest, stage, path)()  # what libraries load on first use is not the update's
     before = _held_bytes(device)
-    run = make_update(model, task, episodes.to(device), stage, path)
+    run = make_update(model, episodes.to(device), stage, path)
     run()
     run()
     return round((_held_bytes(device) - before) / 1e6, 1)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from hygen_lightning.specs import TaskSpec, UserError
+from hygen_lightning.policy import AgentInputs
+from hygen_lightning.specs import UserError
+
+if TYPE_CHECKING:
+    from hygen_lightning.rollouts.runner import Rollout
 
 
 def collect(
@@ -13,8 +17,8 @@ def collect(
     dataset_dir: str = "dataset",
     quality: str = "expert",
     episodes: int = 2000,
-    player: str = "kiting",
-    ckpt_path: str | None = None,
+    policy: str = "kiting",
+    policy_inputs: AgentInputs | None = None,
     epsilon: float = 0.0,
     max_opening_env_steps: int = 0,
     run: str = "collected",
@@ -29,8 +33,8 @@ def collect(
         dataset_dir: folder of data sets
         quality: name of the quality folder
         episodes: battles to record
-        player: scripted policy, unless a checkpoint plays
-        ckpt_path: checkpoint whose policy plays, greedily
+        policy: a scripted policy, a checkpoint, or the state dict of an agent of PyMARL
+        policy_inputs: what an agent of PyMARL sees, where the width of its input does not say it
         epsilon: share (0..1) of random actions
         max_opening_env_steps: battles open with up to this many steps of random actions; these steps
             are not recorded, except of battles that run into the time limit
@@ -41,55 +45,47 @@ def collect(
     """
     import torch
 
-    from hygen_lightning.commands.output import print_json, print_table
     from hygen_lightning.data.files import check_place
     from hygen_lightning.data.odis import write_run
+    from hygen_lightning.rollouts.policies import named_policy
     from hygen_lightning.rollouts.recording import record
     from hygen_lightning.seeding import stream_generator
     from hygen_lightning.tasks import load_task
 
     if episodes < 1 or max_opening_env_steps < 0 or not 0 <= epsilon <= 1:
         raise UserError("collect: episodes >= 1, max_opening_env_steps >= 0 and epsilon in 0..1 expected")
-    spec, folder = load_task(task), Path(dataset_dir) / task / quality / run
+    spec = load_task(task)
+    folder = Path(dataset_dir) / spec.name / quality / run
     if folder.exists():
         raise UserError(f"{folder} exists already; give another --run name")
     check_place(folder)
-    policy = _player(player, seed) if ckpt_path is None else _learned(ckpt_path, spec)
-    draw = stream_generator(seed, "openings", task)
+    plays = named_policy(policy, spec, seed, policy_inputs)
+    draw = stream_generator(seed, "openings", spec.name)
     opening = torch.randint(max_opening_env_steps + 1, (episodes,), generator=draw)
-    played = record(spec, policy, torch.full((episodes,), epsilon), opening, env, seed)
+    played = record(spec, plays, torch.full((episodes,), epsilon), opening, env, seed)
     about: dict[str, str | int | float] = {
-        "player": ckpt_path or player,
+        "policy": policy,
         "environment": env,
         "seed": seed,
         "epsilon": epsilon,
     }
-    files = write_run(folder, played.episodes, spec, about=about)
-    figures = {
-        "task": task,
-        "episodes": episodes,
-        "win_rate": float(played.success.double().mean()),
-        "mean_return": float(played.returns.mean()),
-        "mean_length": float(played.lengths.double().mean()),
-        "files": [str(path) for path in files],
-    }
-    if json:
-        print_json(figures)
-    else:
-        cells = [f"{x:.3f}" if isinstance(x, float) else x for x in list(figures.values())[:-1]]
-        print_table(f"recorded in {folder}", list(figures)[:-1], [cells])
+    _tell(folder, write_run(folder, played.episodes, spec, about=about), played, json)
     return 0
 
 
-def _player(name: str, seed: int) -> Any:
-    """The scripted policy of this name."""
-    from hygen_lightning.rollouts.scripted import scripted_policy
+def _tell(folder: Path, files: list[Path], played: Rollout, json: bool) -> None:
+    """What was recorded, as a table or as one JSON object."""
+    from hygen_lightning.commands.output import print_json, print_table
 
-    return scripted_policy(name, seed)
-
-
-def _learned(ckpt_path: str, task: TaskSpec) -> Any:
-    """The policy of a checkpoint."""
-    from hygen_lightning.algorithms.base import load_policy
-
-    return load_policy(ckpt_path, task)
+    figures = {
+        "task": played.episodes.task.name,
+        "episodes": len(played.episodes),
+        "win_rate": float(played.success.double().mean()),
+        "mean_return": float(played.returns.mean()),
+        "mean_length": float(played.lengths.double().mean()),
+    }
+    if json:
+        print_json({**figures, "files": [str(path) for path in files]})
+        return
+    cells = [f"{x:.3f}" if isinstance(x, float) else x for x in figures.values()]
+    print_table(f"recorded in {folder}", list(figures), [cells])

@@ -92,7 +92,7 @@ def _battles(
     if recording is not None:
         return _recorded(task, recording)
     if ckpt_path is not None:
-        from hygen_lightning.algorithms.base import load_policy
+        from hygen_lightning.checkpoint import load_policy
 
         return _played(task, load_policy(ckpt_path, task), ckpt_path.name, env, seed)
     from hygen_lightning.rollouts.scripted import scripted_policy

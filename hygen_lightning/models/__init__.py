@@ -1,10 +1,8 @@
 """Networks: tensors in, tensors out; built from entity widths, so one set serves all team sizes.
 
-hygen_network       all networks of HyGen in one container, and acting step by step
-tokens              flat observations and states -> entity features and embedded tokens
-attention           the transformer by definition
-entity_transformer  a recurrent transformer over observation tokens; agent_rows, folded, packing
-                    and distinct are its fast path
-trajectory_encoder, observation_encoder, action_decoder, mixer
-plain               the oracle: everything computed as the published code does
+layers              entities as tokens, attention, transformer, packing
+agents              observation encoder, action decoder, and all networks of HyGen in one container
+trajectory_encoder  from states and joint actions to skills
+mixers              from the agents' values to the team's value
+fast                all that is done for speed only
 """

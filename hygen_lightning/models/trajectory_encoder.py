@@ -8,11 +8,14 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hygen_lightning.models.attention import MultiHeadAttention, SingleHeadAttention, TransformerBlock
-from hygen_lightning.models.chunking import chunking
-from hygen_lightning.models.folded import attend_among_units, embedding_of, raw_units
-from hygen_lightning.models.packing import Packing
-from hygen_lightning.models.tokens import StateTokens, state_features
+from hygen_lightning.models import fast
+from hygen_lightning.models.layers import (
+    MultiHeadAttention,
+    Packing,
+    SingleHeadAttention,
+    StateTokens,
+    TransformerBlock,
+)
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
 TemporalKind = Literal["step", "gru", "bigru", "transformer"]
@@ -70,16 +73,9 @@ class TrajectoryEncoder(nn.Module):
 
     def _attend(self, layout: EntityLayout, state: Tensor, actions: Tensor) -> Tensor:
         """state [P, state_dim], actions [P, A] -> attention output at the allies [P, A, D]."""
-        if not isinstance(self.attention, MultiHeadAttention):
-            return self.attention(self.tokens(layout, state, actions))[:, : layout.n_allies]
-        features = state_features(layout, state, actions)
-        units = raw_units(features.allies, features.enemies)
-        embedding = embedding_of(self.tokens.ally, self.tokens.enemy)
-        parts = [
-            attend_among_units(self.attention, embedding, part, layout.n_allies)
-            for part in units.split(chunking(units).states)
-        ]
-        return torch.cat(parts)
+        if fast.is_on() and isinstance(self.attention, MultiHeadAttention):
+            return fast.attend_states(self.tokens, self.attention, layout, state, actions)
+        return self.attention(self.tokens(layout, state, actions))[:, : layout.n_allies]
 
     def over_time(self, attended: Tensor, filled: Tensor | None = None) -> Tensor:
         """Join each ally's attention outputs over time: [B, T, A, D] -> [B, T, A, D]."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Callback
 
-from hygen_lightning.rollouts.open_envs import OpenEnvs
+from hygen_lightning.rollouts.evaluation import OpenEnvs
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import UserError

@@ -1,20 +1,35 @@
-"""Battles without exploration that measure a policy: one record per battle, never only a mean."""
+"""Battles without exploration that measure a policy: one record per battle, never only a mean.
+
+`evaluate` plays them anywhere, `BattleEvaluation` inside Lightning's validate, test and predict loops.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning.pytorch import Callback
 
+from hygen_lightning.data.files import append_whole
+from hygen_lightning.envs import environment_class, make_env_for_policy
 from hygen_lightning.rollouts.runner import Rollout, play
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from hygen_lightning.algorithms.base import MultiTaskAlgorithm
     from hygen_lightning.envs.base import BattleEnv
     from hygen_lightning.policy import Policy
-    from hygen_lightning.specs import TaskSpec
+    from hygen_lightning.specs import BattleRequest, TaskSpec
+
+EVALUATIONS_FILE = "evaluations.csv"
 
 EnvFactory = Callable[["TaskSpec", int], "BattleEnv"]
 """(task, number of battles) -> environment."""
@@ -54,3 +69,201 @@ def evaluate(
         with closing(make_env(task, len(seeds))) as env:
             records += battle_records(task, seeds, play(env, policy, seeds))
     return records
+
+
+class BattleEvaluation(Callback):
+    """Plays every battle request of the evaluation loops and logs what came of it.
+
+    Battles are shared out over the ranks and gathered as single battles. Logged per task:
+    `<stage>/<task>/win_rate`, `return`, `length`; over tasks `<stage>/mean/seen_win_rate`,
+    `unseen_win_rate`, and `seen_score`, which chooses the best checkpoint: the win rate of seen
+    tasks, ties decided by their return. Every battle is one row of evaluations.csv.
+
+    Args:
+        env: name of the environment that evaluates
+    """
+
+    def __init__(self, env: str = "simulator") -> None:
+        self.env_name = env
+        self.records: list[BattleRecord] = []
+        self.played: dict[str, list[Rollout]] = defaultdict(list)
+        self.groups: dict[str, str] = {}
+        self._envs = OpenEnvs(env)
+
+    def _play(self, pl_module: MultiTaskAlgorithm, request: BattleRequest) -> Rollout:
+        env = self._envs.of(request.task, len(request.seeds), pl_module.device)
+        played = play(env, pl_module, request.seeds.to(pl_module.device))
+        self.records += battle_records(request.task, request.seeds, played)
+        group = "seen" if request.seen else "unseen"
+        self.groups[request.task.name] = "extra" if request.extra else group
+        return played
+
+    def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
+        """Before anything is learned: can all that will be played be played?"""
+        data = trainer.datamodule
+        played = [*data.eval_tasks, *data.extra_tasks]
+        self._envs.check(played)
+        pl_module.check_tasks([*data.train_tasks, *played] if stage == "fit" else played)
+
+    def teardown(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
+        self._envs.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, exception: BaseException) -> None:
+        """Lightning leaves `teardown` out then."""
+        self._envs.close()
+
+    def _start(self, *_: Any) -> None:
+        self.records, self.groups = [], {}
+        self.played.clear()
+
+    def _batch(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, batch: Any, *_: Any) -> None:
+        self._play(pl_module, batch)
+
+    on_validation_start = on_test_start = on_predict_start = _start
+    on_validation_batch_start = on_test_batch_start = _batch
+
+    def on_predict_batch_start(
+        self, trainer: Trainer, pl_module: MultiTaskAlgorithm, batch: Any, *_: Any
+    ) -> None:
+        """Keep whole episodes: `predict` writes them as recordings."""
+        self.played[batch.task.name].append(self._play(pl_module, batch))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        if not trainer.sanity_checking:
+            self._finish(trainer, pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        self._finish(trainer, pl_module, "test")
+
+    def _finish(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
+        self.records, self.groups = _gathered(trainer, self.records, self.groups)
+        by_task: dict[str, list[BattleRecord]] = defaultdict(list)
+        for record in self.records:
+            by_task[record.task].append(record)
+        metrics = _task_metrics(stage, by_task) | _mean_metrics(stage, by_task, self.groups)
+        # Inside a fit Lightning would log one step too few: it counts the step after its validation.
+        at = {"step": float(trainer.global_step)} if trainer.state.fn == "fit" else {}
+        pl_module.log_dict(metrics | at, batch_size=1, on_epoch=True, rank_zero_only=False)
+        if stage == "val" and trainer.datamodule is not None:
+            for task, records in by_task.items():
+                trainer.datamodule.record_wins(task, [r.success for r in records])
+        if trainer.is_global_zero:
+            _append_rows(trainer, self.records, stage)
+            steps = trainer.global_step or pl_module.loaded_steps
+            print(_plain_line(steps, stage, metrics), flush=True)
+
+    def tasks_of(self, group: str) -> set[str]:
+        """Tasks played since the last start: "seen" in training, "unseen", or "extra"."""
+        return {task for task, its_group in self.groups.items() if its_group == group}
+
+
+def _gathered(
+    trainer: Trainer, records: list[BattleRecord], groups: dict[str, str]
+) -> tuple[list[BattleRecord], dict[str, str]]:
+    """All ranks' battles and tasks, the same on every rank."""
+    if trainer.world_size == 1:
+        return records, groups
+    everyone: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(everyone, (records, groups))
+    tasks = {task: group for _, part in everyone for task, group in part.items()}
+    return [record for part, _ in everyone for record in part], tasks
+
+
+def _task_metrics(stage: str, by_task: dict[str, list[BattleRecord]]) -> dict[str, float]:
+    metrics = {}
+    for task, records in by_task.items():
+        metrics[f"{stage}/{task}/win_rate"] = _mean(r.success for r in records)
+        metrics[f"{stage}/{task}/return"] = _mean(r.ret for r in records)
+        metrics[f"{stage}/{task}/length"] = _mean(r.length for r in records)
+    return metrics
+
+
+def _mean_metrics(
+    stage: str, by_task: dict[str, list[BattleRecord]], groups: dict[str, str]
+) -> dict[str, float]:
+    """Means over tasks, every task with equal weight; extra tasks are in none."""
+    means = {}
+    for label in ("seen", "unseen"):
+        names = [task for task in by_task if groups[task] == label]
+        if names:
+            means[f"{stage}/mean/{label}_win_rate"] = _mean(
+                _mean(r.success for r in by_task[t]) for t in names
+            )
+            means[f"{stage}/mean/{label}_return"] = _mean(_mean(r.ret for r in by_task[t]) for t in names)
+    if f"{stage}/mean/seen_win_rate" in means:
+        tie_break = means[f"{stage}/mean/seen_return"] / 1000.0
+        means[f"{stage}/mean/seen_score"] = means[f"{stage}/mean/seen_win_rate"] + tie_break
+    return means
+
+
+def _mean(values: Any) -> float:
+    numbers = [float(v) for v in values]
+    return sum(numbers) / len(numbers)
+
+
+def _append_rows(trainer: Trainer, records: list[BattleRecord], stage: str) -> None:
+    if not records:
+        return
+    path = Path(trainer.default_root_dir) / EVALUATIONS_FILE
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, ["stage", "step", *records[0].row()], lineterminator="\n")
+    if not path.exists():
+        writer.writeheader()
+    writer.writerows({"stage": stage, "step": trainer.global_step, **r.row()} for r in records)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        append_whole(path, text.getvalue())
+    except OSError as error:
+        print(f"could not write {path}: {error.strerror}; these battles are missing in it", flush=True)
+
+
+def _plain_line(steps: int, stage: str, metrics: dict[str, float]) -> str:
+    """One line per evaluation that survives a log file."""
+    parts = [
+        f"{label} {metrics[key]:.3f}"
+        for label in ("seen", "unseen")
+        if (key := f"{stage}/mean/{label}_win_rate") in metrics
+    ]
+    return f"step {steps}: win rate {', '.join(parts)}"
+
+
+class OpenEnvs:
+    """Environments of one kind, made on first use and kept.
+
+    Of a kind that holds few battles at once (each costs a process), the checked tasks share them
+    evenly; where they are fewer than the tasks, those used longest ago are closed.
+    """
+
+    def __init__(self, name: str) -> None:
+        """UserError for an unknown kind, and for one that this machine cannot play."""
+        environment_class(name).check_installed()
+        self.name = name
+        self._open: dict[tuple[str, int], BattleEnv] = {}  # the one used last is the last one
+        self._checked: set[str] = set()
+
+    def check(self, tasks: Sequence[TaskSpec]) -> None:
+        """UserError, before anything is learned, where one of these tasks cannot be played."""
+        new = [task for task in tasks if task.name not in self._checked]
+        environment_class(self.name).check_tasks(new)
+        self._checked.update(task.name for task in new)
+
+    def of(self, task: TaskSpec, num_envs: int, device: torch.device) -> BattleEnv:
+        """Battles of this task: `num_envs`, or as many as can be held at once."""
+        most = environment_class(self.name).most_at_once()
+        held = num_envs if most is None else min(num_envs, max(most // max(len(self._checked), 1), 1))
+        env = self._open.pop((task.name, held), None)
+        if env is None:
+            while most is not None and self._open and self._num_envs() + held > most:
+                self._open.pop(next(iter(self._open))).close()
+            env = make_env_for_policy(self.name, task, held, device)
+        self._open[task.name, held] = env
+        return env
+
+    def close(self) -> None:
+        """Close them all; they are made anew when they are needed again."""
+        for env in self._open.values():
+            env.close()
+        self._open = {}
+
+    def _num_envs(self) -> int:
+        return sum(env.num_envs for env in self._open.values())

@@ -1,27 +1,29 @@
-"""Policy x environment -> episodes: many battles of one task, played together."""
+"""Policy x environment -> episodes: many battles of one task, played together.
+
+observation -> Policy.act -> actions, some of them random -> BattleEnv.step -> observation ...
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from hygen_lightning.envs.base import BattleLostError
-from hygen_lightning.specs import Episodes, Observation, UserError
+from hygen_lightning.specs import EPISODE_TENSORS, Episodes, Observation, TensorStruct, TimeStep, UserError
 
 if TYPE_CHECKING:
-    from hygen_lightning.envs.base import BattleEnv, TimeStep
-    from hygen_lightning.policy import Policy
+    from hygen_lightning.envs.base import BattleEnv
+    from hygen_lightning.policy import Policy, PolicyOutput
     from hygen_lightning.specs import TaskSpec
-
 
 _MOST_LOST = 3
 """How often in a row an environment may lose its battles."""
-_OF_A_STEP = ("reward", "terminated", "truncated")
+_BROUGHT = ("reward", "terminated", "truncated")
 """What a step brings; the final observation of an episode has none of it."""
 
 
@@ -29,13 +31,15 @@ _OF_A_STEP = ("reward", "terminated", "truncated")
 class Rollout:
     """B battles that were played to their end.
 
-    success [B] bool, returns [B] float64 (sum of rewards, the same whatever the padding), skills
-    [B, T, A] int64 where the policy chooses skills (-1 after the end), else None.
+    success [B] bool. returns [B] float64: sums of rewards, the same whatever the padding. explored
+    [B] int64: actions that were drawn at random. skills [B, T, A] int64 where the policy chooses
+    skills (-1 after the end), else None.
     """
 
     episodes: Episodes
     success: Tensor
     returns: Tensor
+    explored: Tensor
     skills: Tensor | None = None
 
     @classmethod
@@ -43,11 +47,15 @@ class Rollout:
         """One batch of several of the same task."""
         skills = [part.skills for part in parts if part.skills is not None]
         longest = max((s.shape[1] for s in skills), default=0)
+        pads = [(0, 0, 0, longest - s.shape[1]) for s in skills]
         return cls(
             Episodes.cat([part.episodes for part in parts]),
             torch.cat([part.success for part in parts]),
             torch.cat([part.returns for part in parts]),
-            torch.cat([_extended(s, longest) for s in skills]) if skills else None,
+            torch.cat([part.explored for part in parts]),
+            torch.cat([torch.nn.functional.pad(s, p, value=-1) for s, p in zip(skills, pads)])
+            if skills
+            else None,
         )
 
     @property
@@ -55,14 +63,14 @@ class Rollout:
         """[B] int64: environment steps played (stored steps less the final one)."""
         return self.episodes.length - 1
 
+    @property
+    def random_share(self) -> float:
+        """Share (0..1) of all actions that was drawn at random."""
+        return int(self.explored.sum()) / (int(self.lengths.sum()) * self.episodes.task.n_allies)
+
     def survivors(self) -> tuple[Tensor, Tensor]:
         """Units in play at the end: allies [B], enemies [B]."""
         return self.episodes.task.survivors(self.episodes.final_state)
-
-
-def _extended(skills: Tensor, n_steps: int) -> Tensor:
-    """skills [B, T, A] with -1 appended up to n_steps."""
-    return torch.nn.functional.pad(skills, (0, 0, 0, n_steps - skills.shape[1]), value=-1)
 
 
 @torch.no_grad()
@@ -80,102 +88,118 @@ def play(
     available action drawn uniformly from `generator` instead of the policy's own. For the
     first `opening` [B] steps of a battle it always does, so that battles start from many places.
     """
-    share = torch.as_tensor(epsilon).expand(len(seeds))
     opening = torch.zeros(len(seeds), dtype=torch.int64) if opening is None else opening
+    explore = _Exploration(torch.as_tensor(epsilon).expand(len(seeds)), opening, generator)
     parts = []
-    for some, epsilon, steps in zip(*(x.split(env.num_envs) for x in (seeds, share, opening))):
-        here = env if len(some) == env.num_envs else env.only(torch.arange(len(some)))
+    for rows in torch.arange(len(seeds)).split(env.num_envs):
+        here = env if len(rows) == env.num_envs else env.only(torch.arange(len(rows)))
         if here is None:
-            raise ValueError(f"{env.name}: {len(some)} battles in an environment that plays {env.num_envs}")
-        parts.append(_play_until_whole(here, policy, some, epsilon, steps, generator))
+            raise ValueError(f"{env.name}: {len(rows)} battles in an environment that plays {env.num_envs}")
+        parts.append(_play_until_whole(here, policy, seeds[rows], explore[rows]))
     return parts[0] if len(parts) == 1 else Rollout.cat(parts)
 
 
-def _play_until_whole(env: BattleEnv, *how: Any) -> Rollout:
+def _play_until_whole(env: BattleEnv, policy: Policy, seeds: Tensor, explore: _Exploration) -> Rollout:
     """`_play_at_once`, again while the environment loses its battles: they are no defeats."""
     for _ in range(_MOST_LOST):
         try:
-            return _play_at_once(env, *how)
+            return _play_at_once(env, policy, seeds, explore)
         except BattleLostError as error:
             print(f"{error}; its battles begin anew", file=sys.stderr, flush=True)
             reason = str(error)
     raise UserError(f"{reason}, {_MOST_LOST} times in a row")
 
 
-def _play_at_once(
-    env: BattleEnv,
-    policy: Policy,
-    seeds: Tensor,
-    epsilon: Tensor,
-    opening: Tensor,
-    generator: torch.Generator | None,
-) -> Rollout:
-    """`play` for exactly the battles that `env` holds. wander [B]: share of random actions."""
-    task, num_envs = env.task, env.num_envs
-    observation = env.reset(seeds)
-    device = observation.obs.device
-    now = _Battles(
-        rows=torch.arange(num_envs, device=device),
-        env=env,
-        observation=observation,
-        hidden=policy.initial_hidden(task, num_envs),
-        last_actions=torch.full((num_envs, task.n_allies), -1, device=device),
-        last_reward=torch.zeros(num_envs, device=device),
-        open=torch.ones(num_envs, dtype=torch.bool, device=device),
-    )
+def _play_at_once(env: BattleEnv, policy: Policy, seeds: Tensor, explore: _Exploration) -> Rollout:
+    """`play` for exactly the battles that `env` holds."""
+    task = env.task
     steps: list[dict[str, Tensor]] = []
-    success = torch.zeros(num_envs, dtype=torch.bool, device=device)
+    now = _Battles.begun(env, policy, seeds)
+    success = torch.zeros(env.num_envs, dtype=torch.bool, device=now.open.device)
     while True:
         output = policy.act(task, now.observation, now.last_actions, now.last_reward, now.hidden)
-        share = torch.where(opening > len(steps), 1.0, epsilon)
-        actions = _explore(output.actions, now.observation.avail_actions, share[now.rows.cpu()], generator)
-        row = _row(now, actions, output.skills)
-        steps.append(row)
-        if not bool(now.open.any()) or len(steps) > task.episode_limit_env_steps:
-            break
-        step = now.env.step(actions)
-        _settle(row, step)
+        actions, random = explore(output.actions, now.observation.avail_actions, now.rows, len(steps))
+        going_on = bool(now.open.any())
+        step = now.env.step(actions) if going_on else _nothing(now)
+        steps.append(_row(now, actions, random, output, step))
+        if not going_on:
+            return _collect(task, env.num_envs, steps, success)
+        if len(steps) > task.episode_limit_env_steps:
+            raise UserError(f"{env.name}: a battle goes on after the {len(steps) - 1} steps of {task.name}")
         success[now.rows] |= step.success & now.open
-        # An episode's final observation is stored too, so a battle leaves one row after its last step.
-        over = ~now.open
-        now.open = now.open & ~step.terminated
-        now.observation, now.hidden = step.observation, output.hidden
-        now.last_actions, now.last_reward = actions, step.reward
-        if 2 * int(over.sum()) >= len(over):
-            now = now.without(over)
-    return _collect(task, num_envs, steps, success)
+        now = now.after(step, actions, output.hidden)
 
 
 @dataclass
-class _Battles:
+class _Exploration(TensorStruct):
+    """When an agent acts at random: epsilon [B] float, and the first opening [B] int64 steps."""
+
+    epsilon: Tensor
+    opening: Tensor
+    generator: torch.Generator | None
+
+    def __call__(self, chosen: Tensor, avail: Tensor, rows: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """chosen [b, A], avail [b, A, K] of the battles rows [b] -> actions and which are random [b, A]."""
+        share = torch.where(self.opening > step, 1.0, self.epsilon)[rows.cpu()]
+        if not bool((share > 0).any()):
+            return chosen, torch.zeros_like(chosen, dtype=torch.bool)
+        random = torch.rand(chosen.shape, generator=self.generator) < share.unsqueeze(1)
+        drawn = torch.multinomial(avail.flatten(0, 1).float().cpu(), 1, generator=self.generator)
+        random, drawn = random.to(chosen.device), drawn.view(chosen.shape).to(chosen.device)
+        return torch.where(random, drawn, chosen), random
+
+
+@dataclass
+class _Battles(TensorStruct):
     """The b of B battles that are still played, and all that is known of them between two steps.
 
     rows [b] int64: which of the B. last_actions [b, A] int64, last_reward [b]. open [b] bool: not over.
     """
 
-    rows: Tensor
     env: BattleEnv
     observation: Observation
     hidden: Any
+    rows: Tensor
     last_actions: Tensor
     last_reward: Tensor
     open: Tensor
 
-    def without(self, over: Tensor) -> _Battles:
-        """The battles that are not over [b] bool; all of them where none can leave."""
-        stay = (~over).nonzero()[:, 0]
-        env = self.env.only(stay)
+    @classmethod
+    def begun(cls, env: BattleEnv, policy: Policy, seeds: Tensor) -> _Battles:
+        """All battles of an environment before their first step."""
+        observation = env.reset(seeds)
+        _check_sizes(env, observation)
+        device = observation.obs.device
+        return cls(
+            env,
+            observation,
+            policy.initial_hidden(env.task, env.num_envs),
+            rows=torch.arange(env.num_envs, device=device),
+            last_actions=torch.full((env.num_envs, env.task.n_allies), -1, device=device),
+            last_reward=torch.zeros(env.num_envs, device=device),
+            open=torch.ones(env.num_envs, dtype=torch.bool, device=device),
+        )
+
+    def after(self, step: TimeStep, actions: Tensor, hidden: Any) -> _Battles:
+        """One step later. A battle leaves one step after its last, which stores its final observation."""
+        left = replace(
+            self,
+            observation=step.observation,
+            hidden=hidden,
+            last_actions=actions,
+            last_reward=step.reward,
+            open=self.open & ~step.terminated,
+        )
+        return left._only(self.open) if 2 * int((~self.open).sum()) >= len(self.open) else left
+
+    def _only(self, stay: Tensor) -> _Battles:
+        """The battles of stay [b] bool; all of them where none can leave."""
+        rows = stay.nonzero()[:, 0]
+        env = self.env.only(rows)
         if env is None:
             return self
-        return _Battles(
-            self.rows[stay],
-            env,
-            self.observation[stay],
-            _picked(self.hidden, stay),
-            self.last_actions[stay],
-            self.last_reward[stay],
-            self.open[stay],
-        )
+        picked, hidden = self.observation[rows], _picked(self.hidden, rows)
+        return replace(self[rows], env=env, observation=picked, hidden=hidden)
 
 
 def _picked(tree: Any, rows: Tensor) -> Any:
@@ -187,55 +211,53 @@ def _picked(tree: Any, rows: Tensor) -> Any:
     return tree if tree is None else tree[rows]
 
 
-def _explore(chosen: Tensor, avail: Tensor, share: Tensor, generator: torch.Generator | None) -> Tensor:
-    """chosen [B, A], avail [B, A, K], share [B] of random actions -> actions [B, A]."""
-    if not bool((share > 0).any()):
-        return chosen
-    wanders = torch.rand(chosen.shape, generator=generator) < share.unsqueeze(1)
-    random = torch.multinomial(avail.flatten(0, 1).float().cpu(), 1, generator=generator).view(chosen.shape)
-    return torch.where(wanders.to(chosen.device), random.to(chosen.device), chosen)
-
-
-def _row(now: _Battles, actions: Tensor, skills: Tensor | None) -> dict[str, Tensor]:
-    """What a step shows and what is done in it, and which battles it is of: tensors [b, ...]."""
-    observation = now.observation
-    row = {
-        "obs": observation.obs,
-        "state": observation.state,
-        "avail_actions": observation.avail_actions,
-        "actions": actions,
+def _check_sizes(env: BattleEnv, observation: Observation) -> None:
+    """UserError where an environment shows vectors of other sizes than its task's layout tells."""
+    layout, agents = env.task.layout, (env.num_envs, env.task.n_allies)
+    sizes = {
+        "obs": (*agents, layout.obs_dim),
+        "state": (env.num_envs, layout.state_dim),
+        "avail_actions": (*agents, layout.n_actions),
     }
-    if skills is not None:
-        row["skills"] = skills
-    zeros = torch.zeros(len(actions), device=actions.device)
-    return row | {
-        "reward": zeros,
-        "terminated": zeros.bool(),
-        "truncated": zeros.bool(),
-        "open": now.open.clone(),
-        "rows": now.rows,
-    }
+    for name, expected in sizes.items():
+        shape = tuple(getattr(observation, name).shape)
+        if shape != expected:
+            raise UserError(f"{env.name}: {name} is {shape}, the layout of {env.task.name} says {expected}")
 
 
-def _settle(row: dict[str, Tensor], step: TimeStep) -> None:
-    """Write what a step brought into the row that led to it."""
-    row.update(reward=step.reward, terminated=step.terminated, truncated=step.truncated)
+def _nothing(now: _Battles) -> TimeStep:
+    """What comes after the end: no reward, and nothing ends."""
+    nobody = torch.zeros_like(now.open)
+    return TimeStep(now.observation, torch.zeros_like(now.last_reward), nobody, nobody, nobody)
+
+
+def _row(
+    now: _Battles, actions: Tensor, random: Tensor, output: PolicyOutput, step: TimeStep
+) -> dict[str, Tensor]:
+    """What a step showed, what was done in it and what it brought, of the battles `rows`: [b, ...] each."""
+    row = {**vars(now.observation), "actions": actions, "random": random, "open": now.open, "rows": now.rows}
+    if output.skills is not None:
+        row["skills"] = output.skills
+    return row | {name: getattr(step, name) for name in _BROUGHT}
 
 
 def _collect(task: TaskSpec, num_envs: int, steps: list[dict[str, Tensor]], success: Tensor) -> Rollout:
     """Stack rows over time and clear what lies behind each episode's end."""
     rows = [step.pop("rows").cpu() for step in steps]
     stacked = {name: _stacked([step[name] for step in steps], rows, num_envs) for name in steps[0]}
-    was_open = stacked.pop("open")
-    filled = was_open.clone()
-    filled[:, 1:] |= was_open[:, :-1]
-    skills = stacked.pop("skills", None)
-    if skills is not None:
-        skills = torch.where(filled.unsqueeze(-1), skills, -1)
-    kept = {name: was_open if name in _OF_A_STEP else filled for name in stacked}
-    cleared = {name: _cleared(x, kept[name]) for name, x in stacked.items()}
-    episodes = Episodes(task=task, filled=filled, **cleared)
-    return Rollout(episodes.trimmed(), success.cpu(), episodes.reward.double().sum(1), skills)
+    acted = stacked["open"]
+    filled = acted.clone()
+    filled[:, 1:] |= acted[:, :-1]
+    kept = {
+        name: _cleared(stacked[name], acted if name in _BROUGHT else filled)
+        for name in EPISODE_TENSORS
+        if name != "filled"
+    }
+    episodes = Episodes(task=task, filled=filled, **kept)
+    returns = episodes.reward.double().sum(dim=1)
+    explored = _cleared(stacked["random"], acted).flatten(1).sum(dim=1)
+    skills = torch.where(filled.unsqueeze(-1), stacked["skills"], -1) if "skills" in stacked else None
+    return Rollout(episodes.trimmed(), success.cpu(), returns, explored, skills)
 
 
 def _stacked(parts: list[Tensor], rows: list[Tensor], num_envs: int) -> Tensor:

@@ -242,7 +242,7 @@ class PullBack(ScoringPolicy):
         return attacks, torch.where(leaves[..., None], away, heading)
 
 
-SCRIPTED_PLAYERS: dict[str, Callable[[int], Policy]] = {
+SCRIPTED_POLICIES: dict[str, Callable[[int], Policy]] = {
     "random": RandomPolicy,
     "nearest_attack": NearestAttack,
     "focus_fire": FocusFire,
@@ -258,9 +258,9 @@ SCRIPTED_VERSION = 8
 
 def scripted_policy(name: str, seed: int = 0) -> Policy:
     """The scripted policy of this name; UserError listing the known names if there is none."""
-    if name not in SCRIPTED_PLAYERS:
-        raise UserError(f"unknown player {name!r}; choose one of {', '.join(SCRIPTED_PLAYERS)}")
-    return SCRIPTED_PLAYERS[name](seed)
+    if name not in SCRIPTED_POLICIES:
+        raise UserError(f"unknown policy {name!r}; choose one of {', '.join(SCRIPTED_POLICIES)}")
+    return SCRIPTED_POLICIES[name](seed)
 
 
 def _are_melee(units: tuple[str, ...], like: Tensor) -> Tensor:

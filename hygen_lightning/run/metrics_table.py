@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from hygen_lightning.data.files import append_whole, replacing
-from hygen_lightning.rollouts.evaluation_callback import EVALUATIONS_FILE
+from hygen_lightning.rollouts.evaluation import EVALUATIONS_FILE
 
 METRICS_FILE = "metrics.csv"
 

@@ -98,7 +98,7 @@ class NonFiniteGuard(Callback):
         with torch.random.fork_rng(gpus), torch.enable_grad():
             restore_noise(self._noise)
             for task, episodes in self._batch.episodes.items():
-                loss, _ = pl_module.loss(episodes, self._batch.offline_share[task])
+                loss, _ = pl_module.loss(episodes, self._batch.realised_share(task))
                 gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
                 if not bool(loss.isfinite()):
                     found.append(f"the loss of {task} is {loss.item()}")

@@ -11,8 +11,7 @@ from factories import make_episodes
 from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.envs import make_env
-from hygen_lightning.models.entity_transformer import EntityTransformer
-from hygen_lightning.models.folded import FoldedBlock, compiled_folded_block
+from hygen_lightning.models.agents import EntityTransformer
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.specs import Observation, UserError
 from hygen_lightning.tasks import load_task
@@ -27,7 +26,7 @@ def kind(request: pytest.FixtureRequest) -> type[MultiTaskAlgorithm]:
 
 
 def test_every_file_holds_an_algorithm_that_can_be_named() -> None:
-    files = {module.name for module in pkgutil.iter_modules(algorithms.__path__)} - {"base"}
+    files = {module.name for module in pkgutil.iter_modules(algorithms.__path__)} - {"base", "value_learning"}
     assert files == {kind.__module__.rpartition(".")[2] for kind in KINDS}
 
 
@@ -60,7 +59,7 @@ def test_acting_follows_the_average(kind: type[MultiTaskAlgorithm]) -> None:
         return module.act(task, observation, none_yet, torch.zeros(8), module.initial_hidden(task, 8)).actions
 
     before = actions()
-    for noisy in (module.network, module.average):
+    for noisy in (module.network, module.acting):
         with torch.no_grad():
             for parameter in noisy.parameters():
                 parameter.add_(torch.randn_like(parameter))
@@ -73,8 +72,7 @@ def test_compile_is_for_every_transformer_of_the_networks(kind: type[MultiTaskAl
         module.on_fit_start()
         transformers = [part for part in module.modules() if isinstance(part, EntityTransformer)]
         assert transformers
-        block = compiled_folded_block() if wanted else FoldedBlock
-        assert all(type(part._fold()) is block for part in transformers)
+        assert all(part.folds.compiled == wanted for part in transformers)
 
 
 def test_more_agents_than_it_can_number_are_refused_before_it_learns(kind: type[MultiTaskAlgorithm]) -> None:

@@ -1,4 +1,4 @@
-"""HyGen as a LightningModule: stages, switch, frozen networks, slow copies."""
+"""HyGen as a LightningModule: stages, switch, frozen networks, target networks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from factories import make_episodes
 
 from hygen_lightning.algorithms import HyGen
-from hygen_lightning.algorithms.base import action_accuracy
+from hygen_lightning.algorithms.base import action_accuracy, ema
 from hygen_lightning.algorithms.hygen import skill_use
-from hygen_lightning.models.entity_transformer import EntityTransformer
+from hygen_lightning.models.agents import EntityTransformer
 from hygen_lightning.specs import Episodes, HybridBatch, UserError
 from hygen_lightning.tasks import load_task
 
@@ -31,10 +31,11 @@ class Steps:
 
     def __init__(self, module: HyGen, monkeypatch: pytest.MonkeyPatch) -> None:
         self.module, self.step = module, 0
-        self.optimizer = module.configure_optimizers()
         monkeypatch.setattr(HyGen, "global_step", property(lambda _: self.step))
-        monkeypatch.setattr(module, "optimizers", lambda use_pl_optimizer=True: self.optimizer)
         monkeypatch.setattr(HyGen, "trainer", SimpleNamespace(max_steps=10))
+        configured = module.configure_optimizers()
+        self.optimizer, self.scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+        monkeypatch.setattr(module, "optimizers", lambda use_pl_optimizer=True: self.optimizer)
         monkeypatch.setattr(module, "log", lambda *_, **__: None)
         monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
 
@@ -46,6 +47,7 @@ class Steps:
         loss.backward()
         self.module.on_after_backward()
         self.module.optimizer_step(0, self.step, self.optimizer)
+        self.scheduler.step()
         self.step += 1
         return loss
 
@@ -97,7 +99,9 @@ def test_the_switch_gives_stage_two_a_fresh_optimiser(monkeypatch: pytest.Monkey
     assert {int(s["step"]) for s in steps.optimizer.state.values()} == {1}
 
 
-def test_slow_copies_follow_at_the_switch_and_every_n_steps_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_target_networks_are_copied_at_the_switch_and_every_n_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     module = small(pretrain_steps=0, target_update_interval=2)
     steps = Steps(module, monkeypatch)
     equal = []
@@ -115,20 +119,22 @@ def test_the_average_is_the_exponential_mean_of_the_weights_and_plays(
     module = small(ema_decay=0.3, pretrain_steps=3)
     steps = Steps(module, monkeypatch)
     weight = module.network.skill_head.weight
+    steps.take(batch_of("3m"))
     expected = weight.detach().clone()
-    for decay in (1 / 10, 2 / 11, 3 / 12):
+    for decay in (2 / 11, 3 / 12):
         steps.take(batch_of("3m"))
         expected = decay * expected + (1 - decay) * weight.detach()
-    torch.testing.assert_close(module.average.skill_head.weight, expected)
+    torch.testing.assert_close(module.average.module.skill_head.weight, expected)
     assert not torch.equal(weight, expected)
-    assert module.acting is module.average
+    assert module.acting is module.average.module
     module.on_train_batch_start(None, steps.step)
-    assert torch.equal(weight, module.average.skill_head.weight), "stage two starts from the average"
-    for steps.step in (10, 1000):
-        before = module.average.q_head.weight.clone()
-        module._update_average()
-        moved = before.lerp(module.network.q_head.weight, 0.7)
-        torch.testing.assert_close(module.average.q_head.weight, moved, msg="never slower than the decay")
+    assert torch.equal(weight, module.acting.skill_head.weight), "stage two starts from the average"
+
+
+def test_the_average_is_never_slower_than_its_decay() -> None:
+    mean, weight = torch.tensor([1.0]), torch.tensor([2.0])
+    slow = [float(ema(mean, weight, torch.tensor(n), decay=0.3)) for n in (1, 10, 1000)]
+    assert slow == pytest.approx([2 - 2 / 11, 1.7, 1.7])
 
 
 def test_without_a_decay_the_weights_themselves_play() -> None:
@@ -151,16 +157,21 @@ def test_a_cosine_falls_over_each_stage_and_starts_anew_at_the_switch(
 ) -> None:
     module = small(pretrain_steps=4, lr=1.0, lr_schedule="cosine")
     steps = Steps(module, monkeypatch)
+    steps.optimizer.step()
     rates = []
-    for steps.step in range(10):
-        module.on_train_batch_start(None, steps.step)
+    for _ in range(10):
         rates.append(steps.optimizer.param_groups[0]["lr"])
+        steps.scheduler.step()
     assert rates[0] == rates[4] == 1.0
     assert rates[2] == pytest.approx(0.51), "half way down a cosine from 1 to 0.02"
     assert all(a > b for a, b in itertools.pairwise(rates[:4]))
     assert all(a > b for a, b in itertools.pairwise(rates[4:]))
-    module = small(lr=0.3)
-    module.on_train_batch_start(None, Steps(module, monkeypatch).step)
+
+
+def test_a_cosine_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HyGen, "trainer", SimpleNamespace(max_steps=-1))
+    with pytest.raises(UserError, match="max_steps"):
+        small(lr_schedule="cosine").configure_optimizers()
 
 
 def test_compile_of_several_blocks_compiles_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,10 +227,10 @@ def test_networks_of_stage_one_can_start_stage_two_alone(tmp_path: Path) -> None
         assert torch.equal(a, b)
     averaged = small(ema_decay=0.5)
     with torch.no_grad():
-        averaged.average.skill_head.weight.add_(1.0)
+        averaged.average.module.skill_head.weight.add_(1.0)
     torch.save({"state_dict": averaged.state_dict()}, path)
     third = HyGen(WIDTHS, width=8, n_heads=2, pretrain_steps=0, skills_from=str(path))
-    assert torch.equal(third.network.skill_head.weight, averaged.average.skill_head.weight)
+    assert torch.equal(third.network.skill_head.weight, averaged.average.module.skill_head.weight)
     with pytest.raises(UserError, match="another architecture"):
         HyGen(WIDTHS, width=16, n_heads=2, skills_from=str(path))
     with pytest.raises(UserError, match="no checkpoint"):
@@ -227,7 +238,8 @@ def test_networks_of_stage_one_can_start_stage_two_alone(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "option", [{"lr": 0.0}, {"pretrain_steps": -1}, {"target_update_interval": 0}, {"ema_decay": 1.0}]
+    "option",
+    [{"lr": 0.0}, {"pretrain_steps": -1}, {"target_update_interval": 0}, {"ema_decay": 1.0}, {"gamma": 1.1}],
 )
 def test_impossible_options_are_refused(option: dict[str, float]) -> None:
     with pytest.raises(UserError):
@@ -257,13 +269,15 @@ def _poisoned(episodes: Episodes) -> Episodes:
     return poisoned
 
 
-def test_action_accuracy_counts_living_agents_in_valid_steps_only() -> None:
+def test_action_accuracy_counts_agents_that_had_a_choice_in_valid_steps_only() -> None:
     episodes = make_episodes("3m", 1, lengths=torch.tensor([4])).trimmed()
     episodes.avail_actions[:] = True
+    episodes.avail_actions[:, :, 0, 1:] = False
     episodes.actions[:] = torch.tensor([0, 1, 2])
+    episodes.actions[:, -1] = 1  # after the end
     logits = torch.zeros(1, 4, 3, 9)
     logits[..., 1] = 1.0
-    assert action_accuracy(logits, episodes, episodes.mask) == 0.5, "of two living agents one is right"
+    assert action_accuracy(logits, episodes, episodes.mask) == 0.5, "of two that could choose one is right"
 
 
 def test_skill_use_sums_to_one_over_valid_steps() -> None:

@@ -13,8 +13,8 @@ from devices import NEEDS_A_GPU
 from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.commands.benchmark_simulator import simulator
 from hygen_lightning.commands.benchmark_update import (
-    LOSSES,
     draw_episodes,
+    loss_of,
     made_up_episodes,
     make_update,
     peak_mb,
@@ -48,7 +48,7 @@ def test_fast_and_plain_path_have_equal_losses_and_gradients(name: str, stage: s
     for path in ("fast", "plain"):
         model.zero_grad()
         torch.manual_seed(5)  # one draw of relaxed skills
-        loss = LOSSES[stage, path](model, task, episodes)
+        loss = loss_of(model, episodes, stage, path)
         loss.backward()
         losses.append(loss.detach())
         gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
@@ -66,10 +66,10 @@ def test_an_update_changes_the_loss(path: str) -> None:
     torch.manual_seed(0)
     episodes = draw_episodes(task, 2, 4, None, "medium", 1)
     model = HyGen(task.layout.widths)
-    run = make_update(model, task, episodes, "policy", path)
-    before = LOSSES["policy", path](model, task, episodes)
+    run = make_update(model, episodes, "policy", path)
+    before = loss_of(model, episodes, "policy", path)
     run()
-    assert LOSSES["policy", path](model, task, episodes) != before
+    assert loss_of(model, episodes, "policy", path) != before
 
 
 def test_json_holds_both_stages_and_their_ratios(capsys: pytest.CaptureFixture[str]) -> None:

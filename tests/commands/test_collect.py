@@ -1,4 +1,4 @@
-"""collect: recordings of a player, in the format that everything else reads."""
+"""collect: recordings of a policy, in the format that everything else reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hygen_lightning.tasks import load_task
 def test_collected_battles_pass_inspection_and_are_as_many_as_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["collect", "3m", "--dataset_dir", str(tmp_path), "--episodes", "5", "--player", "nearest_attack"]
+    argv = ["collect", "3m", "--dataset_dir", str(tmp_path), "--episodes", "5", "--policy", "nearest_attack"]
     assert main([*argv, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     episodes = read_folder(tmp_path / "3m/expert/collected", load_task("3m"))
@@ -42,6 +42,6 @@ def test_the_same_seed_collects_the_same_battles_and_another_seed_others(tmp_pat
     assert actions[0] == actions[1] != actions[2]
 
 
-@pytest.mark.parametrize("option", [["--epsilon", "2"], ["--episodes", "0"], ["--player", "nobody"]])
+@pytest.mark.parametrize("option", [["--epsilon", "2"], ["--episodes", "0"], ["--policy", "nobody"]])
 def test_impossible_wishes_are_refused(option: list[str], tmp_path: Path) -> None:
     assert main(["collect", "3m", "--dataset_dir", str(tmp_path), *option]) == 2

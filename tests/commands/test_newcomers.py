@@ -41,12 +41,12 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("collect 3mm", "unknown task '3mm'; did you mean 3m"),
         ("collect 3n", "unknown task '3n'; did you mean 3m?"),
         ("collect 3m --dataset_dir afile", "afile is a file, no folder"),
-        ("collect 3m --ckpt_path afile", "afile cannot be read as a checkpoint"),
+        ("collect 3m --policy afile", "afile cannot be read as a checkpoint"),
         ("collect 3m --episods 2", "unknown option --episods; did you mean --episodes?"),
         ("collect 3m --episodes two", "--episodes takes a whole number; got two"),
         ("players --tasks 3m", "--tasks takes a list, like [3m,4m]; got 3m"),
         ("players 3m", "unexpected '3m'; names of options begin with --"),
-        ("players --names [nobody]", "unknown player 'nobody'; choose one of"),
+        ("players --policies [nobody]", "unknown policy 'nobody'; choose one of"),
         ("report", "required: runs"),
         ("report empty", "no results.json at or below it; give folders of finished runs"),
         ("inspect empty", "holds no .h5 files; give a folder of recordings, or record with `collect`"),
@@ -112,7 +112,7 @@ def test_an_mp4_without_ffmpeg_is_one_line_and_leaves_no_file(
 def test_json_is_a_flag_or_takes_a_value(capsys: pytest.CaptureFixture[str]) -> None:
     outputs = []
     for words in (["--json"], ["--json", "true"], ["--json=true"]):
-        assert main(["players", "--tasks", "[3m]", "--names", "[random]", "--episodes", "1", *words]) == 0
+        assert main(["players", "--tasks", "[3m]", "--policies", "[random]", "--episodes", "1", *words]) == 0
         outputs.append(capsys.readouterr().out)
     assert outputs[0].startswith("{")
     assert outputs[0] == outputs[1] == outputs[2]

@@ -1,4 +1,4 @@
-"""The command `players`: win rates of scripted policies, counted by hand elsewhere."""
+"""The command `players`: win rates of policies, counted by hand elsewhere."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import pytest
 from hygen_lightning.cli import main
 from hygen_lightning.commands import players as command
 from hygen_lightning.report.statistics import wilson_interval
-from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS
+from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import TASK_SETS
 
 players = command.players
 
 
-def test_json_holds_every_player_and_its_interval(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_holds_every_policy_and_its_interval(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["players", "--tasks", "[3m]", "--episodes", "5", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert list(told["tasks"]) == ["3m"]
     assert told["environment"]["name"] == "simulator"
-    assert list(told["tasks"]["3m"]) == list(SCRIPTED_PLAYERS)
+    assert list(told["tasks"]["3m"]) == list(SCRIPTED_POLICIES)
     for result in told["tasks"]["3m"].values():
         assert set(result) == {"win_rate", "episodes", "return", "length", "ci95"}
         assert result["episodes"] == 5
@@ -35,13 +35,13 @@ def test_battles_in_several_batches_are_the_same_battles(
     told = []
     for at_once in (8, 3):
         monkeypatch.setattr(command, "BATTLES_AT_ONCE", at_once)
-        players(tasks=["3m"], names=["nearest_attack"], episodes=8, json=True)
+        players(tasks=["3m"], policies=["nearest_attack"], episodes=8, json=True)
         told.append(json.loads(capsys.readouterr().out))
     assert told[0] == told[1]
 
 
 def test_the_table_has_a_row_per_task(capsys: pytest.CaptureFixture[str]) -> None:
-    assert players(tasks=["3m"], names=["random", "kiting"], episodes=2) == 0
+    assert players(tasks=["3m"], policies=["random", "kiting"], episodes=2) == 0
     text = " ".join(capsys.readouterr().out.split())  # a title wraps where its table is narrow
     assert "95 % over 2 episodes" in text
     assert "0 [0–66]" in text
@@ -51,9 +51,9 @@ def test_the_table_has_a_row_per_task(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_task_sets_stand_for_their_tasks_each_once() -> None:
     hard = TASK_SETS["marine-hard"]
-    names = command._task_names(["3m", "marine-hard", "2s3z", "3m"])
+    names = [task.name for task in command._tasks(["3m", "marine-hard", "2s3z", "3m"])]
     assert names == ["3m", *[task for task in (*hard.train, *hard.unseen) if task != "3m"], "2s3z"]
-    every_battle = command._task_names(command.BATTLE_SETS)
+    every_battle = [task.name for task in command._tasks(command.BATTLE_SETS)]
     assert len(every_battle) == len(set(every_battle)) == 30
 
 
@@ -61,7 +61,7 @@ def test_task_sets_stand_for_their_tasks_each_once() -> None:
     ("options", "complaint"),
     [
         ({"tasks": ["5k"]}, "unknown task '5k'"),
-        ({"tasks": ["3m"], "names": ["nobody"]}, "unknown player 'nobody'"),
+        ({"tasks": ["3m"], "policies": ["nobody"]}, "unknown policy 'nobody'"),
         ({"tasks": ["3m"], "episodes": 0}, "--episodes is 0"),
         ({"tasks": ["3m"], "env": "chess"}, "unknown environment"),
     ],

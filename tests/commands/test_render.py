@@ -95,7 +95,7 @@ def test_a_checkpoints_policy_plays_with_its_skills(
         asked.append(path)
         return _Statue()
 
-    monkeypatch.setattr("hygen_lightning.algorithms.base.load_policy", load_policy)
+    monkeypatch.setattr("hygen_lightning.checkpoint.load_policy", load_policy)
     checkpoint = tmp_path / "best.ckpt"
     render(ckpt_path=checkpoint, out=tmp_path / "c.png", json=True)
     told = json.loads(capsys.readouterr().out)
@@ -107,7 +107,7 @@ def test_a_checkpoints_policy_plays_with_its_skills(
     ("options", "complaint"),
     [
         ({"player": "focus_fire", "ckpt_path": Path("x")}, "--player and --ckpt_path both"),
-        ({"player": "nobody"}, "unknown player 'nobody'"),
+        ({"player": "nobody"}, "unknown policy 'nobody'"),
         ({"task": "5k"}, "unknown task '5k'"),
         ({"out": Path("battle.tiff")}, "not to '.tiff'"),
         ({"player": "random", "pick": "won"}, "random: none of 3 battles of 3m was won"),

@@ -19,7 +19,7 @@ from hygen_lightning.envs.simulator.paths import way_table
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
-from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS, scripted_policy
+from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES, scripted_policy
 from hygen_lightning.specs import Observation, TimeStep
 from hygen_lightning.tasks import all_task_names, load_task
 from hygen_lightning.tasks.battles import FIRST_TARGET
@@ -170,7 +170,7 @@ class Crowd:
 
 
 BATTLES_PER_PLAYER = {"random": 200, "nearest_attack": 50, "focus_fire": 50, "kiting": 50, "pull_back": 50}
-assert BATTLES_PER_PLAYER.keys() == SCRIPTED_PLAYERS.keys()
+assert BATTLES_PER_PLAYER.keys() == SCRIPTED_POLICIES.keys()
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from hygen_lightning.models.packing import Packing
+from hygen_lightning.models.layers import Packing
 
 
 def test_steps_are_packed_in_order_of_time_with_the_longest_episode_first() -> None:

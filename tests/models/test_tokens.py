@@ -4,7 +4,7 @@ import pytest
 import torch
 from made_up_episodes import make_layout
 
-from hygen_lightning.models.tokens import (
+from hygen_lightning.models.layers import (
     ObservationTokens,
     agent_id_code,
     compact_action,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hygen_lightning.rollouts.headings import towards_arc
-from hygen_lightning.rollouts.scripted import SCRIPTED_PLAYERS, scripted_policy
+from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES, scripted_policy
 from hygen_lightning.specs import Observation, TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 from hygen_lightning.tasks.battles import (
@@ -25,7 +25,7 @@ from hygen_lightning.tasks.battles import (
     WEST,
 )
 
-DETERMINISTIC = [name for name in SCRIPTED_PLAYERS if name != "random"]
+DETERMINISTIC = [name for name in SCRIPTED_POLICIES if name != "random"]
 
 
 def placed(
@@ -242,13 +242,13 @@ def test_a_medivac_heals_the_most_hurt_ally_in_reach(player: str) -> None:
     assert actions_of(player, task, observation)[medivac] == south_to_patient_4
 
 
-@pytest.mark.parametrize("player", sorted(SCRIPTED_PLAYERS))
+@pytest.mark.parametrize("player", sorted(SCRIPTED_POLICIES))
 @settings(max_examples=25, deadline=None)
 @given(
     name=st.sampled_from(["3m", "MMM2", "2s3z", "bane_vs_bane", "2s_vs_1sc", "2m_vs_1z"]),
     seed=st.integers(0, 2**31),
 )
-def test_players_choose_available_actions_only(player: str, name: str, seed: int) -> None:
+def test_scripted_policies_choose_available_actions_only(player: str, name: str, seed: int) -> None:
     task = load_task(name)
     generator = torch.Generator().manual_seed(seed)
     shape = (7, task.n_allies, task.layout.n_actions)
@@ -280,8 +280,8 @@ def test_random_uses_every_available_action_and_repeats_with_its_seed() -> None:
     assert counts[1:].min() > 600 / 8 / 2, "each of the 8 available actions about as often"
 
 
-def test_an_unknown_player_and_a_task_without_battle_are_one_clear_line() -> None:
-    with pytest.raises(UserError, match="unknown player 'kyte'; choose one of random"):
+def test_an_unknown_name_and_a_task_without_battle_are_one_clear_line() -> None:
+    with pytest.raises(UserError, match="unknown policy 'kyte'; choose one of random"):
         scripted_policy("kyte")
     with pytest.raises(UserError, match="cn-3"):
         scripted_policy("kiting").initial_hidden(load_task("cn-3"), 1)

@@ -12,8 +12,7 @@ import torch
 from tiny_runs import assert_same_run, callback, run_command, the_run, tiny_fit
 from torch import Tensor
 
-from hygen_lightning.algorithms.base import load_policy
-from hygen_lightning.checkpoint import read_checkpoint
+from hygen_lightning.checkpoint import load_policy, read_checkpoint
 from hygen_lightning.cli import main
 from hygen_lightning.envs import make_env
 from hygen_lightning.rollouts.runner import play
@@ -206,7 +205,7 @@ def test_a_truncated_checkpoint_is_one_line(
         "test --ckpt_path",
         "fit --ckpt_path",
         "fit --model.skills_from",
-        "collect 3m --ckpt_path",
+        "collect 3m --policy",
         "render --ckpt_path",
     ],
 )

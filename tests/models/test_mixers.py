@@ -4,7 +4,7 @@ import pytest
 import torch
 from made_up_episodes import EDGE_SIZES, make_episodes, make_layout
 
-from hygen_lightning.models.mixer import AttentionMixer
+from hygen_lightning.models.mixers import AttentionMixer, SumMixer, make_mixer
 
 
 @pytest.mark.parametrize("family", ["marines", "navigation"])
@@ -62,3 +62,15 @@ def test_one_set_of_weights_mixes_several_sets_of_values() -> None:
     low, high = torch.randn(2, 4, 3), torch.randn(2, 4, 3)
     torch.testing.assert_close(weights(low), mixer(layout, low, batch.state))
     torch.testing.assert_close(weights(high), mixer(layout, high, batch.state))
+
+
+def test_the_sum_mixer_adds_the_agents_values_where_steps_are_filled() -> None:
+    layout = make_layout("marines", 3, 3)
+    batch = make_episodes(layout, 2, 4, lengths=[4, 2])
+    mixer = make_mixer("sum", layout.widths)
+    assert isinstance(mixer, SumMixer)
+    qs = torch.ones(2, 4, 3)
+    qs[1, 2:] = torch.nan
+    assert mixer.weights(layout, batch.state, batch.filled)(qs).tolist() == [[3] * 4, [3, 3, 0, 0]]
+    assert not list(mixer.parameters())
+    assert isinstance(make_mixer("attention", layout.widths), AttentionMixer)

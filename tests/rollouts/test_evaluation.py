@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hygen_lightning.envs import ENVIRONMENTS
 from hygen_lightning.envs.base import BattleEnv
-from hygen_lightning.rollouts.open_envs import OpenEnvs
+from hygen_lightning.rollouts.evaluation import OpenEnvs
 from hygen_lightning.specs import Observation, TaskSpec, TimeStep, UserError
 from hygen_lightning.tasks import load_task
 

@@ -1,15 +1,52 @@
-"""The mixer: from the agents' values to the team's value, monotone in each of them."""
+"""Mixers: from the agents' values to the team's value, which never falls when one of them rises.
+
+Every mixer has `weights(layout, state, filled)`: a function from values qs [B, T, A] to team
+values [B, T], zeros where not filled, that can mix several sets of values.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-from hygen_lightning.models.attention import SingleHeadAttention
-from hygen_lightning.models.packing import Packing
-from hygen_lightning.models.tokens import StateTokens
+from hygen_lightning.models.layers import Packing, SingleHeadAttention, StateTokens, zero_unfilled
 from hygen_lightning.specs import EntityLayout, EntityWidths
+
+MixerKind = Literal["attention", "sum"]
+Mix = Callable[[Tensor], Tensor]
+"""qs [B, T, A] -> team value [B, T]."""
+
+
+def make_mixer(
+    kind: MixerKind,
+    widths: EntityWidths,
+    width: int = 64,
+    mixing_width: int = 32,
+    hyper_width: int = 64,
+    key_width: int = 8,
+) -> AttentionMixer | SumMixer:
+    """attention: weights from the state (HyGen); sum: the sum of the agents' values (VDN)."""
+    if kind == "sum":
+        return SumMixer()
+    return AttentionMixer(widths, width, mixing_width, hyper_width, key_width)
+
+
+class SumMixer(nn.Module):
+    """The sum of the agents' values (VDN, Sunehag et al. 2018); it reads no state and learns nothing."""
+
+    def weights(self, layout: EntityLayout, state: Tensor, filled: Tensor | None = None) -> Mix:
+        """state [B, T, state_dim], filled [B, T] bool or None -> the sum over agents."""
+        return lambda qs: zero_unfilled(qs, filled).sum(dim=-1)
+
+    def forward(
+        self, layout: EntityLayout, qs: Tensor, state: Tensor, filled: Tensor | None = None
+    ) -> Tensor:
+        """qs [B, T, A] -> team value [B, T]."""
+        return self.weights(layout, state, filled)(qs)
 
 
 @dataclass
@@ -36,7 +73,7 @@ class AttentionMixer(nn.Module):
     """Mixing weights from entity embeddings, for any number of units (HyGen, `qattn.QMixer`).
 
     The state without current actions is embedded, attended with weights normalised over the
-    query axis and averaged over tokens: the context c. Agent i's weights are |MLP(c, ally_i)|.
+    query axis and averaged over tokens: the context c [D]. Agent i's weights are |MLP(c, ally_i)|.
     `width` is D, `mixing_width` the hidden units M, `hyper_width` the MLPs' hidden units.
     """
 
@@ -63,26 +100,14 @@ class AttentionMixer(nn.Module):
         share = self.attention.weights(tokens).mean(dim=-1)
         context = (share.unsqueeze(-1) * tokens).sum(dim=-2)
         allies = tokens[..., : layout.n_allies, :]
+        of_all = context.unsqueeze(-2).expand_as(allies)
         return MixingWeights(
             packing,
-            self._agent_weights(context, allies).abs(),
+            self.agent_weights(torch.cat([of_all, allies], dim=-1)).abs(),
             self.bias(context),
             self.out_weights(context).abs(),
             self.value(context)[..., 0],
         )
-
-    def _agent_weights(self, context: Tensor, allies: Tensor) -> Tensor:
-        """MLP(c, ally_i) of context [P, D] and allies [P, A, D] -> [P, A, M].
-
-        Its first Linear works on the context once per state, not once per ally.
-        """
-        first = self.agent_weights[0]
-        assert isinstance(first, nn.Linear)
-        of_context, of_ally = first.weight.chunk(2, dim=1)
-        hidden = nn.functional.linear(allies, of_ally, first.bias)
-        hidden = hidden + nn.functional.linear(context, of_context).unsqueeze(-2)
-        weights: Tensor = self.agent_weights[1:](hidden)
-        return weights
 
     def forward(
         self, layout: EntityLayout, qs: Tensor, state: Tensor, filled: Tensor | None = None

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from made_up_episodes import EDGE_SIZES, FAMILIES, make_episodes, make_layout, make_network, poisoned
 
-from hygen_lightning.losses import PolicyTargets, hybrid_policy_loss, skill_vae_loss
-from hygen_lightning.models import plain
-from hygen_lightning.models.hygen_network import HyGenNetwork
+from hygen_lightning.losses import ValueTargets, skill_distillation, skill_vae_loss, value_loss
+from hygen_lightning.models import fast
+from hygen_lightning.models.agents import HyGenNetwork
 from hygen_lightning.specs import EntityLayout, Episodes, UserError
 
 
@@ -18,61 +20,69 @@ def stage_losses(network: HyGenNetwork, layout: EntityLayout, batch: Episodes) -
     actions = network.decode(layout, batch.obs[:, :-1], batch.last_actions[:, :-1], skill, filled)
     one = skill_vae_loss(actions, batch.actions[:, :-1], skill, batch.mask[:, :-1])
     q, local = network.observe(layout, batch.obs, batch.last_actions, batch.filled)
-    targets = PolicyTargets(
-        logits.argmax(dim=-1), batch.reward, batch.terminated, batch.truncated, batch.mask
-    )
+    labels = logits.argmax(dim=-1)
+    targets = ValueTargets(labels, batch.reward, batch.terminated, batch.truncated, batch.mask)
     mix = network.mixer.weights(layout, batch.state, batch.filled)
-    two = hybrid_policy_loss(q, local, q, targets, mix, mix, 0.7)
-    return one.loss + two.loss
+    two = value_loss(q, q, targets, mix, mix, gamma=0.99, conservative_weight=3.5)
+    return one.loss + two.loss + 5 * skill_distillation(local, labels, batch.mask)
+
+
+def all_outputs(
+    network: HyGenNetwork, layout: EntityLayout, batch: Episodes, filled: torch.Tensor | None
+) -> list[torch.Tensor]:
+    """Skill values, predicted skills, action logits and skills of the trajectory encoder."""
+    skill = torch.nn.functional.one_hot(batch.actions % network.n_skills, network.n_skills).to(batch.obs)
+    return [
+        *network.observe(layout, batch.obs, batch.last_actions, filled),
+        network.decode(layout, batch.obs, batch.last_actions, skill, filled),
+        network.skill_logits(layout, batch.state, batch.actions, filled),
+    ]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("sizes", EDGE_SIZES)
-def test_every_size_equals_the_plain_oracle(family: str, depth: int, sizes: dict[str, int]) -> None:
+def test_every_size_equals_the_definition(family: str, depth: int, sizes: dict[str, int]) -> None:
     layout = make_layout(family, sizes["n_allies"], sizes["n_enemies"])
     network = make_network(layout, depth=depth)
     batch = make_episodes(layout, sizes["n_episodes"], sizes["n_steps"])
-    inputs = (layout, batch.obs, batch.last_actions)
-    skill = torch.randn(*batch.actions.shape, network.n_skills).softmax(dim=-1)
-    logits = network.decode(*inputs, skill)
-    assert logits.shape == (*batch.actions.shape, layout.n_actions)
-    pairs = [
-        (network.observe(*inputs), plain.observe(network, *inputs)),
-        (logits, plain.decode(network, *inputs, skill)),
-        (
-            network.skill_logits(layout, batch.state, batch.actions),
-            plain.skill_logits(network, layout, batch.state, batch.actions),
-        ),
-    ]
-    for fast, slow in pairs:
-        torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
+    found = all_outputs(network, layout, batch, None)
+    assert found[2].shape == (*batch.actions.shape, layout.n_actions)
+    with fast.by_definition():
+        torch.testing.assert_close(found, all_outputs(network, layout, batch, None), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("depth", [1, 2])
-def test_mixed_lengths_equal_the_plain_oracle_and_its_gradients(family: str, depth: int) -> None:
+def test_mixed_lengths_equal_the_definition_and_its_gradients(family: str, depth: int) -> None:
     layout = make_layout(family, 3, 5)
     network = make_network(layout, depth=depth).double()
     batch = make_episodes(layout, 4, 7, lengths=[4, 7, 2, 5]).map(
         lambda x: x.double() if x.is_floating_point() else x
     )
-    skill = torch.randn(4, 7, 3, network.n_skills, dtype=torch.float64).softmax(dim=-1)
-    inputs = (layout, batch.obs, batch.last_actions)
-    states = (layout, batch.state, batch.actions, batch.filled)
     results: list[list[torch.Tensor]] = []
-    for fast in (True, False):
+    for computed in (nullcontext(), fast.by_definition()):
         network.zero_grad()
-        outputs = [
-            *(network.observe(*inputs, batch.filled) if fast else plain.observe(network, *inputs)),
-            network.decode(*inputs, skill, batch.filled) if fast else plain.decode(network, *inputs, skill),
-            network.skill_logits(*states) if fast else plain.skill_logits(network, *states),
-        ]
-        outputs = [x[batch.filled] for x in outputs]
+        with computed:
+            outputs = [x[batch.filled] for x in all_outputs(network, layout, poisoned(batch), batch.filled)]
         torch.stack([x.square().sum() for x in outputs]).sum().backward()
         gradients = [p.grad.clone() for p in network.parameters() if p.grad is not None]
         results.append([x.detach() for x in outputs] + gradients)
     torch.testing.assert_close(results[0], results[1], rtol=1e-8, atol=1e-9)
+
+
+def test_the_logit_of_an_attack_is_the_mean_of_the_heads_outputs_at_that_enemy() -> None:
+    layout = make_layout("marines", 2, 3)
+    network = make_network(layout)
+    decoder, batch = network.action_decoder, make_episodes(layout, 2, 1)
+    obs, last, hidden = batch.obs[:, 0], batch.last_actions[:, 0], torch.randn(2, 2, 16)
+    skill = torch.randn(2, 2, 5).softmax(-1)
+    logits, _ = decoder.act(layout, obs, last, hidden, skill)
+    entities, _ = decoder.entities(layout, obs, last, hidden)
+    assert decoder.skill is not None
+    at = [decoder.head(torch.cat([entities[:, :, i], decoder.skill(skill)], dim=-1)) for i in range(4)]
+    attacks = [head.mean(dim=-1, keepdim=True) for head in at[1:]]
+    torch.testing.assert_close(logits, torch.cat([at[0], *attacks], dim=-1), rtol=1e-5, atol=1e-5)
 
 
 def test_bf16_mixed_precision_stays_near_full_precision() -> None:

@@ -20,8 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hygen_lightning.models.attention import MultiHeadAttention, TransformerBlock
-from hygen_lightning.models.tokens import ObservationTokens
+from hygen_lightning.models.layers import MultiHeadAttention, ObservationTokens, TransformerBlock
 
 
 @dataclass
@@ -117,6 +116,26 @@ def compiled_folded_block() -> type[FoldedBlock]:
         finish = torch.compile(FoldedBlock.finish, dynamic=True)
 
     return CompiledFoldedBlock
+
+
+class Folds:
+    """The folded block of a transformer over observation tokens, kept as long as it holds."""
+
+    def __init__(self) -> None:
+        self.compiled = False
+        self._kept: tuple[tuple[tuple[int, int], ...], FoldedBlock] | None = None
+
+    def of(self, block: TransformerBlock, tokens: ObservationTokens) -> FoldedBlock:
+        """Folded anew where gradients are asked for or autocast is on, else once until a parameter
+        changes: acting and the target networks fold the same parameters again and again."""
+        kind = compiled_folded_block() if self.compiled else FoldedBlock
+        half = torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
+        if torch.is_grad_enabled() or half:
+            return kind.of(block, tokens)
+        versions = tuple((p.data_ptr(), p._version) for p in (*block.parameters(), *tokens.parameters()))
+        if self._kept is None or self._kept[0] != versions:
+            self._kept = versions, kind.of(block, tokens)
+        return self._kept[1]
 
 
 def attend_among_units(

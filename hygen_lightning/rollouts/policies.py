@@ -1,0 +1,46 @@
+"""What a user may name as a policy: a scripted one, our checkpoint, an agent of PyMARL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import hygen_lightning
+from hygen_lightning.specs import TaskSpec, UserError
+
+if TYPE_CHECKING:
+    from hygen_lightning.policy import AgentInputs, Policy
+
+CHECKPOINT, PYMARL = ".ckpt", (".th", ".pt", ".pkl")
+"""Suffixes of our checkpoints, and of the state dicts of PyMARL and EPyMARL."""
+
+
+def named_policy(
+    name: str, task: TaskSpec, seed: int = 0, policy_inputs: AgentInputs | None = None
+) -> Policy:
+    """The policy of this name for a task, ready to play.
+
+    name: a scripted policy, the path of a checkpoint (.ckpt), or that of an agent of PyMARL (a state
+    dict .th, .pt, .pkl, or its folder). seed: of a scripted policy that draws. policy_inputs: what an
+    agent of PyMARL sees, where its width does not say it. UserError for everything else.
+    """
+    from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES
+
+    path = Path(name)
+    if name in SCRIPTED_POLICIES:
+        return SCRIPTED_POLICIES[name](seed)
+    if path.suffix in PYMARL or path.is_dir():
+        from hygen_lightning.rollouts.pymarl import load_pymarl_agent
+
+        return load_pymarl_agent(path, task, policy_inputs)
+    if path.suffix == CHECKPOINT or path.is_file():
+        return hygen_lightning.load_policy(path, task)
+    raise UserError(
+        f"unknown policy {name!r}; choose one of {', '.join(SCRIPTED_POLICIES)}, a checkpoint "
+        f"(*{CHECKPOINT}) or an agent of PyMARL (*{', *'.join(PYMARL)})"
+    )
+
+
+def policy_label(name: str) -> str:
+    """How tables and pictures call a policy: a scripted one by its name, a file by its own."""
+    return Path(name).name
