@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
 
 from hygen_lightning import __version__
-from hygen_lightning.commands.benchmark_ddp import ddp
-from hygen_lightning.commands.benchmark_run import run
-from hygen_lightning.commands.benchmark_scaling import scaling
-from hygen_lightning.commands.benchmark_simulator import simulator
-from hygen_lightning.commands.benchmark_update import update
+from hygen_lightning.benchmark.ddp import ddp
+from hygen_lightning.benchmark.run import run
+from hygen_lightning.benchmark.scaling import scaling
+from hygen_lightning.benchmark.simulator import simulator
+from hygen_lightning.benchmark.update import update
 from hygen_lightning.commands.collect import collect
 from hygen_lightning.commands.export import export
 from hygen_lightning.commands.fidelity import fidelity

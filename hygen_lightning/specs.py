@@ -257,6 +257,21 @@ class Side:
 
 
 @dataclass(frozen=True)
+class Look:
+    """What a picture of a task shows beside its sides; the defaults suit a task without unit types.
+
+    ally_units, enemy_units: a type per unit, which gives it a shape and a size. healers: allies (by
+    index) whose targets are allies. ground: rows of cells one unit wide, row 0 at y in [0, 1): "0"
+    closed, "1" low, "2" high, "r" a ramp. Without ground, positions are scaled to the picture.
+    """
+
+    ally_units: tuple[str, ...] = ()
+    enemy_units: tuple[str, ...] = ()
+    healers: frozenset[int] = frozenset()
+    ground: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """One task: its entities, where their numbers lie, and how long an episode lasts.
 
@@ -297,6 +312,10 @@ class TaskSpec:
     def sides(self, state: Tensor) -> tuple[Side, Side]:
         """state [..., state_dim] -> (allies, enemies); UserError where the state tells no places."""
         raise UserError(f"{self.name}: its environment does not say where its units stand")
+
+    def look(self) -> Look:
+        """How pictures draw the entities that `sides` places."""
+        return Look()
 
     def survivors(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """state [..., state_dim] -> allies and enemies in play, each [...] int64; all of them here."""

@@ -18,13 +18,12 @@ from tiny_runs import MAX_STEPS, callback, table, the_run, tiny_fit
 from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.algorithms.hygen import HyGen
+from hygen_lightning.benchmark.update import loss_of
 from hygen_lightning.cli import main
-from hygen_lightning.commands.benchmark_update import loss_of
-from hygen_lightning.envs import make_env, make_env_for_policy, make_envs
-from hygen_lightning.envs.ferried import FerriedEnv
+from hygen_lightning.envs import make_env, make_env_for_policy
+from hygen_lightning.envs.base import DeviceTransferEnv
 from hygen_lightning.envs.pettingzoo import parallel_env
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.envs.simulator.mixed import PAIRS_PER_CALL
 from hygen_lightning.models.trajectory_encoder import TemporalKind
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.rollouts.scripted import scripted_policy
@@ -129,7 +128,7 @@ def test_scripted_players_play_there(player: str) -> None:
 def test_few_battles_are_stepped_on_the_cpu_and_seen_on_the_gpu() -> None:
     task, few, gpu = load_task("2s3z"), 5, torch.device("cuda")
     env, itself = make_env_for_policy("simulator", task, few, gpu), make_env("simulator", task, few)
-    assert isinstance(env, FerriedEnv)
+    assert isinstance(env, DeviceTransferEnv)
     generator = torch.Generator().manual_seed(0)
     seen, observation = env.reset(torch.arange(few, device=gpu)), itself.reset(torch.arange(few))
     for _ in range(10):
@@ -154,31 +153,6 @@ def test_a_battle_is_the_same_bit_for_bit_in_any_batch() -> None:
         many, one = crowd.step(actions).observation, alone.step(actions[4:5]).observation
         assert torch.equal(one.obs[0], many.obs[4])
         assert torch.equal(one.state[0], many.state[4])
-
-
-@pytest.mark.parametrize(
-    "names", [["3m", "5m_vs_6m", "13m_vs_15m"], ["2s3z", "bane_vs_bane", "MMM2", "3m"]], ids="-".join
-)
-def test_battles_of_a_mixed_batch_are_those_of_each_task_alone(
-    names: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(PAIRS_PER_CALL, "cuda", 10**9)
-    tasks, sizes = [load_task(name) for name in names], [5, 2, 3, 4][: len(names)]
-    mixed = make_envs("simulator", tasks, sizes, "cuda")
-    alone = [make_env("simulator", task, n, "cuda") for task, n in zip(tasks, sizes)]
-    generator = torch.Generator("cuda").manual_seed(0)
-    observations = mixed.reset([torch.arange(n, device="cuda") for n in sizes])
-    for env, n in zip(alone, sizes):
-        env.reset(torch.arange(n))
-    for _ in range(30):
-        actions = [random_actions(observation.avail_actions, generator) for observation in observations]
-        steps = mixed.step(actions)
-        for env, orders, step in zip(alone, actions, steps, strict=True):
-            expected = env.step(orders)
-            assert torch.equal(expected.observation.obs, step.observation.obs)
-            assert torch.equal(expected.observation.state, step.observation.state)
-            assert torch.equal(expected.reward, step.reward)
-        observations = [step.observation for step in steps]
 
 
 def test_a_saved_battle_continues_on_the_other_device() -> None:

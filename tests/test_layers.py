@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "policy": {"specs", "envs"},
     "tasks": {"specs"},
     "data": {"specs", "tasks", "seeding"},
-    "envs": {"specs", "tasks"},
+    "envs": {"specs", "tasks", "policy"},
     "models": {"specs"},
     "losses": {"specs"},
     "checkpoint": {"specs", "policy"},
@@ -25,7 +25,8 @@ MAY_IMPORT = {
 }
 """Which parts of the package a part may name; what is not listed (commands, run, cli) may name all.
 
-Types-only imports count too; `envs` in algorithms and policy, `algorithms` in rollouts are such.
+Types-only imports count too; `envs` in algorithms and policy, `policy` in envs, `algorithms` in
+rollouts are such.
 """
 
 

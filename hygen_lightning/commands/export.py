@@ -47,7 +47,10 @@ def export(ckpt_path: Path, out: Path, task: str | None = None, json: bool = Fal
     if out.suffix != ".pt2":
         raise UserError(f"{out}: the name of an exported program ends in .pt2")
     check_place(out)
-    spec = load_task(task or read_checkpoint(ckpt_path, "trained_on")["trained_on"][0])
+    trained_on = read_checkpoint(ckpt_path, "trained_on")["trained_on"]
+    if task is None and not trained_on:
+        raise UserError(f"{ckpt_path} does not say what it was trained on; give --task")
+    spec = load_task(task or trained_on[0])
     policy = load_policy(ckpt_path, spec)
     program, about = act_program(policy, spec)
     with replacing(out) as temporary, temporary.open("wb") as file:

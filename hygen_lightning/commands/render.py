@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hygen_lightning.commands.output import print_json
+from hygen_lightning.policy import AgentInputs
 from hygen_lightning.specs import TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 
@@ -33,11 +34,11 @@ class Battles:
 
 def render(
     task: str = "3m",
-    player: str | None = None,
-    ckpt_path: Path | None = None,
+    policy: str = "kiting",
+    policy_inputs: AgentInputs | None = None,
     recording: Path | None = None,
     out: Path = Path("battle.gif"),
-    pick: Literal["first", "won", "lost", "longest"] = "first",
+    pick: Literal["first", "success", "failure", "longest"] = "first",
     env: str = "simulator",
     seed: int = 1,
     json: bool = False,
@@ -46,59 +47,37 @@ def render(
 
     Args:
         task: the map to play, or that was recorded
-        player: a scripted policy, one of those that `players` lists (kiting if none is given)
-        ckpt_path: a checkpoint whose policy plays instead, with the skills that it chooses
-        recording: a recorded .h5 file, or a folder of them, to draw an episode from instead
+        policy: a scripted policy, a checkpoint (with the skills that it chooses), or the state dict
+            of an agent of PyMARL
+        policy_inputs: what an agent of PyMARL sees, where the width of its input does not say it
+        recording: a recorded .h5 file, or a folder of them, to draw an episode of; nobody plays then
         out: the picture; its suffix .gif, .mp4 or .png says the kind
-        pick: which of 32 battles to draw: the first, the first that is won or lost (not won), or
-            the longest; of a recording, which of all its episodes
+        pick: which of 32 battles to draw: the first, the first success (won, goal reached) or
+            failure, or the longest; of a recording, which of all its episodes
         env: environment that plays the battles; a recording needs none
         seed: seed of the battles; a recording needs none
         json: one JSON object on stdout, instead of a line
     """
     from hygen_lightning.data.files import check_place
     from hygen_lightning.report.battle_picture import check_suffix, draw_battle
+    from hygen_lightning.rollouts.policies import named_policy
 
     check_suffix(out)
     check_place(out)
     spec = load_task(task)
-    battles = _battles(spec, player, ckpt_path, recording, env, seed)
+    if recording is not None:
+        battles = _recorded(spec, recording)
+    else:
+        battles = _played(spec, named_policy(policy, spec, seed, policy_inputs), policy, env, seed)
     row = _picked(battles, pick, spec)
     success, length = bool(battles.success[row]), int(battles.episodes.length[row]) - 1
     draw_battle(out, spec, battles.episodes, battles.skills, row=row, success=success, title=battles.by)
     if json:
-        size = out.stat().st_size
-        print_json(
-            {"out": str(out), "task": task, "by": battles.by, "won": success, "length": length, "bytes": size}
-        )
+        told = {"out": str(out), "task": task, "by": battles.by, "success": success, "length": length}
+        print_json({**told, "bytes": out.stat().st_size})
     else:
-        print(f"{out}: {task} by {battles.by}, {'won' if success else 'not won'}, {length} steps")
+        print(f"{out}: {task} by {battles.by}, {'success' if success else 'no success'}, {length} steps")
     return 0
-
-
-def _battles(
-    task: TaskSpec,
-    player: str | None,
-    ckpt_path: Path | None,
-    recording: Path | None,
-    env: str,
-    seed: int,
-) -> Battles:
-    """Battles of the one source that was named; UserError if several were."""
-    named = {"--player": player, "--ckpt_path": ckpt_path, "--recording": recording}
-    given = [option for option, value in named.items() if value is not None]
-    if len(given) > 1:
-        raise UserError(f"{' and '.join(given)} both say who plays; give one of them")
-    if recording is not None:
-        return _recorded(task, recording)
-    if ckpt_path is not None:
-        from hygen_lightning.checkpoint import load_policy
-
-        return _played(task, load_policy(ckpt_path, task), ckpt_path.name, env, seed)
-    from hygen_lightning.rollouts.scripted import scripted_policy
-
-    name = player or "kiting"
-    return _played(task, scripted_policy(name, seed), name, env, seed)
 
 
 def _recorded(task: TaskSpec, path: Path) -> Battles:
@@ -112,15 +91,16 @@ def _recorded(task: TaskSpec, path: Path) -> Battles:
     return Battles(episodes, wins, None, path.name)
 
 
-def _played(task: TaskSpec, policy: Policy, by: str, env: str, seed: int) -> Battles:
+def _played(task: TaskSpec, policy: Policy, name: str, env: str, seed: int) -> Battles:
     """Battles that a policy plays greedily."""
     from hygen_lightning.envs import make_env
+    from hygen_lightning.rollouts.policies import policy_label
     from hygen_lightning.rollouts.runner import play
     from hygen_lightning.seeding import battle_seeds
 
     with closing(make_env(env, task, CANDIDATES)) as battles:
         played = play(battles, policy, battle_seeds(CANDIDATES, seed, "render", task.name))
-    return Battles(played.episodes, played.success, played.skills, by)
+    return Battles(played.episodes, played.success, played.skills, policy_label(name))
 
 
 def _picked(battles: Battles, pick: str, task: TaskSpec) -> int:
@@ -129,7 +109,7 @@ def _picked(battles: Battles, pick: str, task: TaskSpec) -> int:
         return int(battles.episodes.length.argmax())
     if pick == "first":
         return 0
-    rows = (battles.success if pick == "won" else ~battles.success).nonzero().flatten().tolist()
+    rows = (battles.success if pick == "success" else ~battles.success).nonzero().flatten().tolist()
     if not rows:
-        raise UserError(f"{battles.by}: none of {len(battles.success)} battles of {task.name} was {pick}")
+        raise UserError(f"{battles.by}: none of {len(battles.success)} battles of {task.name} was a {pick}")
     return int(rows[0])

@@ -23,14 +23,6 @@ def _usable() -> str:
     return f"give cpu or cuda (GPUs found: {n_gpus})" if n_gpus else "torch finds no GPU here, so give cpu"
 
 
-def wait_for(device: str) -> None:
-    """Return when the device has done all that it was asked to do."""
-    import torch
-
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def can_compile(device: str) -> bool:
     """Whether `torch.compile` works for this device: a CPU needs a C++ compiler, a GPU needs Triton."""
     import torch

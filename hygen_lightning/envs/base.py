@@ -1,29 +1,46 @@
-"""The batched battle protocol: many battles of one task, or of several, stepped together."""
+"""What an environment is (many episodes of one task, stepped together), and the table of environments.
+
+An environment from outside is a class that derives from `BattleEnv`; it is named by
+`package.module:Class`, or by a name of its own after `register_env(name, Class)`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import Tensor
 
+    from hygen_lightning.policy import Policy
     from hygen_lightning.specs import Observation, TaskSpec, TimeStep
+
+ENVIRONMENTS: dict[str, str | type[BattleEnv]] = {
+    "simulator": "hygen_lightning.envs.simulator.env:SimulatorEnv",
+    "smac": "hygen_lightning.envs.smac.env:SmacEnv",
+}
+"""Name -> class, or "module:Class" that is imported on first use."""
 
 
 class BattleLostError(Exception):
-    """An environment cannot go on with its battles, for no fault of who plays; `reset` begins anew."""
+    """An environment cannot continue its episodes, and the policy is not to blame; `reset` starts anew."""
 
 
 class BattleEnv(ABC):
-    """B battles of one task on one device.
+    """B episodes of one task on one device. Constructor: (task, num_envs, device="cpu").
 
-    A battle that is over stands still, its view unchanged but for its agents, who may only
-    choose no-op; `reset` starts all battles anew. Battles with equal seeds and equal actions are
-    equal, bit for bit on CPU, whatever batch they sit in (environments that cannot promise this
-    set `reproducible = False`).
+    An episode that is over stands still until `reset`, which restarts all of them: observation and
+    state stay the same, further actions have no effect, reward and flags are zero. Every agent has at
+    least one available action at every step. Episodes with equal seeds and equal actions are equal,
+    bit for bit on CPU, whatever batch they are in; an environment that cannot promise this sets
+    `reproducible = False`.
     """
 
     task: TaskSpec
@@ -31,64 +48,150 @@ class BattleEnv(ABC):
     reproducible: bool = True
     name: str = "abstract"
     version: str = "0"
+    """Changes whenever results of an older version are no longer comparable."""
+
+    @classmethod
+    def load_task(cls, name: str) -> TaskSpec:
+        """The task of this name: from the table of `hygen_lightning.tasks`, unless a class has its own.
+
+        Raises UserError for an unknown name.
+        """
+        from hygen_lightning.tasks import load_task
+
+        return load_task(name)
+
+    @classmethod
+    def scripted_policies(cls) -> dict[str, Callable[[int], Policy]]:
+        """The environment's own heuristics: name -> factory that takes a seed. "random" always exists."""
+        return {}
 
     @classmethod  # noqa: B027  (most environments need nothing else)
     def check_installed(cls) -> None:
-        """UserError where something that this kind of environment needs is not on this machine."""
+        """UserError if something that the environment needs is missing on this machine."""
 
-    @classmethod  # noqa: B027  (most environments play every task)
+    @classmethod  # noqa: B027  (most environments play all of their tasks)
     def check_tasks(cls, tasks: Sequence[TaskSpec]) -> None:
-        """UserError where this kind of environment cannot play one of these tasks."""
+        """UserError if the environment cannot play one of these tasks."""
 
     @classmethod
     def most_at_once(cls) -> int | None:
-        """How many battles one environment of this kind can hold; None for any number."""
+        """Largest `num_envs` of one environment; None for any number."""
         return None
 
     @classmethod
     def fastest_device(cls, task: TaskSpec, num_envs: int, device: torch.device) -> torch.device:
-        """Where battles of this kind are stepped fastest for a policy on `device`: there or on the CPU."""
+        """The device that steps fastest for a policy on `device`: that one, or the CPU."""
         return device
 
     @abstractmethod
     def reset(self, seeds: Tensor) -> Observation:
-        """Start B battles. seeds [B] int64: the whole randomness of each battle."""
+        """Start B episodes. seeds [B] int64: all randomness of each episode."""
 
     @abstractmethod
     def step(self, actions: Tensor) -> TimeStep:
-        """actions [B, A] int64, each available in the last observation."""
+        """actions [B, A] int64, each available in the last observation (else ValueError)."""
 
-    def only(self, battles: Tensor) -> BattleEnv | None:
-        """These battles [b] int64 alone, to be stepped on or reset; None where they cannot be parted."""
+    def only(self, rows: Tensor) -> BattleEnv | None:
+        """The episodes rows [b] int64 alone, as an environment; None if the backend cannot split."""
         return None
 
-    @classmethod
-    def together(cls, envs: Sequence[BattleEnv]) -> BattleEnvs:
-        """These environments of this class, stepped at once: in one batch where it can do that."""
-        return BattleEnvs(envs)
-
     def close(self) -> None:  # noqa: B027  (most environments hold nothing to close)
-        """Let go of processes and files."""
+        """Release processes and files. May be called twice."""
 
 
-class BattleEnvs:
-    """Battles of several tasks, one environment for each; here they step one after another.
+class DeviceTransferEnv(BattleEnv):
+    """Steps an environment where it is and returns observations and rewards on `device`.
 
-    Every battle is the one that its environment plays alone with the same seed and actions.
+    A small batch is stepped faster on the CPU than on the GPU of the policy.
     """
 
-    def __init__(self, envs: Sequence[BattleEnv]) -> None:
-        self.envs = tuple(envs)
+    def __init__(self, env: BattleEnv, device: torch.device) -> None:
+        self.env, self.device = env, device
+        self.task, self.num_envs, self.reproducible = env.task, env.num_envs, env.reproducible
+        self.name, self.version = env.name, env.version
 
-    def reset(self, seeds: Sequence[Tensor]) -> list[Observation]:
-        """Start all battles. seeds: per task [B] int64."""
-        return [env.reset(s) for env, s in zip(self.envs, seeds, strict=True)]
+    def reset(self, seeds: Tensor) -> Observation:
+        return self.env.reset(seeds.cpu()).to(self.device)
 
-    def step(self, actions: Sequence[Tensor]) -> list[TimeStep]:
-        """actions: per task [B, A] int64, each available in its last observation."""
-        return [env.step(a) for env, a in zip(self.envs, actions, strict=True)]
+    def step(self, actions: Tensor) -> TimeStep:
+        from hygen_lightning.specs import TimeStep
+
+        step = self.env.step(actions.cpu())
+        results = (step.reward, step.terminated, step.truncated, step.success)
+        return TimeStep(step.observation.to(self.device), *(x.to(self.device) for x in results))
+
+    def only(self, rows: Tensor) -> BattleEnv | None:
+        part = self.env.only(rows.cpu())
+        return None if part is None else DeviceTransferEnv(part, self.device)
 
     def close(self) -> None:
-        """Let go of what the environments hold."""
-        for env in self.envs:
-            env.close()
+        self.env.close()
+
+
+def register_env(name: str, cls: type[BattleEnv]) -> None:
+    """Make a class available under a name; UserError if another class has that name."""
+    if not _is_env(cls):
+        raise UserError(f"environment {name!r}: {cls!r} does not derive from hygen_lightning's BattleEnv")
+    known = ENVIRONMENTS.get(name, cls)
+    if known is not cls:
+        raise UserError(f"environment {name!r} is registered already ({known}); choose another name")
+    ENVIRONMENTS[name] = cls
+
+
+def environment_class(name: str) -> type[BattleEnv]:
+    """The class of a registered name or of "package.module:Class".
+
+    Raises UserError that names the known environments, or the module or attribute that is missing.
+    """
+    found = ENVIRONMENTS.get(name, name)
+    if not isinstance(found, str):
+        return found
+    if ":" not in found:
+        known = ", ".join(sorted(ENVIRONMENTS))
+        raise UserError(f"unknown environment {name!r}; known: {known}, or give package.module:Class")
+    return _imported(found)
+
+
+def _imported(path: str) -> type[BattleEnv]:
+    """The class at "package.module:Class"; UserError if there is none."""
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = import_module(module_name)
+    except UserError:
+        raise
+    except Exception as error:  # whatever goes wrong while somebody else's module runs
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(
+            f"environment {path!r}: module {module_name!r} cannot be imported ({reason}); "
+            "is its folder on PYTHONPATH?"
+        ) from error
+    found = getattr(module, attribute, None)
+    if found is None:
+        raise UserError(f"environment {path!r}: module {module_name!r} has no {attribute!r}")
+    if not _is_env(found):
+        raise UserError(f"environment {path!r}: {attribute} does not derive from hygen_lightning's BattleEnv")
+    return found  # type: ignore[no-any-return]
+
+
+def _is_env(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, BattleEnv)
+
+
+def make_env(name: str, task: TaskSpec | str, num_envs: int, device: str | torch.device = "cpu") -> BattleEnv:
+    """B episodes of a task in the environment of this name.
+
+    task: a spec, or the name of one of the environment's tasks. `num_envs` of the result is smaller
+    where the environment holds fewer. Raises UserError for unknown names.
+    """
+    kind: Any = environment_class(name)
+    spec = kind.load_task(task) if isinstance(task, str) else task
+    most = kind.most_at_once()
+    env: BattleEnv = kind(spec, num_envs if most is None else min(num_envs, most), device=device)
+    return env
+
+
+def make_env_for_policy(name: str, task: TaskSpec, num_envs: int, device: torch.device) -> BattleEnv:
+    """As `make_env`, stepped on the device where that is fastest; results arrive on `device`."""
+    where = environment_class(name).fastest_device(task, num_envs, device)
+    env = make_env(name, task, num_envs, where)
+    return env if where == device else DeviceTransferEnv(env, device)

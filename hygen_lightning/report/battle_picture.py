@@ -1,16 +1,17 @@
-"""Pictures of a battle without a display: moving (GIF, MP4) or as a strip of moments (PNG)."""
+"""Pictures of an episode without a display: moving (GIF, MP4) or as a strip of moments (PNG)."""
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
-from hygen_lightning.report.painter import EDGE, GRID, GROUND, HIGH_GROUND, INKS, PAPER, SKILLS, Painter
+from hygen_lightning.report.colours import PAPER, palette
+from hygen_lightning.report.painter import Painter
 from hygen_lightning.report.scene import Scene, scene_of
 from hygen_lightning.specs import UserError
 
@@ -22,16 +23,14 @@ if TYPE_CHECKING:
 STEP_S = 0.28
 """Seconds that one environment step is shown; StarCraft II shows it for 0.36 (speed "faster")."""
 HOLD_S = 1.8
-"""Seconds that the end of the battle stays."""
+"""Seconds that the end of the episode stays."""
 GIF_MAX_BYTES = 1_500_000
 GIF_EFFORTS = ((600, 4), (600, 3), (520, 2), (440, 2), (440, 1), (360, 1), (280, 1))
 """(width in pixels, frames per step), tried in this order until a GIF is small enough."""
 GIF_MAX_EFFORT = 110_000
 """Columns drawn over all frames of a GIF, at most (a few seconds on one core)."""
-PALETTE_SHARES = (1.0, 0.8, 0.6, 0.4, 0.2)
-"""Mixtures of each colour with the ground that a GIF can show."""
 MP4_WIDTH, MP4_FRAMES_PER_STEP = 960, 8
-STRIP_WIDTH, STRIP_MOMENTS = 400, 6
+STRIP_WIDTH, STRIP_MOMENTS, STRIP_GAP = 400, 6, 6
 
 
 def draw_battle(
@@ -43,10 +42,11 @@ def draw_battle(
     success: bool | None = None,
     title: str = "",
 ) -> None:
-    """Draw one battle of a batch; the suffix says how: `.gif`, `.mp4` (needs ffmpeg) or `.png`.
+    """Draw one episode of a batch; the suffix says how: `.gif`, `.mp4` (needs ffmpeg) or `.png`.
 
-    skills [B, T, A] int64 or None (-1: none chosen). won: as the environment said. title: shown
-    beside the task's name. UserError for another suffix, or where ffmpeg is missing.
+    skills [B, T, A] int64 or None (-1: none chosen). success: as the environment said. title: shown
+    beside the task's name. UserError for another suffix, where ffmpeg is missing, and for tasks
+    whose state tells no places.
     """
     check_suffix(path)
     scene = scene_of(task, episodes, skills, row, success)
@@ -82,6 +82,11 @@ def moving_frames(painter: Painter, frames_per_step: int) -> Iterator[tuple[Imag
 
 def write_gif(scene: Scene, title: str, path: Path, max_bytes: int = GIF_MAX_BYTES) -> None:
     """An endless GIF, at most `max_bytes` large if any effort of `GIF_EFFORTS` gets there."""
+    from imageio.v3 import imwrite
+
+    colours = bytes(channel for colour in palette() for channel in colour)
+    ours = Image.new("P", (1, 1))
+    ours.putpalette(colours)
     growth = 0.0
     for width, frames_per_step in GIF_EFFORTS:
         effort = scene.n_steps * frames_per_step * width
@@ -89,12 +94,10 @@ def write_gif(scene: Scene, title: str, path: Path, max_bytes: int = GIF_MAX_BYT
         if not last_resort and (effort > GIF_MAX_EFFORT or effort * growth > max_bytes):
             continue
         frames, seconds = zip(*moving_frames(Painter(scene, title, width), frames_per_step))
-        palette = _palette()
-        small = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-        durations = [round(100 * s) * 10 for s in seconds]
-        small[0].save(
-            path, save_all=True, append_images=small[1:], duration=durations, loop=0, optimize=False
-        )
+        indices = [np.asarray(frame.quantize(palette=ours, dither=Image.Dither.NONE)) for frame in frames]
+        shown: dict[str, Any] = {"duration": [round(100 * s) * 10 for s in seconds], "loop": 0}
+        shown |= {"mode": "P", "palette": colours, "optimize": False}
+        imwrite(path, np.stack(indices), plugin="pillow", extension=".gif", **shown)
         if path.stat().st_size <= max_bytes:
             return
         growth = path.stat().st_size / effort
@@ -102,69 +105,31 @@ def write_gif(scene: Scene, title: str, path: Path, max_bytes: int = GIF_MAX_BYT
 
 def write_mp4(scene: Scene, title: str, path: Path) -> None:
     """An H.264 video; UserError where ffmpeg is missing or fails."""
-    program = _ffmpeg()
-    painter = Painter(scene, title, MP4_WIDTH)
+    from imageio.v2 import get_writer
+
+    if find_spec("imageio_ffmpeg") is None:
+        raise UserError(f"{path}: MP4 needs ffmpeg: pip install 'hygen_lightning[video]', or write a .gif")
     rate = MP4_FRAMES_PER_STEP / STEP_S
-    width, height = painter.size
-    command = [program, "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
-    command += ["-s", f"{width}x{height}", "-r", f"{rate:.3f}", "-i", "-"]
-    command += ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as encoder:
-        try:
-            for frame, seconds in moving_frames(painter, MP4_FRAMES_PER_STEP):
-                pixels = frame.tobytes()
-                for _ in range(max(round(seconds * rate), 1)):
-                    encoder.stdin.write(pixels)  # type: ignore[union-attr]  # it is a pipe
-        except BrokenPipeError:
-            pass  # it has given up; its own words follow
-        complaint = encoder.communicate()[1].decode(errors="replace").strip().splitlines()
-    if encoder.returncode != 0:
-        raise UserError(f"{path}: ffmpeg failed ({complaint[-1] if complaint else 'without a word'})")
-
-
-def _ffmpeg() -> str:
-    """The program ffmpeg of the PATH, else that of the package imageio-ffmpeg; UserError without both."""
-    program = shutil.which("ffmpeg")
-    if program is not None:
-        return program
     try:
-        from imageio_ffmpeg import get_ffmpeg_exe
-
-        return str(get_ffmpeg_exe())
-    except (ImportError, RuntimeError) as error:
-        raise UserError(
-            "MP4 needs the program ffmpeg, which is not on the PATH; install it "
-            "(or pip install 'hygen_lightning[video]'), or write a .gif"
-        ) from error
+        video: Any = get_writer(path, format="FFMPEG", fps=rate, codec="libx264", macro_block_size=2)
+        with video:
+            for frame, seconds in moving_frames(Painter(scene, title, MP4_WIDTH), MP4_FRAMES_PER_STEP):
+                for _ in range(max(round(seconds * rate), 1)):
+                    video.append_data(np.asarray(frame))
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"{path}: ffmpeg failed ({str(error).strip().splitlines()[-1]})") from error
 
 
 def write_strip(scene: Scene, title: str, path: Path) -> None:
-    """Up to six moments of the battle, evenly spaced, the last one its end; three in a row."""
+    """Up to six moments of the episode, evenly spaced, the last one its end; three in a row."""
     painter = Painter(scene, title, STRIP_WIDTH)
     last = scene.n_steps - 1
     count = min(STRIP_MOMENTS, scene.n_steps)
     steps = [round(last * k / max(count - 1, 1)) for k in range(count)]
-    moments = [painter.paint(step, 0.0, finished=step == last) for step in steps]
-    columns, gap = min(3, count), 6
-    rows = -(-count // columns)
-    width, height = painter.size
-    strip = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), PAPER)
-    for index, moment in enumerate(moments):
-        place = (index % columns * (width + gap), index // columns * (height + gap))
-        strip.paste(moment, place)
+    columns, rows = min(3, count), -(-count // 3)
+    width, height = (side + STRIP_GAP for side in painter.size)
+    strip = Image.new("RGB", (columns * width - STRIP_GAP, rows * height - STRIP_GAP), PAPER)
+    for index, step in enumerate(steps):
+        place = (index % 3 * width, index // 3 * height)
+        strip.paste(painter.paint(step, finished=step == last), place)
     strip.save(path)
-
-
-def _palette() -> Image.Image:
-    """The painter's colours and their mixtures with the ground, shared by all frames.
-
-    A palette taken from the frames themselves would spend its colours on the background.
-    """
-    shades = [PAPER, GROUND, HIGH_GROUND, GRID, EDGE]
-    for colour in (*INKS, *SKILLS):
-        for share in PALETTE_SHARES:
-            mixed = [round(share * c + (1 - share) * g) for c, g in zip(colour, GROUND)]
-            shades.append((mixed[0], mixed[1], mixed[2]))
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([channel for shade in shades for channel in shade])
-    return palette

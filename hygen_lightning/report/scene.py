@@ -1,4 +1,4 @@
-"""A battle as arrays that are easy to draw: where every unit stands, how it is, what it does."""
+"""An episode as arrays that are easy to draw: where every unit stands, how it is, what it does."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hygen_lightning.specs import UserError
-from hygen_lightning.tasks.battles import FIRST_TARGET, BattleTask
-
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from hygen_lightning.specs import Episodes, Side, TaskSpec
+    from hygen_lightning.specs import Episodes, Look, Side, TaskSpec
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+
+MARGIN = 1.8
+"""Ground shown around the outermost units."""
+LEAST_EXTENT = 14.0, 8.0
+"""Width and height of ground that are shown at least."""
+SCALED_SPREAD = 12.0
+"""Larger side of all places of a task without ground, once they are scaled to the picture."""
 
 
 @dataclass
 class Team:
     """One side over T steps. N is A or E.
 
-    units: N unit types. position [T, N, 2] in map units; a dead unit lies where it was last seen
-    alive. health, shield [T, N] in 0..1. alive [T, N].
+    units: N unit types. position [T, N, 2]; a dead unit lies where it was last seen alive.
+    health, shield [T, N] in 0..1. alive [T, N].
     """
 
     units: tuple[str, ...]
@@ -34,6 +38,14 @@ class Team:
     health: Floats
     shield: Floats
     alive: Bools
+
+    @classmethod
+    def of(cls, units: tuple[str, ...], side: Side) -> Team:
+        """A side of T states with dead units left where they fell."""
+        position, alive = side.position.double().numpy().copy(), side.alive.numpy()
+        for step in range(1, len(position)):
+            position[step] = np.where(alive[step][:, None], position[step], position[step - 1])
+        return cls(units, position, side.health.double().numpy(), side.shield.double().numpy(), alive)
 
     @property
     def strength(self) -> Floats:
@@ -43,33 +55,57 @@ class Team:
 
 @dataclass
 class Scene:
-    """One battle of T stored steps: the two teams, actions [T, A], skills [T, A] or None.
+    """One episode of T stored steps: the two teams, actions [T, A], skills [T, A] or None.
 
     An action at step t leads from step t to t + 1; the last step's action is never carried out.
-    outcome: "won", "lost" or "out of time".
+    first_target: the action that acts on the first target. outcome: how it ended, in the task's
+    words. success: None where neither the environment nor the recording tells.
     """
 
-    task: BattleTask
+    look: Look
     allies: Team
     enemies: Team
     actions: Ints
     skills: Ints | None
+    first_target: int
     outcome: str
+    success: bool | None
 
     @property
     def n_steps(self) -> int:
         """T, stored steps: one more than the environment steps played."""
         return len(self.actions)
 
+    @property
+    def has_health(self) -> bool:
+        """Whether anybody is ever hurt or dead, so that health is worth showing."""
+        return any(not t.alive.all() or (t.health < 1).any() for t in (self.allies, self.enemies))
+
     def targets(self, step: int) -> list[tuple[int, Team, int]]:
         """(ally, team of its target, index in that team) of every living ally that acts on somebody."""
         found = []
         for ally, action in enumerate(self.actions[step]):
-            target = int(action) - FIRST_TARGET
-            team = self.allies if self.task.ally_units[ally] == "medivac" else self.enemies
-            if target >= 0 and self.allies.alive[step, ally] and target < len(team.units):
+            target = int(action) - self.first_target
+            team = self.allies if ally in self.look.healers else self.enemies
+            if self.allies.alive[step, ally] and 0 <= target < len(team.units):
                 found.append((ally, team, target))
         return found
+
+    def heading(self, step: int, ally: int) -> Floats | None:
+        """Direction [2] in which an ally walks from this step on; None where it stays or has a target."""
+        following = min(step + 1, self.n_steps - 1)
+        way = self.allies.position[following, ally] - self.allies.position[step, ally]
+        length = float(np.linalg.norm(way))
+        return way / length if length > 0.2 and self.actions[step, ally] < self.first_target else None
+
+    def window(self) -> tuple[Floats, Floats]:
+        """Lower left and upper right corner of what is shown: where anybody lived, and a margin."""
+        places = np.concatenate([team.position[team.alive] for team in (self.allies, self.enemies)])
+        low, high = places.min(axis=0) - MARGIN, places.max(axis=0) + MARGIN
+        middle, extent = (low + high) / 2, np.maximum(high - low, LEAST_EXTENT)
+        extent[1] = max(extent[1], extent[0] * 0.5)
+        extent[0] = max(extent[0], extent[1] / 0.85)
+        return middle - extent / 2, middle + extent / 2
 
 
 def scene_of(
@@ -79,38 +115,39 @@ def scene_of(
     row: int = 0,
     success: bool | None = None,
 ) -> Scene:
-    """One battle of a batch. skills [B, T, A] or None.
+    """One episode of a batch. skills [B, T, A] or None.
 
-    success: as the environment said; without it a battle counts as won when no enemy is left.
-    UserError for tasks that are no battles.
+    success: as the environment said; without it the recording decides, where it can.
+    UserError for tasks whose state tells no places.
     """
-    if not isinstance(task, BattleTask):
-        raise UserError(f"{task.name}: only battles can be drawn, not cooperative navigation")
-    length = int(episodes.length[row])
-    allies, enemies = task.sides(episodes.state[row, :length].cpu())
-    ally_team, enemy_team = _team(task.ally_units, allies), _team(task.enemy_units, enemies)
+    one = episodes[row : row + 1].trimmed()
+    length = int(one.length[0])
+    ally_side, enemy_side = task.sides(one.state[0, :length].cpu())
+    look = task.look()
+    allies = Team.of(look.ally_units or ("agent",) * task.n_allies, ally_side)
+    enemies = Team.of(look.enemy_units or (task.enemy_name,) * task.n_enemies, enemy_side)
+    if not look.ground:
+        _scale_to_picture(allies, enemies)
+    won = task.success(one)
+    ways = task.outcomes(one)
+    told = next((name for name, rows in ways.items() if rows[0]), "ended")
+    if success:
+        told = "success" if won is None else next(iter(ways))
     return Scene(
-        task=task,
-        allies=ally_team,
-        enemies=enemy_team,
-        actions=episodes.actions[row, :length].cpu().numpy(),
+        look=look,
+        allies=allies,
+        enemies=enemies,
+        actions=one.actions[0, :length].cpu().numpy(),
         skills=None if skills is None else skills[row, :length].cpu().numpy(),
-        outcome=_outcome(task, ally_team, enemy_team, success),
+        first_target=len(task.layout.base_actions),
+        outcome=told,
+        success=bool(won[0]) if success is None and won is not None else success,
     )
 
 
-def _outcome(task: BattleTask, allies: Team, enemies: Team, success: bool | None) -> str:
-    """A battle in which nobody is left who fights is lost: Medivacs alone do not count (SMAC's rule)."""
-    fights = allies.alive[-1] & np.array([u != "medivac" or task.map_type != "MMM" for u in allies.units])
-    if success or (success is None and not enemies.alive[-1].any() and allies.alive[-1].any()):
-        return "won"
-    return "out of time" if fights.any() and enemies.alive[-1].any() else "lost"
-
-
-def _team(units: tuple[str, ...], side: Side) -> Team:
-    """A side of the state with dead units left where they fell."""
-    position = side.position.double().numpy().copy()
-    alive = side.alive.numpy()
-    for step in range(1, len(position)):
-        position[step] = np.where(alive[step][:, None], position[step], position[step - 1])
-    return Team(units, position, side.health.double().numpy(), side.shield.double().numpy(), alive)
+def _scale_to_picture(allies: Team, enemies: Team) -> None:
+    """Positions in units of their own, stretched equally both ways."""
+    places = np.concatenate([team.position[team.alive] for team in (allies, enemies)])
+    spread = float((places.max(axis=0) - places.min(axis=0)).max())
+    for team in (allies, enemies):
+        team.position *= SCALED_SPREAD / max(spread, 1e-6)

@@ -20,22 +20,12 @@ def _star(points: int, inner: float) -> list[Point]:
 
 
 def _cross(width: float) -> list[Point]:
-    """A plus sign with arms of this half-width."""
-    w = width
-    return [
-        (-w, -1),
-        (w, -1),
-        (w, -w),
-        (1, -w),
-        (1, w),
-        (w, w),
-        (w, 1),
-        (-w, 1),
-        (-w, w),
-        (-1, w),
-        (-1, -w),
-        (-w, -w),
-    ]
+    """A plus sign with arms of this half-width: three corners of one arm, turned four times."""
+    arm, outline = [(-width, -1.0), (width, -1.0), (width, -width)], []
+    for _ in range(4):
+        outline += arm
+        arm = [(-y, x) for x, y in arm]
+    return outline
 
 
 UNIT_SHAPES: dict[str, tuple[float, list[Point]]] = {
@@ -49,10 +39,11 @@ UNIT_SHAPES: dict[str, tuple[float, list[Point]]] = {
     "zergling": (0.5, _regular(3, 1 / 2)),
     "baneling": (0.5, _star(8, 0.72)),
     "spinecrawler": (0.95, _star(5, 0.5)),
+    "agent": (0.45, _regular(16)),
 }
 """Radius in map units (about the unit's own) and outline within the unit circle."""
 
 
 def shape_of(unit: str) -> tuple[float, list[Point]]:
-    """Radius and outline of a unit type; a small hexagon for one that has no shape of its own."""
-    return UNIT_SHAPES.get(unit, (0.5, _regular(6)))
+    """Radius and outline of a unit type; a hexagon for one that has no shape of its own."""
+    return UNIT_SHAPES.get(unit, (0.62, _regular(6)))

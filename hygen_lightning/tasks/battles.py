@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from hygen_lightning.specs import EntityLayout, Side, TaskSpec, UserError
+from hygen_lightning.specs import EntityLayout, Look, Side, TaskSpec, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,6 +158,13 @@ class BattleTask(TaskSpec):
             cooldown=zeros_e,
         )
         return ally, enemy
+
+    def look(self) -> Look:
+        """The units by their types on the terrain; Medivacs act on allies."""
+        from hygen_lightning.tasks.maps import terrain_levels
+
+        healers = frozenset(i for i, unit in enumerate(self.ally_units) if unit in HEALERS)
+        return Look(self.ally_units, self.enemy_units, healers, tuple(terrain_levels(self.terrain)))
 
 
 def smac_layout(

@@ -28,7 +28,7 @@ def _few_battles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_scripted_battle_becomes_a_strip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "strip.png"
-    assert render(task="2s3z", player="focus_fire", out=out) == 0
+    assert render(task="2s3z", policy="focus_fire", out=out) == 0
     assert "2s3z by focus_fire" in capsys.readouterr().out
     with Image.open(out) as strip:
         assert strip.width == 3 * 400 + 12
@@ -41,11 +41,11 @@ def test_json_says_what_was_drawn_and_the_seed_decides_it(
     bytes_of: list[bytes] = []
     for seed in ("1", "1", "2"):
         out = tmp_path / f"{len(told)}.png"
-        options = ["--player", "random", "--seed", seed, "--pick", "lost", "--out", str(out), "--json"]
+        options = ["--policy", "random", "--seed", seed, "--pick", "failure", "--out", str(out), "--json"]
         assert main(["render", *options]) == 0
         told.append(json.loads(capsys.readouterr().out))
         bytes_of.append(out.read_bytes())
-    assert told[0]["won"] is False
+    assert told[0]["success"] is False
     assert told[0]["bytes"] == len(bytes_of[0])
     assert told[0]["length"] == told[1]["length"]
     assert bytes_of[0] == bytes_of[1] != bytes_of[2]
@@ -54,7 +54,7 @@ def test_json_says_what_was_drawn_and_the_seed_decides_it(
 def test_the_longest_battle_is_the_longest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lengths = {}
     for pick in ("first", "longest"):
-        render(player="random", pick=pick, out=tmp_path / "a.png", json=True)  # type: ignore[arg-type]
+        render(policy="random", pick=pick, out=tmp_path / "a.png", json=True)  # type: ignore[arg-type]
         lengths[pick] = json.loads(capsys.readouterr().out)["length"]
     assert lengths["longest"] >= lengths["first"]
 
@@ -70,7 +70,7 @@ def test_a_recorded_episode_is_drawn_as_it_was(tmp_path: Path, capsys: pytest.Ca
     write_run(tmp_path / "3m" / "medium" / "run", played.episodes, task)
     render(recording=tmp_path / "3m" / "medium", out=tmp_path / "r.png", json=True)
     told = json.loads(capsys.readouterr().out)
-    assert (told["length"], told["won"]) == (int(played.lengths[0]), bool(played.success[0]))
+    assert (told["length"], told["success"]) == (int(played.lengths[0]), bool(played.success[0]))
 
 
 class _Statue:
@@ -95,22 +95,21 @@ def test_a_checkpoints_policy_plays_with_its_skills(
         asked.append(path)
         return _Statue()
 
-    monkeypatch.setattr("hygen_lightning.checkpoint.load_policy", load_policy)
+    monkeypatch.setattr("hygen_lightning.load_policy", load_policy, raising=False)
     checkpoint = tmp_path / "best.ckpt"
-    render(ckpt_path=checkpoint, out=tmp_path / "c.png", json=True)
+    render(policy=str(checkpoint), out=tmp_path / "c.png", json=True)
     told = json.loads(capsys.readouterr().out)
     assert asked == [checkpoint]
-    assert (told["by"], told["won"]) == ("best.ckpt", False)
+    assert (told["by"], told["success"]) == ("best.ckpt", False)
 
 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"player": "focus_fire", "ckpt_path": Path("x")}, "--player and --ckpt_path both"),
-        ({"player": "nobody"}, "unknown policy 'nobody'"),
+        ({"policy": "nobody"}, "unknown policy 'nobody'"),
         ({"task": "5k"}, "unknown task '5k'"),
         ({"out": Path("battle.tiff")}, "not to '.tiff'"),
-        ({"player": "random", "pick": "won"}, "random: none of 3 battles of 3m was won"),
+        ({"policy": "random", "pick": "success"}, "none of 3 battles of 3m was a success"),
         ({"recording": Path("nowhere")}, "nowhere"),
         ({"env": "chess"}, "unknown environment 'chess'"),
     ],

@@ -1,10 +1,9 @@
-"""What every environment of the table promises; StarCraft II is a stand-in for its package."""
+"""What every environment promises: those of the table, and one from outside. StarCraft II is a stand-in."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,31 +11,37 @@ from arenas import random_actions
 from stand_in import stand_in_for_starcraft
 from torch import Tensor
 
-from hygen_lightning.envs import ENVIRONMENTS, environment_class, make_env, make_envs
+from hygen_lightning.envs import ENVIRONMENTS, environment_class, make_env
 from hygen_lightning.envs.base import BattleEnv
-from hygen_lightning.specs import TimeStep
-from hygen_lightning.tasks import load_task
-from hygen_lightning.tasks.battles import NO_OP
+from hygen_lightning.rollouts.runner import play
+from hygen_lightning.rollouts.scripted import RandomPolicy
+from hygen_lightning.specs import TaskSpec, TimeStep, UserError
+from hygen_lightning.tasks import BattleTask
 
+OUTSIDE = "grid_battle:LineEnv"
+TASKS = dict.fromkeys(ENVIRONMENTS, ("3m", "8m")) | {OUTSIDE: ("line-2", "line-1")}
+"""Two tasks that each environment plays."""
 FIELDS = ("obs", "state", "avail_actions")
 
 
-@pytest.fixture(params=list(ENVIRONMENTS))
-def name(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    stand_in_for_starcraft(tmp_path, monkeypatch)
-    return str(request.param)
+@pytest.fixture(scope="module", params=list(TASKS))
+def name(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in_for_starcraft(tmp_path_factory.mktemp("starcraft"), patch)
+        yield str(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def env(name: str) -> Iterator[BattleEnv]:
-    """Two battles of 3m."""
-    env = make_env(name, load_task("3m"), 2)
+    """Two episodes of the first task; every test starts them anew."""
+    env = make_env(name, TASKS[name][0], 2)
     yield env
+    env.close()
     env.close()
 
 
 def steps(env: BattleEnv, seeds: Tensor, n_steps: int) -> Iterator[TimeStep]:
-    """The first steps of battles with random actions."""
+    """The first steps of episodes with random actions."""
     generator = torch.Generator().manual_seed(0)
     observation = env.reset(seeds)
     for _ in range(n_steps):
@@ -48,15 +53,24 @@ def steps(env: BattleEnv, seeds: Tensor, n_steps: int) -> Iterator[TimeStep]:
 def test_it_says_what_it_is(name: str, env: BattleEnv) -> None:
     kind = environment_class(name)
     assert isinstance(env, kind)
-    assert env.name == name
+    assert env.name == kind.name != BattleEnv.name
+    assert name in (env.name, OUTSIDE)
     assert env.version != BattleEnv.version
-    assert env.task.name == "3m"
-    assert env.num_envs == 2
+    assert (env.task.name, env.num_envs) == (TASKS[name][0], 2)
+
+
+def test_its_tasks_have_a_name_and_it_checks_them(name: str) -> None:
+    kind = environment_class(name)
+    tasks = [kind.load_task(task) for task in TASKS[name]]
+    assert all(isinstance(task, TaskSpec) for task in tasks)
+    assert [task.name for task in tasks] == list(TASKS[name])
     kind.check_installed()
-    kind.check_tasks([load_task("3m"), load_task("8m")])
+    kind.check_tasks(tasks)
+    with pytest.raises(UserError, match="no-such-task"):
+        kind.load_task("no-such-task")
 
 
-def test_views_and_steps_have_the_shapes_and_types_of_the_protocol(env: BattleEnv) -> None:
+def test_observations_and_steps_have_the_shapes_and_types_of_the_protocol(env: BattleEnv) -> None:
     layout = env.task.layout
     for step in steps(env, torch.arange(2), 10):
         obs, state, available = (getattr(step.observation, field) for field in FIELDS)
@@ -71,8 +85,8 @@ def test_views_and_steps_have_the_shapes_and_types_of_the_protocol(env: BattleEn
             assert (flag.shape, flag.dtype) == ((2,), torch.bool)
 
 
-def test_every_battle_ends_once_and_then_stands_still_with_no_op_only(name: str) -> None:
-    env = make_env(name, load_task("3m"), 64)
+def test_every_episode_ends_once_and_then_stands_still(name: str) -> None:
+    env = make_env(name, TASKS[name][0], 16)
     b = env.num_envs  # fewer where it cannot hold so many
     played = list(steps(env, torch.arange(b), env.task.episode_limit_env_steps + 1))
     env.close()
@@ -85,25 +99,26 @@ def test_every_battle_ends_once_and_then_stands_still_with_no_op_only(name: str)
                 getattr(step.observation, field)[over], getattr(before.observation, field)[over]
             )
         assert (step.reward[over] == 0).all()
-        assert not step.observation.avail_actions[over][..., NO_OP + 1 :].any()
+        if isinstance(env.task, BattleTask):
+            assert not step.observation.avail_actions[over][..., 1:].any(), "more than no-op"
     assert ended.tolist() == [1] * b
     for step in played:
         assert not ((step.truncated | step.success) & ~step.terminated).any()
         assert not (step.truncated & step.success).any()
 
 
-def test_a_reset_starts_all_battles_anew(env: BattleEnv) -> None:
+def test_a_reset_starts_all_episodes_anew(env: BattleEnv) -> None:
     first = env.reset(torch.arange(2))
     for _ in steps(env, torch.arange(2), 3):
         pass
     again = env.reset(torch.arange(2))
-    assert again.avail_actions[..., NO_OP + 1 :].any()
+    assert (again.avail_actions.sum(-1) > 1).any()
     assert again.state.shape == first.state.shape
     if env.reproducible:
         assert all(torch.equal(getattr(first, field), getattr(again, field)) for field in FIELDS)
 
 
-def test_equal_seeds_and_actions_are_equal_battles_where_it_promises_that(env: BattleEnv) -> None:
+def test_equal_seeds_and_actions_are_equal_episodes_where_it_promises_that(env: BattleEnv) -> None:
     (one, two), (three, four) = (
         torch.stack([step.observation.state for step in steps(env, torch.tensor(seeds), 15)]).unbind(1)
         for seeds in ([5, 6], [5, 7])
@@ -113,35 +128,44 @@ def test_equal_seeds_and_actions_are_equal_battles_where_it_promises_that(env: B
 
 
 def test_an_action_that_is_not_available_is_refused(env: BattleEnv) -> None:
-    observation = env.reset(torch.arange(2))
-    assert not observation.avail_actions[..., NO_OP].any()
+    available = env.reset(torch.arange(2)).avail_actions
+    assert not available.all(-1).all(), "every action is available: nothing is tested"
+    worst = available.int().argmin(-1)
     with pytest.raises(ValueError, match="not available"):
-        env.step(torch.full((2, 3), NO_OP))
+        env.step(worst)
 
 
-def test_battles_of_two_tasks_step_together_as_alone(name: str) -> None:
-    tasks = [load_task("3m"), load_task("8m")]
-    together = make_envs(name, tasks, [1, 1])
-    alone = [make_env(name, task, 1) for task in tasks]
-    generator = torch.Generator().manual_seed(1)
-    observations = together.reset([torch.tensor([4]), torch.tensor([9])])
-    expected = [env.reset(torch.tensor([seed])) for env, seed in zip(alone, (4, 9), strict=True)]
-    for _ in range(12):
-        for observation, wanted in zip(observations, expected, strict=True):
-            assert all(torch.equal(getattr(observation, field), getattr(wanted, field)) for field in FIELDS)
-        actions = [random_actions(observation.avail_actions, generator) for observation in observations]
-        observations = [step.observation for step in together.step(actions)]
-        expected = [env.step(a).observation for env, a in zip(alone, actions, strict=True)]
-    together.close()
-    for env in alone:
-        env.close()
+def test_a_part_of_the_episodes_goes_on_as_in_the_whole(env: BattleEnv) -> None:
+    observation, generator = env.reset(torch.tensor([3, 4])), torch.Generator().manual_seed(1)
+    part = env.only(torch.tensor([1]))
+    if part is None:
+        pytest.skip("its episodes cannot be split")
+    assert part.num_envs == 1
+    if not env.reproducible:  # the part is the same games: they cannot be stepped twice
+        return
+    for _ in range(3):
+        actions = random_actions(observation.avail_actions, generator)
+        observation = env.step(actions).observation
+        assert torch.equal(part.step(actions[1:]).observation.obs[0], observation.obs[1])
 
 
-def test_it_holds_no_more_battles_than_it_says_and_closes_twice(name: str) -> None:
-    most = environment_class(name).most_at_once()
-    env = make_env(name, load_task("3m"), 5)
-    assert env.num_envs == (5 if most is None else min(5, most))
-    observation = env.reset(torch.arange(env.num_envs))
-    assert len(observation.obs) == env.num_envs
+def test_it_holds_no_more_episodes_than_it_says(name: str) -> None:
+    kind = environment_class(name)
+    most = kind.most_at_once()
+    env = make_env(name, kind.load_task(TASKS[name][1]), 3)
+    assert env.num_envs == (3 if most is None else min(3, most))
+    assert len(env.reset(torch.arange(env.num_envs)).obs) == env.num_envs
     env.close()
-    env.close()
+
+
+def test_a_policy_plays_it_to_the_end(env: BattleEnv) -> None:
+    played = play(env, RandomPolicy(1), torch.tensor([8, 9]))
+    assert played.episodes.task is env.task
+    assert (played.episodes.terminated.sum(1) == 1).all()
+    assert played.success.shape == played.returns.shape == (2,)
+
+
+def test_its_own_heuristics_play_its_tasks(name: str, env: BattleEnv) -> None:
+    for make in environment_class(name).scripted_policies().values():
+        played = play(env, make(0), torch.tensor([8, 9]))
+        assert played.episodes.terminated.any(1).all()

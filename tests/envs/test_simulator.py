@@ -48,18 +48,18 @@ def test_a_view_has_the_shapes_of_the_layout_and_only_finite_numbers(name: str) 
         observation = step.observation
 
 
-def test_a_battle_is_the_same_bit_for_bit_in_any_batch() -> None:
-    alone = simulator("2s3z", 1)
-    crowd = simulator("2s3z", 7)
+@pytest.mark.parametrize(("name", "n_others", "n_steps"), [("2s3z", 6, 40), ("bane_vs_bane", 40, 12)])
+def test_a_battle_is_the_same_bit_for_bit_in_any_batch(name: str, n_others: int, n_steps: int) -> None:
+    """In crowds (bane_vs_bane) many pushes add up: the sum must not depend on the place in the batch."""
+    alone, crowd = simulator(name, 1), simulator(name, n_others + 1)
     generator = torch.Generator().manual_seed(2)
-    one = alone.reset(torch.tensor([5]))
-    many = crowd.reset(torch.tensor([1, 2, 3, 4, 5, 6, 7]))
-    for _ in range(40):
+    one, many = alone.reset(torch.tensor([n_others - 1])), crowd.reset(torch.arange(n_others + 1))
+    for _ in range(n_steps):
         actions = random_actions(many.avail_actions, generator)
         many = crowd.step(actions).observation
-        one = alone.step(actions[4:5]).observation
-        assert torch.equal(one.obs[0], many.obs[4])
-        assert torch.equal(one.state[0], many.state[4])
+        one = alone.step(actions[n_others - 1 : n_others]).observation
+        assert torch.equal(one.obs[0], many.obs[n_others - 1])
+        assert torch.equal(one.state[0], many.state[n_others - 1])
 
 
 def test_other_seeds_are_other_battles() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hygen_lightning.cli import main
 from hygen_lightning.data.odis import find_parts, read_part
-from hygen_lightning.envs import make_env, make_envs
+from hygen_lightning.envs import make_env
 from hygen_lightning.envs.base import BattleLostError
 from hygen_lightning.envs.smac import env as smac_env
 from hygen_lightning.envs.smac.env import SmacEnv
@@ -265,12 +265,6 @@ def test_a_number_of_games_that_is_none_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HYGEN_SMAC_GAMES", said)
     with pytest.raises(UserError, match="HYGEN_SMAC_GAMES"):
         SmacEnv.most_at_once()
-
-
-def test_tasks_stepped_together_are_not_more_than_the_games(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HYGEN_SMAC_GAMES", "3")
-    with pytest.raises(UserError, match="4 battles at once; the environment 'smac' holds 3"):
-        make_envs("smac", [load_task("3m"), load_task("8m")], [2, 2])
 
 
 @pytest.mark.slow

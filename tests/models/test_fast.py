@@ -9,7 +9,7 @@ from made_up_episodes import make_episodes as made_up
 from made_up_episodes import make_layout, make_network
 
 from hygen_lightning.algorithms.hygen import HyGen
-from hygen_lightning.commands.benchmark_update import loss_of
+from hygen_lightning.benchmark.update import loss_of
 from hygen_lightning.models import fast
 from hygen_lightning.models.fast import rows
 from hygen_lightning.models.fast.rows import Chunking, DistinctEnemies

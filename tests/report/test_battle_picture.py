@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from imageio.v3 import immeta
 from PIL import Image
 
+from hygen_lightning.data.odis import read_folder
 from hygen_lightning.report import battle_picture
 from hygen_lightning.report.battle_picture import draw_battle, write_gif
-from hygen_lightning.report.painter import ALLY, ENEMY, GROUND, HEALTHY, PAPER, SHIELD, SKILLS, Painter
+from hygen_lightning.report.colours import ALLY, ENEMY, GROUND, HEALTHY, HIT, PAPER, SHIELD, SKILLS, palette
+from hygen_lightning.report.painter import Painter
 from hygen_lightning.report.scene import scene_of
 from hygen_lightning.report.unit_shapes import UNIT_SHAPES, shape_of
-from hygen_lightning.specs import Episodes, TaskSpec, UserError
+from hygen_lightning.specs import Episodes, Side, TaskSpec, UserError
 from hygen_lightning.tasks import all_task_names, load_task
-from hygen_lightning.tasks.battles import EAST, FIRST_TARGET, NO_OP, STATE_CENTRE, STATE_EXTENT, STOP
+from hygen_lightning.tasks.battles import FIRST_TARGET, NO_OP, STATE_CENTRE, STATE_EXTENT, STOP
 
 
 def battle(task: TaskSpec, n_steps: int = 5, dies_at: int | None = None) -> Episodes:
@@ -44,7 +44,7 @@ def battle(task: TaskSpec, n_steps: int = 5, dies_at: int | None = None) -> Epis
     avail = torch.ones(1, n_steps, task.n_allies, layout.n_actions, dtype=torch.bool)
     obs = torch.zeros(1, n_steps, task.n_allies, layout.obs_dim)
     return Episodes(
-        task.name, obs, state, actions, avail, flags.float(), flags.clone(), flags.clone(), flags | True
+        task, obs, state, actions, avail, flags.float(), flags.clone(), flags.clone(), flags | True
     )
 
 
@@ -95,14 +95,19 @@ def test_a_dead_unit_leaves_a_cross_where_it_fell_and_the_team_bar_shrinks() -> 
 def test_a_hit_burst_and_a_bright_shot_show_only_where_health_was_lost() -> None:
     task = load_task("3m")
     episodes = battle(task)
-    episodes.actions[0, 1, 0] = FIRST_TARGET + 1
-    quiet = Painter(scene_of(task, episodes), "3m").paint(1, 0.25)
-    _, enemies, _ = task.layout.split_state(episodes.state)
-    enemies[0, 2:, 1, 0] = 0.5
-    loud = Painter(scene_of(task, episodes), "3m").paint(1, 0.25)
-    aiming = Painter(scene_of(task, battle(task)), "3m").paint(1, 0.25)
-    brightness = [sum(picture.convert("L").histogram()[90:]) for picture in (aiming, quiet, loud)]
-    assert brightness[0] <= brightness[1] < brightness[2]
+    allies, enemies, _ = task.layout.split_state(episodes.state)
+    allies[0, :, :, 2] = allies[0, :1, :, 2].clone()
+    enemies[0, :, 2, 0] = 0.9
+    along_the_line, bursts = [], []
+    for action, health in ((STOP, 1.0), (FIRST_TARGET + 1, 1.0), (FIRST_TARGET + 1, 0.5)):
+        episodes.actions[0, 1, 0] = action
+        enemies[0, 2:, 1, 0] = health
+        painter = Painter(scene_of(task, episodes), "3m")
+        picture = painter.paint(1, 0.25)
+        along_the_line.append(sum(colour_at(painter, picture, 15, 13)))
+        bursts.append(sum(near(colour, HIT, 70) for colour in colours_of(picture)))
+    assert along_the_line[0] < along_the_line[1] < along_the_line[2]
+    assert bursts[0] == bursts[1] < bursts[2]
 
 
 def test_enemies_get_no_shot_lines_and_medivacs_aim_at_allies() -> None:
@@ -122,6 +127,7 @@ def test_bars_show_health_and_for_protoss_the_shield_above_it() -> None:
         episodes = battle(task)
         if has_shield:
             task.layout.split_state(episodes.state)[0][..., 4] = 1.0
+        task.layout.split_state(episodes.state)[1][0, 1:, 0, 0] = 0.5
         painter = Painter(scene_of(task, episodes), name)
         pixels = colours_of(painter.paint(0))
         assert any(near(pixel, HEALTHY) for pixel in pixels)
@@ -143,14 +149,17 @@ def test_skills_ring_their_agents_in_their_colours_and_stand_in_the_legend() -> 
     assert not any(near(pixel, SKILLS[1], 6) for pixel in colours)
 
 
-def test_walking_agents_carry_a_chevron_ahead() -> None:
+def test_agents_that_walk_carry_a_chevron_ahead_and_those_that_shoot_or_stay_none() -> None:
     task = load_task("3m")
     episodes = battle(task)
-    episodes.actions[0, 0, 1] = EAST
-    with_move = Painter(scene_of(task, episodes), "3m")
+    episodes.actions[0, 0, 1] = FIRST_TARGET
+    allies = task.layout.split_state(episodes.state)[0]
+    allies[0, :, 2] = allies[0, :1, 2].clone()
+    painter = Painter(scene_of(task, episodes), "3m")
+    picture = painter.paint(0)
     tip = shape_of("marine")[0] + 0.4
-    lit = colour_at(with_move, with_move.paint(0), 8 + tip, 14)
-    assert sum(lit) > sum(GROUND) + 150
+    lit = [sum(colour_at(painter, picture, 8 + tip, y)) > sum(GROUND) + 150 for y in (12, 14, 16)]
+    assert lit == [True, False, False]
 
 
 def test_closed_ground_is_dark_and_every_map_can_be_drawn() -> None:
@@ -173,17 +182,27 @@ def test_every_unit_of_every_map_has_its_own_shape() -> None:
     assert len(set(outlines)) == len(outlines)
 
 
-@pytest.mark.parametrize(("dies", "told", "outcome"), [(False, None, "out of time"), (False, True, "won")])
+@pytest.mark.parametrize(
+    ("dies_at", "told", "outcome", "success"),
+    [(None, None, "timed out", False), (None, True, "won", True), (3, None, "won", True)],
+)
 def test_the_outcome_is_the_environments_word_or_what_the_last_state_shows(
-    dies: bool, told: bool | None, outcome: str
+    dies_at: int | None, told: bool | None, outcome: str, success: bool
 ) -> None:
-    task = load_task("3m")
-    assert scene_of(task, battle(task), success=told).outcome == outcome
-    success = battle(load_task("2m_vs_1z"), dies_at=3)
-    assert scene_of(load_task("2m_vs_1z"), success).outcome == "won"
-    lost = battle(task)
-    task.layout.split_state(lost.state)[0][0, 4] = 0.0
-    assert scene_of(task, lost).outcome == "lost"
+    task = load_task("2m_vs_1z")
+    episodes = battle(task, dies_at=dies_at)
+    episodes.truncated[0, -2] = dies_at is None
+    scene = scene_of(task, episodes, success=told)
+    assert (scene.outcome, scene.success) == (outcome, success)
+
+
+def test_a_battle_with_only_medivacs_left_is_lost_and_not_timed_out() -> None:
+    task = load_task("MMM")
+    episodes = battle(task)
+    for ally in range(task.n_allies):
+        if task.ally_units[ally] != "medivac":  # type: ignore[attr-defined]
+            task.layout.split_state(episodes.state)[0][:, -1, ally, 0] = 0.0
+    assert scene_of(task, episodes, success=False).outcome == "lost"
 
 
 def test_a_gif_has_its_frames_its_times_and_loops(tmp_path: Path) -> None:
@@ -222,67 +241,77 @@ def test_a_strip_shows_six_moments_in_two_rows(tmp_path: Path) -> None:
         assert long.height > 1.9 * short.height
 
 
-def test_mp4_without_ffmpeg_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+def test_an_mp4_has_even_sides_and_its_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(battle_picture, "MP4_WIDTH", 201)
     task = load_task("3m")
-    with pytest.raises(UserError, match=r"MP4 needs the program ffmpeg.*\.gif"):
+    draw_battle(tmp_path / "battle.mp4", task, battle(task))
+    told = immeta(tmp_path / "battle.mp4", plugin="FFMPEG")
+    size = Painter(scene_of(task, battle(task)), "3m", 201).size
+    assert told["size"] == size
+    assert size[0] % 2 == size[1] % 2 == 0
+    assert told["duration"] == pytest.approx(4 * 0.28 + 1.8, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("program", "complaint"), [(None, r"pip install 'hygen_lightning\[video\]'"), ("false", "ffmpeg failed")]
+)
+def test_mp4_without_a_working_ffmpeg_is_one_clear_line(
+    program: str | None, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if program is None:
+        monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    else:
+        monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", program)
+    task = load_task("3m")
+    with pytest.raises(UserError, match=complaint):
         draw_battle(tmp_path / "battle.mp4", task, battle(task))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_mp4_takes_the_ffmpeg_of_imageio_ffmpeg_where_the_path_has_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = tmp_path / "their_ffmpeg"
-    program.write_text('#!/bin/sh\nfor last; do :; done; echo video > "$last"; /bin/cat > /dev/null\n')
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    package = types.SimpleNamespace(get_ffmpeg_exe=lambda: str(program))
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", package)  # type: ignore[arg-type]
-    monkeypatch.setenv("PATH", str(tmp_path))
-    task = load_task("3m")
-    draw_battle(tmp_path / "battle.mp4", task, battle(task))
-    assert (tmp_path / "battle.mp4").read_text() == "video\n"
+def test_walkers_and_landmarks_are_drawn_as_recorded(recordings_dir: Path, tmp_path: Path) -> None:
+    task = load_task("cn-2")
+    episodes = read_folder(recordings_dir / "cn-2" / "expert", task)
+    scene = scene_of(task, episodes)
+    assert (scene.outcome, scene.success, scene.has_health) == ("goal reached", True, False)
+    assert scene.enemies.units == ("landmark", "landmark")
+    painter = Painter(scene, "cn-2")
+    picture = painter.paint(0)
+    assert near(colour_at(painter, picture, *scene.allies.position[0, 0]), ALLY)
+    assert near(colour_at(painter, picture, *scene.enemies.position[0, 1]), ENEMY)
+    draw_battle(tmp_path / "walk.png", task, episodes)
+    assert [path.name for path in tmp_path.iterdir()] == ["walk.png"]
 
 
-def test_a_battle_with_only_medivacs_left_is_lost_and_not_out_of_time() -> None:
-    task = load_task("MMM")
-    episodes = battle(task)
-    layout = task.layout
-    for ally in range(task.n_allies):
-        if task.ally_units[ally] != "medivac":
-            episodes.state[:, -1, ally * layout.widths.state_ally] = 0.0
-    assert scene_of(task, episodes, success=False).outcome == "lost"
+class Anywhere(TaskSpec):
+    """A task of a user's own: places in units of its own, no unit types, no ground."""
+
+    def sides(self, state: torch.Tensor) -> tuple[Side, Side]:
+        allies, enemies, _ = self.layout.split_state(state)
+        return Side.always_alive(allies[..., 2:4] * 1000), Side.always_alive(enemies[..., 1:3] * 1000)
 
 
-@pytest.mark.parametrize("works", [True, False])
-def test_mp4_hands_ffmpeg_whole_frames(works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "ffmpeg"
-    body = 'for last; do :; done; cat > "$last"' if works else "cat > /dev/null; echo no codec >&2; exit 1"
-    program.write_text(f"#!/bin/sh\n{body}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(battle_picture, "MP4_WIDTH", 201)
-    task = load_task("3m")
-    out = tmp_path / "battle.mp4"
-    if not works:
-        with pytest.raises(UserError, match=r"ffmpeg failed \(no codec\)"):
-            draw_battle(out, task, battle(task))
-        return
-    draw_battle(out, task, battle(task))
-    width, height = Painter(scene_of(task, battle(task)), "3m", 201).size
-    assert width % 2 == height % 2 == 0
-    held = round(1.8 * 8 / 0.28)
-    assert out.stat().st_size == width * height * 3 * (4 * 8 + held)
+def test_a_task_of_ones_own_needs_places_alone() -> None:
+    layout = load_task("3m").layout
+    nowhere = TaskSpec("chess", 5, layout)
+    with pytest.raises(UserError, match="chess: its environment does not say where its units stand"):
+        scene_of(nowhere, battle(load_task("3m")))
+    task = Anywhere("places", 5, layout)
+    scene = scene_of(task, battle(load_task("3m")), success=True)
+    assert (scene.outcome, scene.allies.units[0], scene.enemies.units[0]) == ("success", "agent", "enemy")
+    assert 0 < np.ptp(scene.allies.position, axis=(0, 1)).max() <= 12
+    assert Painter(scene, "places", 200).paint(0).width == 200
 
 
-def test_other_suffixes_and_other_tasks_are_one_clear_line(tmp_path: Path) -> None:
+def test_other_suffixes_are_one_clear_line(tmp_path: Path) -> None:
     task = load_task("3m")
     with pytest.raises(UserError, match=r"\.gif, \.mp4, \.png, not to '\.bmp'"):
         draw_battle(tmp_path / "battle.bmp", task, battle(task))
-    walk = load_task("cn-2")
-    with pytest.raises(UserError, match="only battles"):
-        draw_battle(tmp_path / "walk.gif", walk, battle(task))
+
+
+def test_a_gif_can_show_every_colour_that_is_drawn() -> None:
+    shades = palette()
+    assert len(shades) <= 256
+    assert {ALLY, ENEMY, GROUND, HEALTHY, PAPER, SHIELD, *SKILLS} <= set(shades)
 
 
 def test_the_final_step_needs_no_action() -> None:

@@ -206,7 +206,7 @@ def test_a_truncated_checkpoint_is_one_line(
         "fit --ckpt_path",
         "fit --model.skills_from",
         "collect 3m --policy",
-        "render --ckpt_path",
+        "render --policy",
     ],
 )
 def test_another_kind_of_file_as_checkpoint_is_one_line_in_our_own_words(

@@ -9,7 +9,7 @@ from hygen_lightning.envs.simulator import calibration as c
 from hygen_lightning.envs.simulator.flags import flag
 from hygen_lightning.envs.simulator.orders import Orders
 from hygen_lightning.envs.simulator.state import BattleState
-from hygen_lightning.envs.simulator.terrain import Ground
+from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 
 TINY = 1e-6
@@ -22,7 +22,7 @@ both pass on their right)."""
 
 def wanted_velocity(
     params: UnitParams,
-    terrain: Ground,
+    terrain: Terrain,
     s: BattleState,
     orders: Orders,
     chasing: Tensor,
@@ -45,7 +45,7 @@ def wanted_velocity(
     return dx * pace, dy * pace
 
 
-def walk(params: UnitParams, terrain: Ground, s: BattleState, vx: Tensor, vy: Tensor, lot: Tensor) -> None:
+def walk(params: UnitParams, terrain: Terrain, s: BattleState, vx: Tensor, vy: Tensor, lot: Tensor) -> None:
     """Move every unit by its velocity: around units in its way, apart from others, inside the walls.
 
     A unit whose way is blocked by one that walks goes past along the tangent, at full speed; one blocked

@@ -7,11 +7,6 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-OF_ALLIES = frozenset({"last_action"})
-OF_ENEMIES = frozenset({"goal_x", "goal_y", "look_loop", "not_shot_at"})
-OF_BATTLES = frozenset({"step", "seed", "over"})
-"""The tensors of a state with a row per ally, per enemy, or none; all others have a row per unit."""
-
 
 @dataclass
 class BattleState:

@@ -19,7 +19,7 @@ from hygen_lightning.envs.simulator.orders import Orders, Plan, orders_of
 from hygen_lightning.envs.simulator.randomness import uniform
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.targeting import choose_targets
-from hygen_lightning.envs.simulator.terrain import Ground, Terrain
+from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.specs import TimeStep
 from hygen_lightning.tasks.battles import FIRST_TARGET
@@ -55,7 +55,7 @@ def prepared(params: UnitParams, before: BattleState, actions: Tensor) -> tuple[
 
 
 def game_loop(
-    params: UnitParams, terrain: Ground, before: BattleState, plan: Plan, loop: Tensor
+    params: UnitParams, terrain: Terrain, before: BattleState, plan: Plan, loop: Tensor
 ) -> BattleState:
     """The battles one game loop later: targets, movement, shots, damage. loop: number in the step."""
     s = copy.copy(before)
@@ -81,7 +81,7 @@ class Dynamics:
     and what is seen comes after (`concluded`)."""
 
     prepared: Callable[[UnitParams, BattleState, Tensor], tuple[BattleState, Plan]] = prepared
-    game_loop: Callable[[UnitParams, Ground, BattleState, Plan, Tensor], BattleState] = game_loop
+    game_loop: Callable[[UnitParams, Terrain, BattleState, Plan, Tensor], BattleState] = game_loop
 
     @classmethod
     def compiled(cls, dynamic: bool) -> Dynamics:
@@ -92,7 +92,7 @@ class Dynamics:
         )
 
     def __call__(
-        self, params: UnitParams, terrain: Ground, before: BattleState, actions: Tensor
+        self, params: UnitParams, terrain: Terrain, before: BattleState, actions: Tensor
     ) -> BattleState:
         """The battles one step later. actions [A, B] int64. `before` is left as it is."""
         s, plan = self.prepared(params, before, actions)

@@ -122,38 +122,6 @@ class Terrain:
         return row.clamp(0, height - 1) * width + column.clamp(0, width - 1), inside
 
 
-@dataclass(frozen=True)
-class Patchwork:
-    """The terrains under a batch of several tasks, side by side: some columns of battles on each.
-
-    patches: (terrain, params of its battles, number of battles), in the order of the columns.
-    """
-
-    patches: tuple[tuple[Terrain, UnitParams, int], ...]
-
-    def waypoint(self, params: UnitParams, *points: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Terrain.waypoint`; each column on its own terrain."""
-        return self._joined([t.waypoint(r, *p) for t, r, p in self._cut(points)])
-
-    def kept_inside(self, params: UnitParams, *points: Tensor) -> tuple[Tensor, Tensor]:
-        """As `Terrain.kept_inside`; each column on its own terrain."""
-        return self._joined([t.kept_inside(r, *p) for t, r, p in self._cut(points)])
-
-    def _cut(self, points: tuple[Tensor, ...]) -> list[tuple[Terrain, UnitParams, tuple[Tensor, ...]]]:
-        """points [N, B], cut along the battles."""
-        sizes = [n for _, _, n in self.patches]
-        columns = zip(*(p.split(sizes, dim=1) for p in points))
-        return [(terrain, params, cut) for (terrain, params, _), cut in zip(self.patches, columns)]
-
-    @staticmethod
-    def _joined(found: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        return torch.cat([x for x, _ in found], dim=1), torch.cat([y for _, y in found], dim=1)
-
-
-Ground = Terrain | Patchwork
-"""What battles stand on: one terrain, or the terrains of a batch of several tasks."""
-
-
 def _box(grid: Tensor) -> tuple[float, float, float, float] | None:
     """The rectangle that the open cells fill, or None."""
     rows, columns = grid.any(1).nonzero().flatten(), grid.any(0).nonzero().flatten()

@@ -2,7 +2,7 @@
 
 Inside the simulator the units come first and the battles last, [N, B] with N = A + E and the
 allies on top: one operation then runs over long contiguous rows of battles. A last dimension of
-size 1 stands for all battles of a task; in a batch of several tasks (mixed.py) it is B.
+size 1 broadcasts over the battles.
 """
 
 from __future__ import annotations
@@ -42,10 +42,9 @@ class UnitParams:
     can_shoot [N, N, 1] bool: opponents that the weapon reaches (ground or air); can_heal likewise.
     ally_types [A, types], enemy_types [E, types]: SMAC's one-hot type bits.
     line_splashers, bursters: rows of units that may hit a line across their shot, or explode.
-    tasks: the task, or all that are mixed in a batch (whose views are made task by task).
     """
 
-    tasks: tuple[BattleTask, ...]
+    task: BattleTask
     n_allies: int
     n_enemies: int
     has_shields: bool
@@ -81,12 +80,6 @@ class UnitParams:
     enemy_types: Tensor
 
     @property
-    def task(self) -> BattleTask:
-        """The one task; ValueError where several are mixed."""
-        (task,) = self.tasks
-        return task
-
-    @property
     def n_units(self) -> int:
         return self.n_allies + self.n_enemies
 
@@ -105,7 +98,7 @@ class UnitParams:
         return 200.0 + sum(10.0 + u.health + u.shield for u in enemies)
 
     def of_target(self, table: Tensor, target: Tensor) -> Tensor:
-        """table [N, N, 1 or B] -> [N, B]: every unit's entry for its target [N, B] int64."""
+        """table [N, N, 1] -> [N, B]: every unit's entry for its target [N, B] int64."""
         rows = table.expand(-1, -1, target.shape[1])
         return rows.gather(1, target.unsqueeze(1)).squeeze(1)
 
@@ -138,7 +131,7 @@ class UnitParams:
             for name, a in zip(names, sides)
         ]
         return cls(
-            tasks=(task,),
+            task=task,
             n_allies=n,
             n_enemies=task.n_enemies,
             has_shields=any(u.shield > 0 for u in units),

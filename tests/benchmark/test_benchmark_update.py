@@ -11,8 +11,8 @@ import torch
 from devices import NEEDS_A_GPU
 
 from hygen_lightning.algorithms.hygen import HyGen
-from hygen_lightning.commands.benchmark_simulator import simulator
-from hygen_lightning.commands.benchmark_update import (
+from hygen_lightning.benchmark.simulator import simulator
+from hygen_lightning.benchmark.update import (
     draw_episodes,
     loss_of,
     made_up_episodes,
@@ -125,7 +125,7 @@ def test_recordings_bring_their_episodes_or_their_lengths(recordings_dir: Path) 
     torch.testing.assert_close(borrowed.length / 40, real.length / real.n_steps, rtol=0, atol=0.5 / 40)
 
 
-@pytest.mark.parametrize("name", ["batch", "timesteps", "repeats"])
+@pytest.mark.parametrize("name", ["batch", "timesteps", "repeats", "threads"])
 def test_counts_below_one_are_the_users_error(name: str) -> None:
     with pytest.raises(UserError, match=f"--{name} is 0"):
         update(**{**SMALL, name: 0})

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from lightning.pytorch.utilities import rank_zero_only
 
+from hygen_lightning.benchmark.fit_times import FitTimes, calls
+from hygen_lightning.benchmark.run import Part, Schedule, estimate, parts_of, schedule_of
 from hygen_lightning.cli import main
-from hygen_lightning.commands.benchmark_run import Part, Schedule, estimate, parts_of, schedule_of
-from hygen_lightning.run.part_times import PartTimes, calls
 
 OPTIONS = {
     "trainer": {"max_steps": 20, "val_check_interval": 6},
@@ -56,13 +56,14 @@ def test_hours_are_seconds_times_counts() -> None:
 
 
 def test_durations_are_written_and_found_by_the_end_of_their_names(tmp_path: Path) -> None:
-    profiler = PartTimes(str(tmp_path / "times.json"))
-    for action in ("x.step", "y.step", "x.step", "y.step", "draw"):
+    profiler = FitTimes(str(tmp_path / "times.json"))
+    for action in ("x.step", "y.step", "x.step", "y.step", "run_training_batch"):
         with profiler.profile(action):
             pass
     profiler.describe()
     written = json.loads((tmp_path / "times.json").read_text())
     assert written["peak_bytes"] > 1e7
+    assert len(written["ends"]) == 1, "one optimiser step ended"
     steps = calls(written["seconds"], ".step")
     assert steps == [
         pytest.approx(a + b) for a, b in zip(*(written["seconds"][f"{name}.step"] for name in "xy"))
@@ -74,7 +75,7 @@ def test_of_several_processes_one_writes_the_durations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rank_zero_only, "rank", 1)
-    PartTimes(str(tmp_path / "times.json")).describe()
+    FitTimes(str(tmp_path / "times.json")).describe()
     assert not (tmp_path / "times.json").exists()
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hygen_lightning.benchmark.timing import check_above_zero, peak_bytes, set_threads, timed
 from hygen_lightning.commands.output import print_json, print_table
-from hygen_lightning.commands.this_machine import check_device, wait_for
+from hygen_lightning.commands.this_machine import check_device
 from hygen_lightning.specs import TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 
@@ -60,10 +60,10 @@ def update(
     """
     import torch
 
-    check_counts(batch, timesteps, repeats)
+    check_above_zero(batch=batch, repeats=repeats, threads=threads)
+    check_timesteps(timesteps)
     check_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    threads = set_threads(threads)
     torch.manual_seed(seed)
     task = load_task(map)
     episodes = draw_episodes(task, batch, timesteps, recordings, quality, seed).to(device)
@@ -73,7 +73,7 @@ def update(
         "timesteps": episodes.n_steps,
         "mean_length": round(float(episodes.length.float().mean()), 2),
         "device": device,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
     }
     paths = ["fast", "plain"] if against == "plain" else ["fast"]
     for stage in ("pretrain", "policy"):
@@ -84,13 +84,10 @@ def update(
     return 0
 
 
-def check_counts(batch: int, timesteps: int, repeats: int) -> None:
-    """UserError if an update of these sizes cannot be timed."""
-    for name, value in {"batch": batch, "timesteps": timesteps, "repeats": repeats}.items():
-        if value < 1:
-            raise UserError(f"--{name} is {value}; it must be at least 1")
+def check_timesteps(timesteps: int) -> None:
+    """UserError if an episode cannot have so few time steps."""
     if timesteps < 2:
-        raise UserError("--timesteps is 1; an episode has at least 2 time steps, one with a reward")
+        raise UserError(f"--timesteps is {timesteps}; an episode has at least 2, the first with a reward")
 
 
 def draw_episodes(
@@ -144,15 +141,8 @@ def time_stage(
     """Median seconds of one update for each path, taken in turn, and their ratio; on the episodes' device."""
     device = str(episodes.obs.device)
     updates = {path: make_update(make_model(task).to(device), episodes, stage, path) for path in paths}
-    seconds: dict[str, list[float]] = {path: [] for path in paths}
-    for _ in range(repeats + 1):
-        for path, run in updates.items():
-            wait_for(device)
-            start = time.perf_counter()
-            run()
-            wait_for(device)
-            seconds[path].append(time.perf_counter() - start)
-    found = {f"{path}_s": statistics.median(times[1:]) for path, times in seconds.items()}
+    rounds = [{path: timed(run, device) for path, run in updates.items()} for _ in range(repeats + 1)]
+    found = {f"{path}_s": statistics.median(row[path] for row in rounds[1:]) for path in paths}
     if "plain_s" in found:
         found["ratio"] = found["plain_s"] / found["fast_s"]
     return found
@@ -205,20 +195,11 @@ def _grown_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str, device:
     model = make_model(task).to(device)
     smallest = made_up_episodes(task, episodes.length[:1].clamp(max=2), seed=0).to(device)
     make_update(model, smallest, stage, path)()  # what libraries load on first use is not the update's
-    before = _held_bytes(device)
+    before = peak_bytes(device)
     run = make_update(model, episodes.to(device), stage, path)
     run()
     run()
-    return round((_held_bytes(device) - before) / 1e6, 1)
-
-
-def _held_bytes(device: str) -> int:
-    """The most memory held at any time so far."""
-    import torch
-
-    from hygen_lightning.run.part_times import peak_bytes
-
-    return torch.cuda.max_memory_allocated(device) if torch.device(device).type == "cuda" else peak_bytes()
+    return round((peak_bytes(device) - before) / 1e6, 1)
 
 
 def _print(found: dict[str, Any]) -> None:

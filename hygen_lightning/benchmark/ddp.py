@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hygen_lightning.commands.measured_fit import measured_fit
+from hygen_lightning.benchmark.measured_fit import measured_fit
+from hygen_lightning.benchmark.timing import check_above_zero
 from hygen_lightning.commands.output import print_json, print_table
-from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
+
+Seconds = dict[str, float]
+"""Seconds per optimiser step by stage, and of CPU time by "<stage>_cpu"."""
 
 
 def ddp(
@@ -41,16 +44,7 @@ def ddp(
         json: one JSON object on stdout, instead of a table
     """
     load_task(map)
-    numbers = {
-        "batch": batch,
-        "ranks": ranks,
-        "steps": steps,
-        "warmup_steps": warmup_steps,
-        "repeats": repeats,
-    }
-    for name, value in numbers.items():
-        if value < 1:
-            raise UserError(f"--{name} is {value}; it must be at least 1")
+    check_above_zero(batch=batch, ranks=ranks, steps=steps, warmup_steps=warmup_steps, repeats=repeats)
     options = {
         "--data.train_tasks": f"[{map}]",
         "--data.eval_tasks": f"[{map}]",
@@ -60,21 +54,18 @@ def ddp(
         "--model.init_args.pretrain_steps": str(warmup_steps + steps),
         "--trainer.max_steps": str(2 * (warmup_steps + steps)),
     }
-    seconds: dict[int, list[dict[str, float]]] = {1: [], ranks: []}
+    seconds: dict[int, list[Seconds]] = {1: [], ranks: []}
     for _ in range(repeats):
         for processes, measured in seconds.items():
             measured.append(_seconds_per_update(processes, options, warmup_steps))
-    found = {"map": map, "batch_per_rank": batch, "ranks": ranks, "cores": os.cpu_count()}
+    found: dict[str, Any] = {"map": map, "batch_per_rank": batch, "ranks": ranks, "cores": os.cpu_count()}
     found |= {stage: compared(seconds, stage, batch, ranks) for stage in ("pretrain", "policy")}
-    if json:
-        print_json(found)
-    else:
-        _print(found, ranks)
+    (print_json if json else _print)(found)
     return 0
 
 
-def _seconds_per_update(processes: int, options: dict[str, str], warmup_steps: int) -> dict[str, float]:
-    """Seconds per optimiser step of each stage, wall clock and CPU, from a `fit` of its own."""
+def _seconds_per_update(processes: int, options: dict[str, str], warmup_steps: int) -> Seconds:
+    """Measured in a `fit` of its own."""
     fixed = {
         "--run.record_episodes": "256",
         "--trainer.accelerator": "cpu",
@@ -83,23 +74,20 @@ def _seconds_per_update(processes: int, options: dict[str, str], warmup_steps: i
         "--trainer.val_check_interval": "1000000",
         "--data.test_episodes": str(processes),
     }
-    measuring = ("--trainer.callbacks", "hygen_lightning.run.step_times.StepTimes")
-    ends = measured_fit((), {**options, **fixed}, measuring, threads=1)
-    half = len(ends) // 2
+    ends = measured_fit((), {**options, **fixed}, threads=1, own_core=True)["ends"]
+    half, found = len(ends) // 2, {}
     stages = {"pretrain": ends[warmup_steps - 1 : half], "policy": ends[half + warmup_steps - 1 :]}
-    wall = {stage: mean_gap([moment for moment, _ in moments]) for stage, moments in stages.items()}
-    cpu = {f"{stage}_cpu": mean_gap([used for _, used in moments]) for stage, moments in stages.items()}
-    return {**wall, **cpu}
+    for stage, moments in stages.items():
+        found[stage], found[f"{stage}_cpu"] = (mean_gap(times) for times in zip(*moments))
+    return found
 
 
-def mean_gap(moments: list[float]) -> float:
-    """Mean difference between neighbours of a growing list."""
+def mean_gap(moments: tuple[float, ...]) -> float:
+    """Mean difference between neighbours of growing numbers."""
     return (moments[-1] - moments[0]) / (len(moments) - 1)
 
 
-def compared(
-    seconds: dict[int, list[dict[str, float]]], stage: str, batch: int, ranks: int
-) -> dict[str, float]:
+def compared(seconds: dict[int, list[Seconds]], stage: str, batch: int, ranks: int) -> dict[str, float]:
     """Seconds per update, episodes per second and their ratio; of several runs the fastest counts."""
     one, many = (min(run[stage] for run in seconds[processes]) for processes in (1, ranks))
     one_cpu, many_cpu = (min(run[f"{stage}_cpu"] for run in seconds[processes]) for processes in (1, ranks))
@@ -113,16 +101,9 @@ def compared(
     }
 
 
-def _print(found: dict[str, Any], ranks: int) -> None:
-    rows = []
-    for stage in ("pretrain", "policy"):
-        f = found[stage]
-        speeds = (
-            f["one_rank_episodes_per_s"],
-            f["all_ranks_episodes_per_s"],
-            f["ratio"],
-            f["ratio_by_cpu_time"],
-        )
-        rows.append((stage, *(f"{value:.2f}" for value in speeds)))
+def _print(found: dict[str, Any]) -> None:
+    names = ("one_rank_episodes_per_s", "all_ranks_episodes_per_s", "ratio", "ratio_by_cpu_time")
+    rows = [[stage, *(f"{found[stage][name]:.2f}" for name in names)] for stage in ("pretrain", "policy")]
     title = f"{found['map']}, batch {found['batch_per_rank']} per process: episodes learned from"
-    print_table(title, ("", "1 process, per s", f"{ranks} processes, per s", "ratio", "by CPU time"), rows)
+    heads = ("", "1 process, per s", f"{found['ranks']} processes, per s", "ratio", "by CPU time")
+    print_table(title, heads, rows)

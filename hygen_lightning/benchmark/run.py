@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hygen_lightning.commands.measured_fit import measured_fit
+from hygen_lightning.benchmark.measured_fit import measured_fit
+from hygen_lightning.benchmark.timing import check_above_zero
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.specs import UserError
 
@@ -70,10 +71,7 @@ def run(
         threads: CPU threads (if not given, as many as torch takes)
         json: one JSON object on stdout, instead of a table
     """
-    counts = {"steps": steps, "record_episodes": record_episodes, "threads": threads}
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise UserError(f"--{name} is {value}; it must be at least 1")
+    check_above_zero(steps=steps, record_episodes=record_episodes, threads=threads)
     words = [piece for path in configs or [] for piece in ("--config", path)]
     if dataset_dir is not None:
         words += ["--data.dataset_dir", str(dataset_dir)]
@@ -83,10 +81,7 @@ def run(
     parts = parts_of(measured["seconds"], schedule, steps + WARM_UP_CALLS)
     found = estimate(parts) | {"schedule": asdict(schedule), "cores": os.cpu_count(), "threads": threads}
     found["measured_peak_mb"] = round(measured["peak_bytes"] / 1e6)
-    if json:
-        print_json(found)
-    else:
-        _print(found)
+    (print_json if json else _print)(found)
     return 0
 
 
@@ -139,15 +134,14 @@ def _measured(
     }
     if "pretrain_steps" in wanted["model"]["init_args"]:
         options["--model.init_args.pretrain_steps"] = str(each)
-    measuring = ("--trainer.profiler", "hygen_lightning.run.part_times.PartTimes")
-    return dict(measured_fit(words, options, measuring, threads))
+    return measured_fit(words, options, threads)
 
 
 def parts_of(seconds: dict[str, list[float]], schedule: Schedule, steps_each: int) -> dict[str, Part]:
     """The parts that a run has. seconds: durations of a short fit of `steps_each` steps of each stage."""
-    from hygen_lightning.run.part_times import calls
+    from hygen_lightning.benchmark.fit_times import STEP, calls
 
-    updates = calls(seconds, "run_training_batch")
+    updates = calls(seconds, STEP)
     draws = calls(seconds, "train_dataloader_next")[: len(updates)]
     steps = [a + b for a, b in zip(updates, draws)]
     plays = [s for s in calls(seconds, "OnlineRollouts.on_train_batch_end") if s > 1e-3]
@@ -174,28 +168,18 @@ def _usual(seconds: Sequence[float]) -> float:
 def estimate(parts: dict[str, Part]) -> dict[str, Any]:
     """Hours of the whole run and of each part, and each part's share (0..1)."""
     hours = sum(part.hours for part in parts.values())
-    return {
-        "hours": hours,
-        "parts": {
-            name: {**asdict(part), "hours": part.hours, "share": part.hours / hours if hours else 0.0}
-            for name, part in parts.items()
-        },
+    told = {
+        name: {**asdict(part), "hours": part.hours, "share": part.hours / hours if hours else 0.0}
+        for name, part in parts.items()
     }
+    return {"hours": hours, "parts": told}
 
 
 def _print(found: dict[str, Any]) -> None:
     rows = [
-        (
-            name,
-            f"{part['seconds']:.3g}",
-            f"{part['count']:,.0f}",
-            f"{part['hours']:.2f}",
-            f"{part['share']:.0%}",
-        )
-        for name, part in found["parts"].items()
+        (name, f"{p['seconds']:.3g}", f"{p['count']:,.0f}", f"{p['hours']:.2f}", f"{p['share']:.0%}")
+        for name, p in found["parts"].items()
     ]
-    title = (
-        f"The whole run: {found['hours']:.2f} hours (peak memory of the measured steps: "
-        f"{found['measured_peak_mb']} MB)"
-    )
+    memory = f"peak memory of the measured steps: {found['measured_peak_mb']} MB"
+    title = f"The whole run: {found['hours']:.2f} hours ({memory})"
     print_table(title, ("part", "seconds each", "times", "hours", "share"), rows)

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hygen_lightning.commands.benchmark_update import check_counts
+from hygen_lightning.benchmark.simulator import measure
+from hygen_lightning.benchmark.timing import check_above_zero, set_threads
+from hygen_lightning.benchmark.update import check_timesteps, draw_episodes, peak_mb, time_stage
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.data.files import check_place
-from hygen_lightning.specs import UserError
+from hygen_lightning.tasks import load_task
 
 MAPS = ("3m", "5m", "8m", "13m_vs_15m", "25m", "27m_vs_30m")
 """Tasks with growing numbers of agents."""
@@ -48,50 +50,36 @@ def scaling(
         plot: PNG file to draw the table to
         json: one JSON object on stdout, instead of a table
     """
-    import torch
-
-    from hygen_lightning.tasks import load_task
-
-    if seconds <= 0 or (threads is not None and threads < 1):
-        raise UserError(f"--seconds {seconds} and --threads {threads} must be above 0")
+    batches, timesteps = sorted(batches or BATCHES), sorted(timesteps or TIMESTEPS)
+    check_above_zero(repeats=repeats, seconds=seconds, threads=threads, batches=batches[0])
+    check_timesteps(timesteps[0])
     if plot is not None:
         check_place(plot)
-    for n in batches or BATCHES:
-        check_counts(n, BASE_TIMESTEPS, repeats)
-    for n in timesteps or TIMESTEPS:
-        check_counts(BASE_BATCH, n, repeats)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    names = maps or MAPS
+    threads = set_threads(threads)
     base = {"map": BASE_MAP, "batch": BASE_BATCH, "timesteps": BASE_TIMESTEPS}
-    sizes: dict[str, list[dict[str, Any]]] = {
-        "agents": [{**base, "map": name} for name in sorted(names, key=lambda n: load_task(n).n_allies)],
-        "batch": [{**base, "batch": n} for n in sorted(batches or BATCHES)],
-        "timesteps": [{**base, "timesteps": n} for n in sorted(timesteps or TIMESTEPS)],
+    names = sorted(maps or MAPS, key=lambda name: load_task(name).n_allies)
+    found: dict[str, Any] = {
+        "agents": [_measured({**base, "map": name}, repeats, memory, seconds) for name in names],
+        "batch": [_measured({**base, "batch": n}, repeats, memory) for n in batches],
+        "timesteps": [_measured({**base, "timesteps": n}, repeats, memory) for n in timesteps],
     }
-    found: dict[str, Any] = {}
-    for size, settings in sizes.items():
-        rows = [_measured(setting, repeats, memory) for setting in settings]
-        if size == "agents":
-            for row in rows:
-                row["env_step_s"] = 1 / _env_steps_per_s(row["map"], seconds)
-        found[size] = {"rows": rows, "growth": growth(size, rows)}
+    found = {size: {"rows": rows, "growth": growth(size, rows)} for size, rows in found.items()}
     if plot is not None:
         from hygen_lightning.report.scaling_plot import draw_scaling
 
         draw_scaling(found, plot)
     if json:
-        print_json({"threads": torch.get_num_threads(), **found})
+        print_json({"threads": threads, **found})
     else:
         _print(found)
     return 0
 
 
-def _measured(setting: dict[str, Any], repeats: int, memory: bool) -> dict[str, Any]:
-    """Seconds and peak 10^6 bytes of an update of each stage at one size."""
-    from hygen_lightning.commands.benchmark_update import draw_episodes, peak_mb, time_stage
-    from hygen_lightning.tasks import load_task
-
+def _measured(
+    setting: dict[str, Any], repeats: int, memory: bool, env_seconds: float | None = None
+) -> dict[str, Any]:
+    """Seconds and peak 10^6 bytes of an update of each stage at one size, and, if so many seconds are
+    given to it, seconds of an environment step."""
     task = load_task(setting["map"])
     episodes = draw_episodes(task, setting["batch"], setting["timesteps"], None, "medium", seed=1)
     row = {"agents": task.n_allies, **setting}
@@ -99,14 +87,9 @@ def _measured(setting: dict[str, Any], repeats: int, memory: bool) -> dict[str, 
         row[f"{stage}_s"] = time_stage(task, episodes, stage, ["fast"], repeats)["fast_s"]
         if memory:
             row[f"{stage}_peak_mb"] = peak_mb(task, episodes, stage, "fast")
+    if env_seconds is not None:
+        row["env_step_s"] = 1 / measure(task, ENV_BATCH, env_seconds, compiled=False, device="cpu")
     return row
-
-
-def _env_steps_per_s(name: str, seconds: float) -> float:
-    from hygen_lightning.commands.benchmark_simulator import measure
-    from hygen_lightning.tasks import load_task
-
-    return measure(load_task(name), ENV_BATCH, seconds, compiled=False, device="cpu")
 
 
 def growth(size: str, rows: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -115,26 +98,23 @@ def growth(size: str, rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     if first[size] == last[size]:
         return {}
     span = math.log(last[size] / first[size])
-    measured = [name for name in first if name.endswith(("_s", "_mb"))]
-    return {
-        name: math.log(last[name] / first[name]) / span
-        for name in measured
-        if first[name] > 0 and last[name] > 0
-    }
+    measured = [name for name in _measures(first) if first[name] > 0 and last[name] > 0]
+    return {name: math.log(last[name] / first[name]) / span for name in measured}
+
+
+def _measures(row: dict[str, Any]) -> list[str]:
+    """Names of what was measured, by the units at their ends."""
+    return [name for name in row if name.endswith(("_s", "_mb"))]
 
 
 def _print(found: dict[str, Any]) -> None:
     for size, table in found.items():
-        columns = [name for name in table["rows"][0] if name.endswith(("_s", "_mb"))]
+        heads = ["map", "agents"] if size == "agents" else [size]
+        columns = _measures(table["rows"][0])
         rows = [
-            (
-                row["map"] if size == "agents" else row[size],
-                *([row["agents"]] if size == "agents" else []),
-                *(f"{row[column]:.3g}" for column in columns),
-            )
+            [*(row[head] for head in heads), *(f"{row[column]:.3g}" for column in columns)]
             for row in table["rows"]
         ]
         slopes = [f"{table['growth'].get(column, math.nan):.2f}" for column in columns]
-        rows.append(("growth", *([""] if size == "agents" else []), *slopes))
-        heads = ("map", "agents") if size == "agents" else (size,)
-        print_table(f"Growth with {size}", (*heads, *columns), rows)
+        rows.append(["growth", *[""] * (len(heads) - 1), *slopes])
+        print_table(f"Growth with {size}", [*heads, *columns], rows)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hygen_lightning.commands import benchmark_simulator
-from hygen_lightning.commands.benchmark_simulator import simulator
+from hygen_lightning.benchmark import simulator as benchmark_simulator
+from hygen_lightning.benchmark import timing
+from hygen_lightning.benchmark.simulator import simulator
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
 
@@ -24,11 +25,11 @@ def test_a_speed_per_map_is_reported_as_json(capsys: pytest.CaptureFixture[str])
 
 def test_every_step_of_a_living_battle_within_the_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter(range(100))
-    monkeypatch.setattr(benchmark_simulator.time, "perf_counter", lambda: float(next(seconds)))
-    # The clock reads 0 first and once before each step: warm-up ends at 1, and 3 + 1 steps of 4
-    # battles, none over yet, are taken until it reads 5; the last reading is 6.
-    speed = benchmark_simulator.measure(load_task("3m"), 4, 4.0, compiled=False, device="cpu")
-    assert speed == pytest.approx(4 * 4 / 5)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(seconds)))
+    # Every reading of the clock is a second later than the one before. After those of warm-up two
+    # times 8 steps of 4 battles, none over yet, take a second each.
+    speed = benchmark_simulator.measure(load_task("25m"), 4, 1.5, compiled=False, device="cpu")
+    assert speed == 4 * 8
 
 
 @pytest.mark.parametrize(
@@ -55,20 +56,6 @@ def test_an_interpreter_without_smax_is_one_clear_line(tmp_path: Path) -> None:
         simulator(
             map=["3m"], batch=2, seconds=0.01, compiled=False, against="smax", smax_python=tmp_path / "none"
         )
-
-
-def test_maps_stepped_together_stand_beside_maps_stepped_one_after_another(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    options = {"map": ["3m", "5m"], "batch": 2, "seconds": 0.01}
-    assert simulator(**options, together=True, json=True) == 0  # type: ignore[arg-type]
-    found = json.loads(capsys.readouterr().out)["together"]
-    assert (found["maps"], found["batch_per_map"]) == (["3m", "5m"], 2)
-    assert found["ratio"] == pytest.approx(found["together_env_steps_per_s"] / found["apart_env_steps_per_s"])
-    assert simulator(**options, together=True) == 0  # type: ignore[arg-type]
-    assert "one after another" in capsys.readouterr().out
-    with pytest.raises(UserError, match="--against"):
-        simulator(**options, together=True, against="smax")  # type: ignore[arg-type]
 
 
 def test_growth_with_units_is_a_table_and_a_picture_beyond_the_largest_map(

@@ -21,24 +21,19 @@ QUIET = {
 
 
 def measured_fit(
-    words: Sequence[str],
-    options: Mapping[str, str],
-    measuring: tuple[str, str],
-    threads: int | None,
-) -> Any:
-    """What the measuring class wrote during `fit` with these words and, over them, options.
+    words: Sequence[str], options: Mapping[str, str], threads: int | None, own_core: bool = False
+) -> dict[str, Any]:
+    """What `FitTimes` wrote during `fit` with these words and, over them, options.
 
-    measuring: (option that takes it, class path); the class takes a `path` and writes JSON there.
-    Callbacks are given as a list. threads: CPU threads, None for as many as torch takes.
-    UserError with fit's last line if it fails.
+    threads: CPU threads, None for as many as torch takes. UserError with fit's last line if it fails.
     """
-    option, class_path = measuring
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "measured.json"
-        measure: Any = {"class_path": class_path, "init_args": {"path": str(written)}}
-        if option.endswith("callbacks"):
-            measure = [measure]
-        everything = {"--run.root": folder, **QUIET, **options, option: json.dumps(measure)}
+        profiler = {
+            "class_path": "hygen_lightning.benchmark.fit_times.FitTimes",
+            "init_args": {"path": str(written), "own_core": own_core},
+        }
+        everything = {"--run.root": folder, **QUIET, **options, "--trainer.profiler": json.dumps(profiler)}
         done = subprocess.run(
             [sys.executable, "-m", "hygen_lightning", "fit", *words]
             + [piece for pair in everything.items() for piece in pair],
@@ -50,4 +45,4 @@ def measured_fit(
         if done.returncode != 0 or not written.exists():
             why = (done.stderr.strip() or "no message").splitlines()[-1]
             raise UserError(f"the measured fit ended with code {done.returncode}: {why}")
-        return json.loads(written.read_text())
+        return dict(json.loads(written.read_text()))

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json as json_format
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from hygen_lightning.benchmark.timing import check_above_zero, set_threads, timed
 from hygen_lightning.commands.output import print_json, print_table
-from hygen_lightning.commands.this_machine import check_compiler, check_device, wait_for
+from hygen_lightning.commands.this_machine import check_compiler, check_device
 from hygen_lightning.data.files import check_place
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks.battles import NO_OP
 
 DEFAULT_MAPS = ["3m", "5m_vs_6m", "10m_vs_11m"]
 GROWING_MAPS = ["3m", "5m", "10m", "13m_vs_15m", "25m", "27m_vs_30m"]
@@ -29,11 +27,7 @@ LANES = 16
 SMAX_BATCHES = ["1024", "4096", "16384"]
 SMAX_TIMEOUT_S = 1800
 RESTART_EVERY_STEPS = 8
-TOGETHER_BATCH = 32
-"""Battles per map where --together measures and no batch is given."""
-WARM_UP_STEPS = 3
-TOGETHER_STEPS = 16
-"""Steps of a round of --together: most battles last longer."""
+"""Environment steps between two looks at which battles are over; the clock is read as often."""
 
 
 def simulator(
@@ -45,7 +39,6 @@ def simulator(
     threads: int | None = None,
     against: Literal["smax"] | None = None,
     smax_python: Path = Path(sys.executable),
-    together: bool = False,
     growth: bool = False,
     plot: Path | None = None,
     json: bool = False,
@@ -54,38 +47,28 @@ def simulator(
 
     Only steps of battles that are not over count. With --against smax, SMAX plays the same maps on
     the same machine right after, with its best of three batch sizes; there both sides act at random,
-    here the enemies fight. With --together, all maps step in one batch (rollouts play map after map)
-    and are compared with the same battles stepped map after map; nothing is compiled then.
+    here the enemies fight.
 
     Args:
         map: maps to play (if not given, 3m, 5m_vs_6m and 10m_vs_11m; not with --growth)
-        batch: battles at once (if not given, fewer the more units a map has; with --together 32 per map)
-        seconds: measured time per map, without compiling (with --together: per way)
+        batch: battles at once (if not given, fewer the more units a map has)
+        seconds: measured time per map, without compiling
         compiled: whether torch.compile fuses the operations
         device: device of the battles
         threads: CPU threads of torch (as many as it takes, if not given)
         against: smax also measures JaxMARL's SMAX
         smax_python: interpreter that has jaxmarl (its own environment)
-        together: whether the maps are stepped together, beside one after another
         growth: whether to play Marines from 3m to 27m_vs_30m, and 40 against 44 and 60 against 66
         plot: PNG file to draw steps per second against the number of units to
         json: one JSON object on stdout, instead of a table
     """
-    import torch
-
-    if seconds <= 0:
-        raise UserError(f"--seconds is {seconds}; it must be above 0")
-    if batch is not None and batch < 1:
-        raise UserError(f"--batch is {batch}; at least one battle is needed")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    _check_ways(map, against, together, growth, plot)
+    check_above_zero(seconds=seconds, batch=batch, threads=threads)
+    settings = {"compiled": compiled, "device": device, "threads": set_threads(threads)}
+    _check_ways(map, against, growth, plot)
     check_device(device)
     tasks = _tasks(map, growth)
-    if compiled and not together:
+    if compiled:
         check_compiler(device)
-    if together:
-        return _report_together(tasks, batch or TOGETHER_BATCH, seconds, device, json)
     found: dict[str, Any] = {}
     for task in tasks:
         units = task.n_allies + task.n_enemies
@@ -104,25 +87,18 @@ def simulator(
 
         draw_speeds(found, plot)
     if json:
-        settings = {"compiled": compiled, "device": device, "threads": torch.get_num_threads()}
         print_json({**settings, "maps": found})
     else:
         _print(found)
     return 0
 
 
-def _check_ways(
-    map: list[str] | str | None, against: str | None, together: bool, growth: bool, plot: Path | None
-) -> None:
+def _check_ways(map: list[str] | str | None, against: str | None, growth: bool, plot: Path | None) -> None:
     """UserError where options exclude one another."""
     if growth and against is not None:
         raise UserError("--growth plays battles that SMAX does not have; leave --against out")
     if growth and map is not None:
         raise UserError("--growth chooses the maps; leave --map out")
-    if together and against is not None:
-        raise UserError("--together compares the simulator with itself; leave --against out")
-    if together and plot is not None:
-        raise UserError("--together gives one figure over all maps; leave --plot out")
     if plot is not None:
         check_place(plot)
 
@@ -151,79 +127,24 @@ def measure(task: Any, batch: int, seconds: float, compiled: bool, device: str) 
     torch.compiler.reset()
     env = SimulatorEnv(task, batch, device=device, compiled=compiled)
     generator = torch.Generator(device=device).manual_seed(0)
-    observation = env.reset(torch.arange(batch, device=device))
-    counted, steps, start = torch.zeros((), device=device), 0, time.perf_counter()
-    while steps <= WARM_UP_STEPS or time.perf_counter() - start < seconds:
-        if steps == WARM_UP_STEPS:
-            counted.zero_()
-            start = time.perf_counter()
-        draws = torch.rand(observation.avail_actions.shape, generator=generator, device=device)
-        counted += (~env.battles.over).sum()
-        observation = env.step((draws * observation.avail_actions).argmax(2)).observation
-        steps += 1
-        if steps % RESTART_EVERY_STEPS == 0:
-            observation = env.restart_finished(torch.arange(batch, device=device) + steps * batch)
-        if steps == WARM_UP_STEPS:
-            wait_for(device)
-    played = float(counted)  # waits for the device
-    return played / (time.perf_counter() - start)
+    seeds = torch.arange(batch, device=device)
+    observation, counted = env.reset(seeds), torch.zeros((), device=device)
 
+    def some_steps() -> None:
+        nonlocal observation, seeds, counted
+        for _ in range(RESTART_EVERY_STEPS):
+            draws = torch.rand(observation.avail_actions.shape, generator=generator, device=device)
+            counted += (~env.battles.over).sum()
+            observation = env.step((draws * observation.avail_actions).argmax(2)).observation
+        seeds = seeds + batch
+        observation = env.restart_finished(seeds)
 
-def measure_together(tasks: Sequence[Any], batch: int, seconds: float, device: str) -> dict[str, float]:
-    """Steps of living battles per second over all tasks: "apart" (task after task) and "together".
-
-    Both play the same battles in turn, so that what else the machine does slows both down.
-    """
-    import torch
-
-    from hygen_lightning.envs.base import BattleEnvs
-    from hygen_lightning.envs.simulator.env import SimulatorEnv
-
-    def envs() -> list[Any]:
-        return [SimulatorEnv(task, batch, device=device) for task in tasks]
-
-    ways = {"apart": BattleEnvs(envs()), "together": SimulatorEnv.together(envs())}
-    taken, counted, start, rounds = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0), time.perf_counter(), 0
-    while rounds < 2 or time.perf_counter() - start < 2 * seconds:
-        for name, way in ways.items():
-            generator = torch.Generator(device=device).manual_seed(rounds)
-            observations = way.reset([torch.arange(batch, device=device) + rounds * batch for _ in tasks])
-            wait_for(device)
-            began, played = time.perf_counter(), 0
-            for _ in range(TOGETHER_STEPS):
-                draws = [
-                    torch.rand(v.avail_actions.shape, generator=generator, device=device)
-                    for v in observations
-                ]
-                played += sum(int((~v.avail_actions[..., NO_OP].all(1)).sum()) for v in observations)
-                actions = [(d * v.avail_actions).argmax(2) for d, v in zip(draws, observations)]
-                observations = [step.observation for step in way.step(actions)]
-            wait_for(device)
-            if rounds:  # the first round warms up
-                taken[name] += time.perf_counter() - began
-                counted[name] += played
-        rounds += 1
-    return {name: counted[name] / taken[name] for name in ways}
-
-
-def _report_together(tasks: Sequence[Any], batch: int, seconds: float, device: str, json: bool) -> int:
-    import torch
-
-    speeds = measure_together(tasks, batch, seconds, device)
-    names = [task.name for task in tasks]
-    found = {
-        "maps": names,
-        "batch_per_map": batch,
-        **{f"{name}_env_steps_per_s": speed for name, speed in speeds.items()},
-        "ratio": speeds["together"] / speeds["apart"],
-    }
-    if json:
-        print_json({"device": device, "threads": torch.get_num_threads(), "together": found})
-        return 0
-    row = [f"{speeds['apart']:,.0f}", f"{speeds['together']:,.0f}", f"{found['ratio']:.2f}"]
-    title = f"Environment steps per second over all maps, {batch} battles of each"
-    print_table(title, ["maps", "one after another", "together", "ratio"], [[", ".join(names), *row]])
-    return 0
+    some_steps()  # what compiles and fills caches does not count
+    counted.zero_()
+    spent = 0.0
+    while spent < seconds:
+        spent += timed(some_steps, device)
+    return float(counted) / spent
 
 
 def _smax(name: str, seconds: float, python: Path) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hygen_lightning.benchmark.scaling import MAPS, growth
 from hygen_lightning.cli import main
-from hygen_lightning.commands.benchmark_scaling import MAPS, growth
 from hygen_lightning.tasks import load_task
 
 
