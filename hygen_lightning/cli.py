@@ -79,8 +79,10 @@ def main(args: Sequence[str] | None = None) -> int:
         if error.filename is None or argv[0] in TRAINER_COMMANDS:
             raise
         return _say(argv[0], _path_problem(error), code=2)
-    except SystemExit as stop:  # --help and --print_config leave this way
-        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as stop:  # --help and --print_config leave this way, and Lightning after Ctrl-C
+        return 130 if isinstance(stop.__context__, KeyboardInterrupt) else int(stop.code or 0)
 
 
 def _run(argv: list[str]) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+import random
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -27,3 +28,58 @@ def battle_seeds(n: int, seed: int, *names: object) -> torch.Tensor:
     import torch
 
     return torch.randint(2**62, (n,), generator=stream_generator(seed, *names))
+
+
+# The global random generators of a process, as tensors and plain Python
+
+
+def seed_rank(seed: int, rank: int) -> None:
+    """Other noise on every rank: seed_everything gave all of them the same. Rank 0 keeps its own."""
+    import torch
+
+    if rank > 0:
+        torch.manual_seed(stream_seed(seed, rank, "noise"))
+
+
+def generator_states() -> dict[str, Any]:
+    """State of torch's, numpy's and Python's global generators, and of the current GPU's."""
+    import numpy as np
+    import torch
+
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    words = torch.from_numpy(np.asarray(keys).astype(np.int64))
+    return {
+        **noise_states(),
+        "numpy": [name, words, int(position), int(has_gauss), float(cached)],
+        "python": random.getstate(),
+    }
+
+
+def restore_generators(state: dict[str, Any]) -> None:
+    """Go on where `generator_states` was taken."""
+    import numpy as np
+
+    restore_noise(state)
+    name, words, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, words.numpy().astype(np.uint32), position, has_gauss, cached))
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+
+
+def noise_states() -> dict[str, torch.Tensor]:
+    """State of the generators that networks draw from: torch's, and the current GPU's if there is one."""
+    import torch
+
+    state = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def restore_noise(state: dict[str, torch.Tensor]) -> None:
+    """Draw again what was drawn after `noise_states` was taken."""
+    import torch
+
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -31,11 +31,20 @@ from hygen_lightning.parsing import check_config, differences, explain, own_comp
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
-from hygen_lightning.run.checkpoints import AtomicCheckpointIO, RunCheckpoint
-from hygen_lightning.run.files import ResumableCSVLogger, RunFiles, run_facts, write_run_results
-from hygen_lightning.run.folder import last_checkpoint, new_run_dir, run_dir_of
+from hygen_lightning.run.checkpoint import AtomicCheckpointIO, RunCheckpoint
+from hygen_lightning.run.logger import MetricsLogger
 from hygen_lightning.run.nonfinite import NonFiniteGuard
 from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle
+from hygen_lightning.run.run import (
+    RunFiles,
+    early_end,
+    last_checkpoint,
+    lasting_output,
+    new_run_dir,
+    run_dir_of,
+    run_facts,
+    write_run_results,
+)
 from hygen_lightning.specs import Episodes, UserError
 
 jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
@@ -45,7 +54,8 @@ def run_trainer_command(argv: list[str]) -> int:
     """fit, validate, test or predict; the exit code."""
     _quiet()
     try:
-        HyGenCLI(argv)
+        with lasting_output():
+            HyGenCLI(argv)
     except (ArgumentError, TypeError, ValueError) as error:  # what jsonargparse makes of a class's UserError
         own = own_complaint(error)
         if own is None:
@@ -243,11 +253,13 @@ class HyGenCLI(LightningCLI):
         return {**((self.subcommand == "fit" and run) or {}), "model": model}
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        if self._get(self.config_init, "trainer.logger") in (None, True):
-            kwargs["logger"] = self._loggers()
-        if self._get(self.config_init, "trainer.enable_progress_bar") is None and not sys.stdout.isatty():
+        kwargs["logger"] = self._loggers(self._get(self.config_init, "trainer.logger"))
+        terminal = sys.stdout is not None and sys.stdout.isatty()
+        if self._get(self.config_init, "trainer.enable_progress_bar") is None and not terminal:
             kwargs["enable_progress_bar"] = False  # a file or a pipe keeps the lines without the bars
         strategy, devices = (self._get(self.config_init, f"trainer.{key}") for key in ("strategy", "devices"))
+        if isinstance(strategy, str) and strategy.endswith(("_spawn", "_fork", "_notebook")):
+            raise UserError(f"--trainer.strategy {strategy}: runs are no functions to hand over; give ddp")
         if strategy == "ddp" or (strategy == "auto" and devices not in (1, "1")):
             # Each stage trains some of the networks only.
             kwargs["strategy"] = DDPStrategy(find_unused_parameters=True)
@@ -259,10 +271,11 @@ class HyGenCLI(LightningCLI):
         except (MisconfigurationException, ValueError) as error:  # what this machine has not, or nobody has
             raise UserError(f"--trainer options: {error}") from error
 
-    def _loggers(self) -> list[Logger]:
-        """metrics.csv always; Weights & Biases beside it where run.wandb_project says so."""
+    def _loggers(self, users: Any) -> list[Logger]:
+        """The user's own, Weights & Biases where run.wandb_project says so, and metrics.csv always."""
         config = self.config[self.subcommand]
-        loggers: list[Logger] = [ResumableCSVLogger(self.run_dir)]
+        own = [] if users in (None, True, False) else users if isinstance(users, list) else [users]
+        loggers: list[Logger] = [*own, MetricsLogger(self.run_dir)]
         if config.run.wandb_project is not None:
             require_wandb_access()
             name = f"{config.run.name}-{self.run_dir.name}"
@@ -291,8 +304,11 @@ class HyGenCLI(LightningCLI):
         """The best checkpoint plays the final evaluation; then the files are written."""
         if self.trainer.fast_dev_run or self.trainer.interrupted:
             return
-        best = self._callback(RunCheckpoint).best_path
-        steps = self.trainer.global_step
+        checkpoint: RunCheckpoint = self._callback(RunCheckpoint)
+        best, steps = checkpoint.best_path, self.trainer.global_step
+        stopped = early_end(self.trainer, checkpoint.saved_step)
+        if stopped and self.trainer.is_global_zero:
+            print(f"{stopped}; --resume auto goes on from there", flush=True)
         self.trainer.test(
             self.model,
             datamodule=self.datamodule,
@@ -301,7 +317,7 @@ class HyGenCLI(LightningCLI):
             verbose=False,
         )
         if self.trainer.is_global_zero:
-            self._write_results(steps)
+            self._write_results(steps, {"finished": stopped is None, "stopped": stopped})
             wanted: RunFiles = self._callback(RunFiles)
             if wanted.curve:
                 draw_curves(self.datamodule, self.run_dir)
@@ -328,7 +344,7 @@ class HyGenCLI(LightningCLI):
         print(f"recordings: {folder}", flush=True)
 
     def _write_results(self, steps: int, known: dict[str, Any] | None = None) -> None:
-        """known: facts of the checkpoint that played, instead of those of this command's options."""
+        """known: facts of the run or of the checkpoint that played, over those of this command's options."""
         evaluation = self._callback(BattleEvaluation)
         facts = run_facts(self.trainer, self.model, evaluation.env_name, time.monotonic() - self.started)
         facts |= {"optimiser_steps": steps, **(known or {})}

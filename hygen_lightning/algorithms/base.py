@@ -182,10 +182,23 @@ class MultiTaskAlgorithm(LightningModule, ABC):
             losses.append(loss)
             metrics = {"loss": loss.detach(), **metrics, "offline_share": torch.tensor(share)}
             logged = {f"train/{name}/{key}": value for key, value in metrics.items()}
-            self.log_dict(logged, batch_size=len(episodes))
+            self.log_step(logged)
         total = torch.stack(losses).sum()
-        self.log("train/mean/loss", total.detach() / len(losses), prog_bar=True, batch_size=1)
+        self.log_step({"train/mean/loss": total.detach() / len(losses)}, prog_bar=True)
         return total
+
+    def log_step(self, metrics: dict[str, Tensor], prog_bar: bool = False) -> None:
+        """Log what this optimiser step measured, in rows of this step and no other.
+
+        Lightning's `log` would repeat the last value of a metric in every later row, those of stage
+        one through all of stage two. Callbacks may watch the metrics as ever.
+        """
+        self.log_dict(metrics, logger=False, prog_bar=prog_bar, batch_size=1)
+        every = self.trainer.log_every_n_steps
+        if every and (self.global_step + 1) % every == 0:
+            values = {name: float(value) for name, value in metrics.items()}
+            for logger in self.loggers:
+                logger.log_metrics(values, step=self.global_step)
 
     def validation_step(self, request: BattleRequest, batch_idx: int) -> None:
         """Battles are played by the `BattleEvaluation` callback, which sees each request first."""

@@ -142,7 +142,7 @@ def parts_of(seconds: dict[str, list[float]], schedule: Schedule, steps_each: in
     from hygen_lightning.benchmark.fit_times import STEP, calls
 
     updates = calls(seconds, STEP)
-    draws = calls(seconds, "train_dataloader_next")[: len(updates)]
+    draws = calls(seconds, "next_batch")
     steps = [a + b for a, b in zip(updates, draws)]
     plays = [s for s in calls(seconds, "OnlineRollouts.on_train_batch_end") if s > 1e-3]
     battles = calls(seconds, "BattleEvaluation.on_validation_batch_start")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.callbacks import Timer
 
 from hygen_lightning.data.mixing import DynamicShare, FixedShare, LinearShare, split
 from hygen_lightning.data.offline import OfflineEpisodes, load_offline
@@ -114,12 +116,14 @@ class HybridDataModule(LightningDataModule):
         self.shares: dict[str, LinearShare | FixedShare | DynamicShare] = {}
         self._offline_generator = torch.Generator()
         self._replay_generator = torch.Generator()
-        self.state_before_draw: dict[str, Any] = {}
+        self.before_draw: Callable[[], None] | None = None
+        """Called before each draw. Of the batch before all is done and logged then; a checkpoint fits in."""
 
     # Set-up
 
     def setup(self, stage: str) -> None:
         """Load the recordings of this rank and seed its streams; only training needs them."""
+        check_trainer(self.trainer, fit=stage == "fit")
         if stage != "fit" or self.offline:
             return
         if self.dataset_dir is None:
@@ -145,8 +149,17 @@ class HybridDataModule(LightningDataModule):
 
     # Training batches
 
-    def train_dataloader(self) -> HybridLoader:
-        return HybridLoader(self)
+    def train_dataloader(self) -> BatchNumbers:
+        return BatchNumbers(self.trainer)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """A batch number becomes the episodes of that batch; requests of battles pass."""
+        if not isinstance(batch, int):
+            return batch
+        if self.before_draw is not None:
+            self.before_draw()
+        with self.trainer.profiler.profile("next_batch"):
+            return self.next_batch()
 
     def next_batch(self) -> HybridBatch:
         """Draw the episodes of the next update from recordings and replay_buffers."""
@@ -225,22 +238,24 @@ class HybridDataModule(LightningDataModule):
             share.load_state_dict(recent)
 
 
-class HybridLoader:
-    """As many batches as the run has optimiser steps; each is drawn when it is asked for.
+class BatchNumbers:
+    """Numbers in the place of batches: as many as `max_steps` optimiser steps need, or no end of them.
 
-    Drawn in the main process: a worker's copy of a ring would never see new episodes.
+    The DataModule draws a batch only when Lightning is about to use it, in the main process (a
+    worker's copy of a replay buffer would never see new episodes), so that no batch is in flight
+    between two steps and the state of the run is what the next step starts from.
     """
 
-    def __init__(self, data: HybridDataModule) -> None:
-        self.data = data
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
 
     def __len__(self) -> int:
-        return max(self.data.trainer.max_steps, 1)
+        if self.trainer.max_steps == -1:
+            raise TypeError("a run that only a time ends has no number of batches")
+        return max(self.trainer.max_steps * self.trainer.accumulate_grad_batches, 1)
 
-    def __iter__(self) -> Iterator[HybridBatch]:
-        while True:
-            self.data.state_before_draw = self.data.rank_state()
-            yield self.data.next_batch()
+    def __iter__(self) -> Iterator[int]:
+        return itertools.count()
 
 
 class BattleRequests:
@@ -276,3 +291,26 @@ def _common_widths(tasks: list[TaskSpec]) -> EntityWidths:
                 "one policy plays one family (marines, or stalkers and zealots)"
             )
     return first.layout.widths
+
+
+def check_trainer(trainer: Any, fit: bool) -> None:
+    """UserError for options of the Trainer that do not go with batches that are drawn, not read."""
+    if trainer.precision not in ("32-true", "16-mixed", "bf16-mixed"):
+        raise UserError(
+            f"--trainer.precision {trainer.precision}: batches and battles are float32; "
+            "give 32-true, 16-mixed or bf16-mixed"
+        )
+    if not fit or trainer.fast_dev_run:
+        return
+    for option, usual in (("limit_train_batches", 1.0), ("overfit_batches", 0.0)):
+        value = getattr(trainer, option)
+        if value != usual:
+            raise UserError(
+                f"--trainer.{option} {value}: batches are drawn, there is no fixed list of them to shorten; "
+                "give a smaller --trainer.max_steps"
+            )
+    if trainer.max_steps == -1 and not any(isinstance(c, Timer) for c in trainer.callbacks):
+        raise UserError(
+            "how long shall training go on? Give --trainer.max_steps (optimiser steps) or max_time; "
+            "an epoch has no end here"
+        )

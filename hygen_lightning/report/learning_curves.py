@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hygen_lightning.data.tables import read_rows
 from hygen_lightning.report.style import (
     INK,
     SEEN_COLOUR,
@@ -48,9 +49,8 @@ def read_metrics(path: Path) -> dict[str, Curve]:
     """Every metric of a `metrics.csv` that has a finite value; UserError if there is no such file."""
     curves: dict[str, Curve] = {}
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                _add_row(curves, row)
+        for row in sorted(read_rows(path, "step"), key=lambda row: _number(row.get("step")) or 0.0):
+            _add_row(curves, row)
     except (OSError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as metrics ({error})") from None
     return curves

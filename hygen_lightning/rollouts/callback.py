@@ -90,7 +90,7 @@ class OnlineRollouts(Callback):
         step = trainer.global_step
         stage_two_step = step - pl_module.offline_phase_steps
         due = self.episodes_per_step > 0 and stage_two_step >= 0 and stage_two_step % self.every_n_steps == 0
-        if due and step != self._last_rollout_step and step < trainer.max_steps:
+        if due and step != self._last_rollout_step and step != trainer.max_steps:
             self._last_rollout_step = step
             self._play(trainer, pl_module, self.epsilon(stage_two_step))
 

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Callback
 
-from hygen_lightning.data.files import append_whole
+from hygen_lightning.data.tables import append_rows
 from hygen_lightning.envs import environment_class, make_env_for_policy
 from hygen_lightning.rollouts.runner import Rollout, play
 
@@ -141,15 +139,15 @@ class BattleEvaluation(Callback):
         for record in self.records:
             by_task[record.task].append(record)
         metrics = _task_metrics(stage, by_task) | _mean_metrics(stage, by_task, self.groups)
-        # Inside a fit Lightning would log one step too few: it counts the step after its validation.
-        at = {"step": float(trainer.global_step)} if trainer.state.fn == "fit" else {}
+        steps = trainer.global_step or pl_module.loaded_steps
+        # Lightning would log one step too few: it counts the step after its validation.
+        at = {"step": float(steps)}
         pl_module.log_dict(metrics | at, batch_size=1, on_epoch=True, rank_zero_only=False)
         if stage == "val" and trainer.datamodule is not None:
             for task, records in by_task.items():
                 trainer.datamodule.record_wins(task, [r.success for r in records])
         if trainer.is_global_zero:
             _append_rows(trainer, self.records, stage)
-            steps = trainer.global_step or pl_module.loaded_steps
             print(_plain_line(steps, stage, metrics), flush=True)
 
     def tasks_of(self, group: str) -> set[str]:
@@ -205,14 +203,8 @@ def _append_rows(trainer: Trainer, records: list[BattleRecord], stage: str) -> N
     if not records:
         return
     path = Path(trainer.default_root_dir) / EVALUATIONS_FILE
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, ["stage", "step", *records[0].row()], lineterminator="\n")
-    if not path.exists():
-        writer.writeheader()
-    writer.writerows({"stage": stage, "step": trainer.global_step, **r.row()} for r in records)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        append_whole(path, text.getvalue())
+        append_rows(path, [{"stage": stage, "step": trainer.global_step, **r.row()} for r in records])
     except OSError as error:
         print(f"could not write {path}: {error.strerror}; these battles are missing in it", flush=True)
 

@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor
 
-from hygen_lightning.run.checkpoints import save_atomically
-from hygen_lightning.run.generators import noise_states, restore_noise
+from hygen_lightning.run.checkpoint import save_atomically
+from hygen_lightning.seeding import noise_states, restore_noise
 from hygen_lightning.specs import HybridBatch, RunError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class NonFiniteGuard(Callback):
     ) -> None:
         # Without a limit this scales nothing; it is the one public call for the total norm.
         norm = torch.nn.utils.clip_grad_norm_(pl_module.parameters(), float("inf"))
-        self.log("train/mean/gradient_norm", norm, batch_size=1)
+        pl_module.log_step({"train/mean/gradient_norm": norm.detach()})
         watched = self._loss
         if getattr(trainer.precision_plugin, "scaler", None) is None:
             watched = watched + norm.to(watched.device)  # a loss scaler skips infinite gradients itself
@@ -62,7 +62,7 @@ class NonFiniteGuard(Callback):
         if trainer.strategy.reduce_boolean_decision(bad, all=False):
             self._answer(trainer, pl_module)
         if self.skip:
-            self.log("train/mean/skipped_batches", float(self.skipped_batches), batch_size=1)
+            pl_module.log_step({"train/mean/skipped_batches": torch.tensor(float(self.skipped_batches))})
 
     def _answer(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         """Skip the batch, or end the run on all ranks."""

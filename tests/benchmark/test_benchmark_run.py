@@ -33,7 +33,7 @@ def test_counts_follow_from_the_options() -> None:
 def test_parts_are_medians_after_two_calls_of_warm_up() -> None:
     seconds = {
         "run_training_batch": [9.0, 9.0, 1.0, 3.0, 2.0, 9.0, 9.0, 4.0, 4.0, 4.0],
-        "[_TrainingEpochLoop].train_dataloader_next": [0.5] * 11,
+        "next_batch": [0.5] * 10,
         "[Callback]OnlineRollouts.on_train_batch_end": [0.0, 8.0, 0.0, 7.0, 6.0, 0.0],
         "[Callback]BattleEvaluation.on_validation_batch_start": [5.0, 5.0, 1.0, 2.0],
         "[Callback]BattleEvaluation.on_validation_epoch_end": [0.0, 0.0],

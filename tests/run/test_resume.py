@@ -23,7 +23,7 @@ from hygen_lightning.cli import main
 def stopped_at(tmp_path: Path, step: int, save_every: int) -> Path:
     """A run that an exception ended in this optimiser step."""
     words = callback("StopAt", step=step)
-    assert main(tiny_fit(tmp_path, f"--checkpoint.every_n_steps={save_every}", *words)) == 1
+    assert main(tiny_fit(tmp_path, f"--checkpoint.every_n_steps={save_every}", *words)) == 130
     return the_run(tmp_path)
 
 
@@ -74,7 +74,7 @@ def test_a_stopped_run_is_found_by_name_root_and_seed_of_its_config(tmp_path: Pa
     drop = ("--run.root", "--run.name")
     words = tiny_fit(tmp_path, "--config", str(config), "--trainer.max_steps=4")
     words = [w for i, w in enumerate(words) if w not in drop and words[i - 1] not in drop]
-    assert main([*words, "--checkpoint.every_n_steps=1", *callback("StopAt", step=2)]) == 1
+    assert main([*words, "--checkpoint.every_n_steps=1", *callback("StopAt", step=2)]) == 130
     (run,) = (tmp_path / "elsewhere" / "other").iterdir()
     assert run.name.endswith("-s3")
     assert main([*words, "--resume=auto"]) == 0
@@ -83,8 +83,8 @@ def test_a_stopped_run_is_found_by_name_root_and_seed_of_its_config(tmp_path: Pa
 
 def test_resume_takes_the_run_of_the_asked_seed(tmp_path: Path) -> None:
     short = ("--trainer.max_steps=4", "--checkpoint.every_n_steps=1")
-    assert main(tiny_fit(tmp_path, *short, "--seed_everything=2", *callback("StopAt", step=2))) == 1
-    assert main(tiny_fit(tmp_path, *short, "--seed_everything=1", *callback("StopAt", step=2))) == 1
+    assert main(tiny_fit(tmp_path, *short, "--seed_everything=2", *callback("StopAt", step=2))) == 130
+    assert main(tiny_fit(tmp_path, *short, "--seed_everything=1", *callback("StopAt", step=2))) == 130
     assert main(tiny_fit(tmp_path, *short, "--seed_everything=2", "--resume=auto")) == 0
     finished = [path.parent.name[-2:] for path in tmp_path.rglob("results.json")]
     assert finished == ["s2"]
@@ -98,7 +98,7 @@ def test_a_run_that_was_stopped_twice_is_the_uninterrupted_one(tiny_run: Path, t
                 tmp_path, "--resume", "auto", "--checkpoint.every_n_steps=2", *callback("StopAt", step=7)
             )
         )
-        == 1
+        == 130
     )
     assert main(tiny_fit(tmp_path, "--resume", "auto")) == 0
     assert_same_run(the_run(tmp_path), tiny_run)
@@ -124,6 +124,6 @@ def test_a_learning_rate_that_follows_the_steps_goes_on_exactly(tmp_path: Path) 
     cosine = "--model.init_args.lr_schedule=cosine"
     assert main(tiny_fit(tmp_path / "whole", cosine)) == 0
     stop = ["--checkpoint.every_n_steps=3", *callback("StopAt", step=7)]
-    assert main(tiny_fit(tmp_path / "parts", cosine, *stop)) == 1
+    assert main(tiny_fit(tmp_path / "parts", cosine, *stop)) == 130
     assert main(tiny_fit(tmp_path / "parts", cosine, "--resume=auto")) == 0
     assert_same_run(the_run(tmp_path / "parts"), the_run(tmp_path / "whole"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hygen_lightning.checkpoint import load_policy, read_checkpoint
 from hygen_lightning.cli import main
 from hygen_lightning.envs import make_env
 from hygen_lightning.rollouts.runner import play
-from hygen_lightning.run.checkpoints import save_atomically
+from hygen_lightning.run.checkpoint import save_atomically
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
 
@@ -78,15 +79,16 @@ def test_a_full_disk_costs_no_more_than_the_new_checkpoint(
         true_save(content, path)
 
     monkeypatch.setattr(torch, "save", save)
-    assert main(tiny_fit(tmp_path, "--checkpoint.every_n_steps=3")) == 0
+    assert main(tiny_fit(tmp_path, "--checkpoint.every_n_steps=4")) == 0
     monkeypatch.undo()
     run, out = the_run(tmp_path), capsys.readouterr().out
     lines = [line for line in out.splitlines() if line.startswith("could not write") and "best" not in line]
-    assert len(lines) == 2  # at step 9 and at the end
+    assert len(lines) == 2  # at step 8 and at the end
     assert all("No space left on device; the checkpoint before it is still good" in line for line in lines)
-    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 6
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
     assert not list(run.rglob("*.tmp"))
-    (run / "results.json").unlink()
+    assert "the last checkpoint that was written is of step 4; --resume auto goes on from there" in out
+    assert json.loads((run / "results.json").read_text())["finished"] is False
     assert main(tiny_fit(tmp_path, "--resume", "auto")) == 0
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 10
 
@@ -119,7 +121,7 @@ def test_without_its_replay_a_resumed_run_says_what_is_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--checkpoint.save_replay=false", "--checkpoint.every_n_steps=1"]
-    assert main(tiny_fit(tmp_path, *options, *callback("StopAt", step=8))) == 1
+    assert main(tiny_fit(tmp_path, *options, *callback("StopAt", step=8))) == 130
     (saved,) = (the_run(tmp_path) / "checkpoints" / "ranks").iterdir()
     assert torch.load(saved, weights_only=True)["replay_buffers"] == {}
     capsys.readouterr()
@@ -135,7 +137,7 @@ def test_explicit_options_win_over_the_checkpoint_and_are_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     often = "--checkpoint.every_n_steps=1"
-    assert main(tiny_fit(tmp_path, often, *callback("StopAt", step=3))) == 1
+    assert main(tiny_fit(tmp_path, often, *callback("StopAt", step=3))) == 130
     capsys.readouterr()
     assert (
         main(
@@ -245,7 +247,7 @@ def test_no_run_goes_on_from_weights_alone(
 def test_a_checkpoint_without_its_rank_file_is_one_line(
     damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(tiny_fit(tmp_path, "--checkpoint.every_n_steps=1", *callback("StopAt", step=3))) == 1
+    assert main(tiny_fit(tmp_path, "--checkpoint.every_n_steps=1", *callback("StopAt", step=3))) == 130
     (rank_file,) = (the_run(tmp_path) / "checkpoints" / "ranks").iterdir()
     if damage == "missing":
         rank_file.unlink()
@@ -263,10 +265,9 @@ def test_a_disk_that_is_really_full_leaves_the_last_checkpoint_and_the_run_alive
     code, out, err = run_command(*tiny_fit(tmp_path, *words), largest_file_bytes=40_000)
     assert code == 0, err
     tried = [line for line in out.splitlines() if line.startswith("could not write")]
-    assert sum("-rank0.pt" in line for line in tried) == 4  # at steps 7, 8, 9 and at the end
+    assert sum("-rank0.pt" in line for line in tried) == 3  # at steps 7 and 8 and at the end
     assert all("the checkpoint before it is still good" in line for line in tried)
     last = the_run(tmp_path) / "checkpoints" / "last.ckpt"
     assert torch.load(last, weights_only=True)["global_step"] == 6
-    (the_run(tmp_path) / "results.json").unlink()
     assert main(tiny_fit(tmp_path, "--resume", "auto")) == 0
     assert_same_run(the_run(tmp_path), tiny_run)

@@ -3,65 +3,39 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
+import threading
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, Timer
 
 from hygen_lightning.data.files import replacing
 from hygen_lightning.rollouts.callback import OnlineRollouts
-from hygen_lightning.run.generators import generator_states, restore_generators, seed_rank
-from hygen_lightning.run.metrics_table import forget_rows_after
-from hygen_lightning.run.stopping import StopRequest
+from hygen_lightning.seeding import generator_states, restore_generators, seed_rank
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames, so that a reader finds the old file or the new one.
-
-    A full disk or a write error is one line on the terminal; `written` says how the last write went.
-    """
-
-    written = True
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        self.written = written_or_reported(checkpoint, Path(path))
-
-
-def written_or_reported(content: dict[str, Any], path: Path) -> bool:
-    """Write a file whole, or leave the previous one and say why; whether it was written."""
-    try:
-        save_atomically(content, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        print(f"could not write {path}: {reason}; the checkpoint before it is still good", flush=True)
-        return False
-    return True
-
-
-def save_atomically(content: dict[str, Any], path: Path) -> None:
-    """torch.save under a temporary name, then rename; OSError leaves the old file untouched."""
-    with replacing(path) as temporary:
-        try:
-            torch.save(content, temporary)
-        except RuntimeError as error:  # torch's own writer hides what the system said
-            raise OSError(errno.EIO, str(error).strip().split("\n", 1)[0]) from error
-
-
 class RunCheckpoint(Checkpoint):
     """Keeps `last.ckpt`, from which a run goes on exactly, and `best.ckpt`, chosen on seen tasks.
 
-    Beside `last.ckpt`, each rank keeps one file with its replay buffers, its streams of episodes and its
-    random generators. A checkpoint names the files that belong to it; both are written under a
-    temporary name and renamed, the rank's file first, and older ones go when both are there.
+    They lie in `<run>/checkpoints`, which is no other callback's. Beside `last.ckpt`, each rank
+    keeps one file with its replay buffers, its streams of episodes and its random generators. A
+    checkpoint names the files that belong to it; both are written under a temporary name and
+    renamed, the rank's file first, and older ones go when both are there.
+
+    It is written before the first batch of a step is drawn: rollouts, validation and metrics of
+    the step before are done, nothing is in flight.
 
     SIGTERM, Ctrl-C and, under SLURM, SIGUSR1 let the step finish, save, and end the run with exit
-    code 128 + signal; `--resume auto` goes on from there.
+    code 128 + signal; `--resume auto` goes on from there. `max_time` counts from every start.
 
     Args:
         every_n_steps: optimiser steps between two writes of last.ckpt
@@ -78,7 +52,9 @@ class RunCheckpoint(Checkpoint):
         self.every_n_steps, self.save_replay, self.monitor = every_n_steps, save_replay, monitor
         self.best_score = -float("inf")
         self.best_step = -1
-        self._saved_step = -1
+        self.saved_step = -1
+        """Optimiser step of last.ckpt on the disk; -1 where there is none."""
+        self._step_at_hand = -1
         self._restored: dict[str, Any] | None = None
         self._stop = StopRequest()
         self.folder = Path()
@@ -97,29 +73,43 @@ class RunCheckpoint(Checkpoint):
         root = trainer.strategy.broadcast(str(Path(trainer.default_root_dir) / "checkpoints"))
         self.folder = Path(root)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Now every callback knows where it writes."""
+        for other in trainer.checkpoint_callbacks:
+            theirs = other.dirpath if isinstance(other, ModelCheckpoint) else None
+            if theirs is not None and Path(theirs).resolve() == self.folder.resolve():
+                raise UserError(
+                    f"a ModelCheckpoint writes to {self.folder}, where the run keeps its last.ckpt and "
+                    "best.ckpt; give it another dirpath, or none"
+                )
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._stop.listen()
         if self._restored is not None:
             restore_generators(self._restored["generators"])
             self._restored = None
-            self._saved_step = trainer.global_step
+            self.saved_step = self._step_at_hand = trainer.global_step
         else:
+            self.saved_step = self._step_at_hand = -1
             seed_rank(trainer.datamodule.seed, trainer.global_rank)
+        trainer.datamodule.before_draw = lambda: self._before_draw(trainer)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """All of the step before is done and logged; the batch at hand will be drawn again."""
-        # Lightning counts its logged steps wrongly after some restarts; they are our steps.
-        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+    def _before_draw(self, trainer: Trainer) -> None:
+        """Save if it is time. Of a run's last batch nothing is saved before it: soon the run ends."""
+        begins_step = trainer.global_step != self._step_at_hand
+        self._step_at_hand = trainer.global_step
+        if not begins_step or trainer.is_last_batch or trainer.fast_dev_run:
+            return
         stop = trainer.strategy.reduce_boolean_decision(self._stop.signal is not None, all=False)
         due = trainer.global_step % self.every_n_steps == 0 and trainer.global_step > 0
         if due or stop:
-            self._save_last(trainer, trainer.datamodule.state_before_draw)
+            self._save_last(trainer)
         if stop:
             self._leave(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = trainer.callback_metrics.get(self.monitor)
-        if trainer.state.fn != "fit" or trainer.sanity_checking or score is None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking or score is None or trainer.fast_dev_run:
             return
         if float(score) > self.best_score and pl_module.policy_has_learned:
             before = self.best_score, self.best_step
@@ -128,7 +118,9 @@ class RunCheckpoint(Checkpoint):
                 self.best_score, self.best_step = before
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._save_last(trainer, trainer.datamodule.rank_state())
+        trainer.datamodule.before_draw = None
+        if not trainer.fast_dev_run:
+            self._save_last(trainer)
         self._stop.ignore()
         if trainer.strategy.reduce_boolean_decision(self._stop.signal is not None, all=False):
             self._leave(trainer)
@@ -137,17 +129,17 @@ class RunCheckpoint(Checkpoint):
         """End the run. Other ranks end with 0: Lightning kills rank 0 when one of them complains."""
         if not trainer.is_global_zero:
             raise SystemExit(0)
-        print(
-            f"asked to stop: saved step {trainer.global_step} in {self.last_path}; "
-            "go on with the same command and --resume auto",
-            flush=True,
-        )
+        if self.saved_step == trainer.global_step:
+            where = f"saved step {trainer.global_step} in {self.last_path}"
+        else:
+            where = f"step {trainer.global_step} could not be saved"
+        print(f"asked to stop: {where}; go on with the same command and --resume auto", flush=True)
         raise SystemExit(self._stop.exit_code)
 
     # What is written
 
-    def _save_last(self, trainer: Trainer, data_state: dict[str, Any]) -> None:
-        if self._saved_step == trainer.global_step:
+    def _save_last(self, trainer: Trainer) -> None:
+        if self.saved_step == trainer.global_step:
             return
         for logger in trainer.loggers:
             logger.save()
@@ -155,13 +147,13 @@ class RunCheckpoint(Checkpoint):
         replay_buffers = trainer.datamodule.replay_buffers if self.save_replay else {}
         content = {
             "generators": generator_states(),
-            "data": data_state,
-            "rollouts": _rollouts(trainer).rank_state(),
+            "data": trainer.datamodule.rank_state(),
+            "rollouts": {} if _rollouts(trainer) is None else _rollouts(trainer).rank_state(),
             "replay_buffers": {task: buffer.state_dict() for task, buffer in replay_buffers.items()},
         }
-        all_wrote = trainer.strategy.reduce_boolean_decision(written_or_reported(content, mine))
-        if all_wrote and self._save(trainer, self.last_path):
-            self._saved_step = trainer.global_step
+        wrote = written_or_reported(content, mine, before=self.last_path)
+        if trainer.strategy.reduce_boolean_decision(wrote) and self._save(trainer, self.last_path):
+            self.saved_step = trainer.global_step
             self._keep_only(mine, trainer.global_rank)
         else:
             mine.unlink(missing_ok=True)
@@ -190,10 +182,6 @@ class RunCheckpoint(Checkpoint):
             "best_step": self.best_step,
             "trained_on": sorted(trainer.datamodule.seen),
         }
-        # The batch at hand is not part of the checkpoint, though Lightning has counted it as ready.
-        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for count in (batches["total"], batches["current"]):
-            count["ready"] = count["started"]
 
     # What is read
 
@@ -216,22 +204,22 @@ class RunCheckpoint(Checkpoint):
             )
         content = _read_rank_file(Path(str(trainer.ckpt_path)), about["step"], trainer.global_rank)
         trainer.datamodule.load_rank_state(content["data"])
-        _rollouts(trainer).load_rank_state(content["rollouts"])
-        self._load_replay_buffers(trainer, content["replay_buffers"])
+        rollouts = _rollouts(trainer)
+        if rollouts is not None and content["rollouts"]:
+            rollouts.load_rank_state(content["rollouts"])
+        self._load_replay_buffers(trainer, content)
         self._restored = content
-        if about["step"] < trainer.max_steps:
-            _reopen(checkpoint["loops"]["fit_loop"])
         self.best_score, self.best_step = about["best_score"], about["best_step"]
+        checkpoint["callbacks"].pop(Timer.__qualname__, None)
         if trainer.is_global_zero:
-            forget_rows_after(Path(trainer.default_root_dir), about["step"])
             for stray in self.folder.rglob(".*.tmp"):
                 stray.unlink(missing_ok=True)
 
-    def _load_replay_buffers(self, trainer: Trainer, replay_buffers: dict[str, Any]) -> None:
-        for task, buffer in replay_buffers.items():
+    def _load_replay_buffers(self, trainer: Trainer, content: dict[str, Any]) -> None:
+        for task, buffer in content["replay_buffers"].items():
             trainer.datamodule.replay_buffers[task].load_state_dict(buffer)
-        played = _rollouts(trainer).played_episodes
-        if not replay_buffers and played and trainer.is_global_zero:
+        played = content["rollouts"].get("played_episodes", 0)
+        if not content["replay_buffers"] and played and trainer.is_global_zero:
             print(
                 "the checkpoint holds no replay (save_replay was false): they start empty, the episodes "
                 f"of {played} battles are lost, and the run will differ from an uninterrupted one",
@@ -239,18 +227,14 @@ class RunCheckpoint(Checkpoint):
             )
 
 
-def _reopen(fit_loop: dict[str, Any]) -> None:
-    """Let Lightning's counters say that the run's one epoch is not over, though its last step is."""
-    fit_loop["epoch_loop.batch_progress"]["is_last_batch"] = False
-    for count in (fit_loop["epoch_progress"]["total"], fit_loop["epoch_progress"]["current"]):
-        count.update(ready=1, started=1, processed=0, completed=0)
-
-
 def _read_rank_file(checkpoint: Path, step: int, rank: int) -> dict[str, Any]:
     """What one rank saved beside a checkpoint; UserError if it is missing or damaged."""
     path = checkpoint.parent / "ranks" / f"step{step}-rank{rank}.pt"
     if not path.is_file():
-        raise UserError(f"{checkpoint} belongs with {path}, which is missing; copy the whole folder")
+        raise UserError(
+            f"{checkpoint} belongs with {path}, which is missing; "
+            "give the last.ckpt of a run, in its whole checkpoints folder"
+        )
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle may raise anything
@@ -258,5 +242,84 @@ def _read_rank_file(checkpoint: Path, step: int, rank: int) -> dict[str, Any]:
     return content
 
 
-def _rollouts(trainer: Trainer) -> OnlineRollouts:
-    return next(c for c in trainer.callbacks if isinstance(c, OnlineRollouts))
+def _rollouts(trainer: Trainer) -> Any:
+    """The callback that plays, or None."""
+    return next((c for c in trainer.callbacks if isinstance(c, OnlineRollouts)), None)
+
+
+# Writing
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target and renames, so that a reader finds the old file or the new one.
+
+    A full disk or a write error is one line on the terminal; `written` says how the last write went.
+    """
+
+    written = True
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        self.written = written_or_reported(checkpoint, Path(path), before=Path(path))
+
+
+def written_or_reported(content: dict[str, Any], path: Path, before: Path) -> bool:
+    """Write a file whole, or leave what is there and say why; whether it was written.
+
+    before: the checkpoint that a run goes on from if this one fails.
+    """
+    try:
+        save_atomically(content, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        left = "the checkpoint before it is still good" if before.exists() else "there is none before it"
+        print(f"could not write {path}: {reason}; {left}", flush=True)
+        return False
+    return True
+
+
+def save_atomically(content: dict[str, Any], path: Path) -> None:
+    """torch.save under a temporary name, then rename; OSError leaves the old file untouched."""
+    with replacing(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # torch's own writer hides what the system said
+            raise OSError(errno.EIO, str(error).strip().split("\n", 1)[0]) from error
+
+
+# Requests to stop
+
+
+class StopRequest:
+    """Notes the first signal that asks this process to stop; the same one again stops it at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def listen(self) -> None:
+        """Take over the signals; SLURM's warning before a time limit is SIGUSR1."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self.signal = None
+        signals = [signal.SIGTERM, signal.SIGINT]
+        if "SLURM_JOB_ID" in os.environ:
+            signals.append(signal.SIGUSR1)
+        self._handlers = {number: signal.signal(number, self._note) for number in signals}
+
+    def ignore(self) -> None:
+        """Give the signals back to whoever had them."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        if number == signal.SIGINT:
+            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once and loses it\n")
+        at_once = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, at_once)
+
+    @property
+    def exit_code(self) -> int:
+        """What shells report of a process that a signal ended: 143 for SIGTERM, 130 for Ctrl-C."""
+        return 128 + (self.signal or signal.SIGTERM)

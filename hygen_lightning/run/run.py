@@ -1,0 +1,211 @@
+"""One run: its folder `runs/<name>/<time>-s<seed>/`, what it says, how it ended, what it leaves there."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping, Timer
+
+from hygen_lightning import __version__
+from hygen_lightning.data.files import check_place
+from hygen_lightning.envs import environment_class
+from hygen_lightning.report.results import read_results, task_results, write_atomically, write_results
+from hygen_lightning.specs import UserError
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+    from hygen_lightning.rollouts.evaluation import BattleRecord
+
+PACKAGES = ("torch", "lightning", "numpy", "jsonargparse")
+"""Packages whose versions are written into every result."""
+RESULTS_FILE = "results.json"
+_RUN_DIR_VARIABLE = "HYGEN_LIGHTNING_RUN_DIR"
+"""Tells the other processes of one multi-process run which folder the first one chose."""
+
+
+# The folder
+
+
+def new_run_dir(root: str, name: str, seed: int) -> Path:
+    """A folder that does not exist yet; all processes of one run get the same one."""
+    inherited = os.environ.get(_RUN_DIR_VARIABLE)
+    if inherited and os.environ.get("LOCAL_RANK", "0") != "0":
+        return Path(inherited)
+    stem = Path(root) / name / f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}"
+    check_place(stem)
+    folder, count = stem, 1
+    while folder.exists():
+        count += 1
+        folder = stem.with_name(f"{stem.name}-{count}")
+    os.environ[_RUN_DIR_VARIABLE] = str(folder)
+    return folder
+
+
+def last_checkpoint(root: str, name: str, seed: int) -> Path | None:
+    """`last.ckpt` of the newest unfinished run of this name and seed; None if there is none."""
+    runs = sorted((Path(root) / name).glob(f"*-s{seed}*"), key=lambda p: p.name, reverse=True)
+    for run in runs:
+        checkpoint = run / "checkpoints" / "last.ckpt"
+        if checkpoint.is_file() and not is_finished(run):
+            return checkpoint
+    return None
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run did all its steps: its results are there and do not say otherwise."""
+    results = run / RESULTS_FILE
+    return results.exists() and bool(read_results(results).get("finished", True))
+
+
+def run_dir_of(checkpoint: Path) -> Path:
+    """The run folder that a checkpoint lies in (`<run>/checkpoints/<file>`)."""
+    if not checkpoint.is_file():
+        raise UserError(
+            f"no checkpoint at {checkpoint}; give --ckpt_path FILE, it lies in runs/<name>/<run>/checkpoints"
+        )
+    folder = checkpoint.resolve().parent.parent
+    check_place(folder / "checkpoints")
+    return folder
+
+
+# What it says
+
+
+class RunFiles(Callback):
+    """Announces the run's folder and its stages, and keeps its options in config.yaml.
+
+    Args:
+        curve: draw learning_curves.png at the end of fit
+        battle_gif: draw battle.gif of one unseen battle at the end of fit
+    """
+
+    def __init__(self, curve: bool = True, battle_gif: bool = True) -> None:
+        self.curve, self.battle_gif = curve, battle_gif
+        self.config_yaml: str | None = None
+        """All options of the run, for config.yaml."""
+        self._stage = ""
+
+    def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        """Now that data and checkpoint are good: a failed start leaves no trace."""
+        if trainer.is_global_zero and self.config_yaml is not None:
+            folder = Path(trainer.default_root_dir)
+            print(f"run folder: {folder}", flush=True)
+            write_atomically(folder / "config.yaml", self.config_yaml)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, *_: Any) -> None:
+        if pl_module.stage_name() != self._stage:
+            self._stage = pl_module.stage_name()
+            if trainer.is_global_zero:
+                print(f"step {trainer.global_step}: {self._stage}", flush=True)
+
+
+class LastingStream:
+    """A text stream that ends nothing: what its reader no longer takes (`fit | head -1`) is dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As of the stream; a write that fails is dropped."""
+        try:
+            self._stream.write(text)
+        except OSError as error:
+            self._lost(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """As of the stream; what cannot be written is dropped."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._lost(error)
+
+    def _lost(self, error: OSError) -> None:
+        """Nobody reads any more: what is buffered, and all that follows, goes nowhere."""
+        if isinstance(error, BrokenPipeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def lasting_output() -> Iterator[None]:
+    """Inside, a closed stdout or stderr ends no run."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (LastingStream(s) if s is not None else s for s in before)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        sys.stdout, sys.stderr = before
+
+
+# How it ended, and what it leaves
+
+
+def early_end(trainer: Trainer, saved_step: int) -> str | None:
+    """Why training ended before all its steps were done and saved; None if they are.
+
+    saved_step: the optimiser step of last.ckpt.
+    """
+    step, steps = trainer.global_step, trainer.max_steps
+    out_of_time = any(isinstance(c, Timer) and (c.time_remaining() or 0) <= 0 for c in trainer.callbacks)
+    if step < steps or (steps == -1 and not out_of_time):
+        return f"stopped at step {step} of {steps}, because {_reason(trainer, out_of_time)}"
+    if saved_step < step:
+        return f"all {step} steps are done, but the last checkpoint that was written is of step {saved_step}"
+    return None
+
+
+def _reason(trainer: Trainer, out_of_time: bool) -> str:
+    if out_of_time:
+        return "trainer.max_time is over"
+    for callback in trainer.callbacks:
+        if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
+            return f"EarlyStopping says: {' '.join(callback.stopping_reason_message.split())}"
+    epochs = trainer.max_epochs
+    if epochs is not None and 0 <= epochs <= trainer.current_epoch:
+        return f"trainer.max_epochs is {epochs}"
+    return "a callback asked for it"
+
+
+def run_facts(trainer: Trainer, pl_module: MultiTaskAlgorithm, env: str, seconds: float) -> dict[str, Any]:
+    """Where results come from: versions, seed, data, environment, duration in seconds."""
+    data = trainer.datamodule
+    return {
+        "algorithm": type(pl_module).__name__,
+        "seed": data.seed,
+        "optimiser_steps": trainer.global_step,
+        "duration_s": round(seconds, 1),
+        "environment": {"name": env, "version": environment_class(env).version},
+        "data": {"quality": data.quality, "dataset_dir": data.dataset_dir},
+        "train_tasks": [task.name for task in data.train_tasks],
+        "versions": {"hygen_lightning": __version__, **{name: version(name) for name in PACKAGES}},
+        "python": platform.python_version(),
+    }
+
+
+def write_run_results(
+    folder: Path, records: list[BattleRecord], seen: set[str], extra: set[str], facts: dict[str, Any]
+) -> None:
+    """results.json and the table on the terminal."""
+    from hygen_lightning.report.tables import print_results
+
+    results = task_results(records, seen, extra)
+    write_results(folder / RESULTS_FILE, results, facts)
+    print_results(results)
