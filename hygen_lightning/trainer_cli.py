@@ -26,7 +26,7 @@ from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.datamodule import HybridDataModule
-from hygen_lightning.data.odis import write_run
+from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.parsing import check_config, differences, explain, own_complaint, shipped
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
@@ -340,7 +340,7 @@ class HyGenCLI(LightningCLI):
         run = f"rank{self.trainer.global_rank}"
         for name, parts in self._callback(BattleEvaluation).played.items():
             episodes = Episodes.cat([played.episodes for played in parts])
-            write_run(folder / name / "policy" / run, episodes, episodes.task)
+            write_run(folder / name / "policy" / run, episodes)
         print(f"recordings: {folder}", flush=True)
 
     def _write_results(self, steps: int, known: dict[str, Any] | None = None) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.state import BattleState
-from hygen_lightning.envs.simulator.step import game_loop, prepared
+from hygen_lightning.envs.simulator.step import game_loop, give_orders
 from hygen_lightning.tasks import load_task
 from hygen_lightning.tasks.battles import NO_OP, STOP
 
@@ -47,7 +47,7 @@ def act(env: SimulatorEnv, *actions: int) -> Tensor:
 def after(env: SimulatorEnv, actions: list[int], look: int, loops: int) -> BattleState:
     """The one battle after some loops of a step in which every enemy looks around in loop `look`."""
     env.battles.look_loop = torch.full_like(env.battles.look_loop, look)
-    s, plan = prepared(env.params, env.battles, torch.tensor(actions).unsqueeze(1))
+    s, plan = give_orders(env.params, env.battles, torch.tensor(actions).unsqueeze(1))
     plan.look = torch.full_like(plan.look, look)
     for loop in torch.arange(loops).unbind():
         s = game_loop(env.params, env.terrain, s, plan, loop)

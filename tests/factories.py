@@ -63,3 +63,10 @@ def _states(spec: TaskSpec, lengths: Tensor, success: Tensor, generator: torch.G
         units[..., 0] = 0.1 + 0.9 * torch.rand(units.shape[:-1], generator=generator)
         units[rows[dead], last[dead], :, 0] = 0.0
     return state
+
+
+def step_bytes(task: TaskSpec) -> int:
+    """Bytes of one packed step: floats, actions as int16, flags."""
+    n_allies, layout = task.n_allies, task.layout
+    floats = n_allies * layout.obs_dim + layout.state_dim + 1
+    return 4 * floats + 2 * n_allies + n_allies * layout.n_actions + 3

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from hygen_lightning.report.results import TaskResult, write_results
 
 FACTS: dict[str, Any] = {
@@ -17,20 +19,42 @@ FACTS: dict[str, Any] = {
 
 def finished_run(
     root: Path,
-    group: str,
+    algorithm: str,
     seed: int,
     wins: dict[str, int],
     episodes: int = 10,
     extra: Collection[str] = (),
+    name: str = "",
+    time: str = "20260101-000000",
+    model: dict[str, Any] | None = None,
     **facts: Any,
 ) -> Path:
-    """A run folder with results.json: wins of `episodes` battles by task, of which 3m alone is seen."""
-    folder = root / group / f"20260101-000000-s{seed}"
+    """A run folder with results.json: wins of `episodes` battles by task, of which 3m alone is seen.
+
+    model: options of the model, in config.yaml.
+    """
+    name = name or algorithm
+    folder = root / name / f"{time}-s{seed}"
     results = [
         TaskResult(task, task == "3m", episodes, n, 20.0, 30.0, task in extra) for task, n in wins.items()
     ]
-    write_results(folder / "results.json", results, {"seed": seed, **FACTS, **facts})
+    facts = {"algorithm": algorithm, "seed": seed, **FACTS, **facts}
+    write_results(folder / "results.json", results, facts)
+    unfinished_run(folder, algorithm, seed, name, model)
     return folder
+
+
+def unfinished_run(folder: Path, algorithm: str, seed: int, name: str, model: dict[str, Any] | None) -> None:
+    """A run folder with config.yaml alone."""
+    config = {
+        "seed_everything": seed,
+        "run": {"name": name, "root": "runs"},
+        "model": {"class_path": f"hygen_lightning.algorithms.{algorithm}", "init_args": model or {}},
+        "trainer": {"max_steps": 500, "default_root_dir": None},
+        "files": {"curve": seed > 1},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 
 def with_metrics(folder: Path, seen: list[float], unseen: list[float]) -> None:

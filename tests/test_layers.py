@@ -16,10 +16,11 @@ MAY_IMPORT = {
     "tasks": {"specs"},
     "data": {"specs", "tasks", "seeding"},
     "envs": {"specs", "tasks", "policy"},
+    "calibration": {"specs", "tasks", "envs"},
     "models": {"specs"},
     "losses": {"specs"},
     "checkpoint": {"specs", "policy"},
-    "rollouts": {"specs", "tasks", "data", "envs", "policy", "seeding", "algorithms"},
+    "rollouts": {"specs", "tasks", "data", "envs", "policy", "seeding", "checkpoint", "algorithms"},
     "algorithms": {"specs", "tasks", "models", "losses", "policy", "envs", "checkpoint"},
     "report": {"specs", "tasks", "data", "rollouts"},
 }

@@ -38,10 +38,8 @@ if TYPE_CHECKING:
 LRSchedule = Literal["constant", "cosine"]
 
 
-def lr_factor(schedule: LRSchedule, share: float) -> float:
-    """Factor of the learning rate when `share` (0..1) of a stage has passed: 1, or half a cosine to 0.02."""
-    if schedule == "constant":
-        return 1.0
+def cosine_factor(share: float) -> float:
+    """Factor of the learning rate when `share` (0..1) of a stage has passed: half a cosine from 1 to 0.02."""
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
 
 
@@ -162,7 +160,7 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
 
         def factor(step: int) -> float:
-            return 1.0 if self.lr_schedule == "constant" else lr_factor("cosine", self.stage_share(step))
+            return 1.0 if self.lr_schedule == "constant" else cosine_factor(self.stage_share(step))
 
         scheduler = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

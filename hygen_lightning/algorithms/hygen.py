@@ -12,6 +12,7 @@ from hygen_lightning.algorithms.value_learning import Conservative, ValueLearnin
 from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.losses import LossSteps, relaxed_skill, skill_distillation, skill_vae_loss
 from hygen_lightning.models.agents import HiddenState, HyGenNetwork
+from hygen_lightning.models.mixers import MixerKind
 from hygen_lightning.models.trajectory_encoder import TemporalKind
 from hygen_lightning.policy import PolicyOutput
 from hygen_lightning.specs import EntityWidths, Episodes, TaskSpec, UserError
@@ -37,6 +38,7 @@ class HyGen(ValueLearning):
         depth: transformer blocks in observation encoder and action decoder
         id_bits: bits of the binary agent number; 4 bits number 15 agents, 0 leaves numbers out
         trajectory_encoder: how the trajectory encoder sees time; step is the authors' code
+        mixer: how the team's value follows from the agents': attention over the state, or their sum
         pretrain_steps: optimiser steps of stage one
         lr: learning rate of Adam in both stages
         lr_schedule: constant, or a cosine that falls to 2 % of it over each stage
@@ -67,6 +69,7 @@ class HyGen(ValueLearning):
         depth: int = 1,
         id_bits: int = 4,
         trajectory_encoder: TemporalKind = "step",
+        mixer: MixerKind = "attention",
         pretrain_steps: int = 5000,
         lr: float = 5e-4,
         lr_schedule: LRSchedule = "constant",
@@ -98,7 +101,9 @@ class HyGen(ValueLearning):
         )
         if pretrain_steps < 0:
             raise UserError(f"--model.pretrain_steps is {pretrain_steps}; give 0 or more optimiser steps")
-        self.network = HyGenNetwork(self.widths, n_skills, width, n_heads, depth, id_bits, trajectory_encoder)
+        self.network = HyGenNetwork(
+            self.widths, n_skills, width, n_heads, depth, id_bits, trajectory_encoder, mixer=mixer
+        )
         self.pretrain_steps, self.beta, self.phi = pretrain_steps, beta, phi
         self.loss_steps: LossSteps = loss_steps
         if skills_from is not None:

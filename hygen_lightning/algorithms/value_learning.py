@@ -38,9 +38,9 @@ class ValueLearning(MultiTaskAlgorithm):
         target_update_interval: int,
     ) -> None:
         super().__init__(widths, lr, lr_schedule, ema_decay, compile)
-        for name, share in {"gamma": gamma, "td_lambda": td_lambda}.items():
-            if not 0 <= share <= 1:
-                raise UserError(f"--model.{name} is {share}; give a number between 0 and 1")
+        for name, factor in {"gamma": gamma, "td_lambda": td_lambda}.items():
+            if not 0 <= factor <= 1:
+                raise UserError(f"--model.{name} is {factor}; give a number between 0 and 1")
         if target_update_interval < 1:
             raise UserError(f"--model.target_update_interval is {target_update_interval}; give at least 1")
         self.gamma, self.td_lambda, self.alpha = gamma, td_lambda, alpha

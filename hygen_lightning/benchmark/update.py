@@ -98,7 +98,7 @@ def draw_episodes(
 
     if recordings is None:
         return made_up_episodes(task, torch.full((batch,), timesteps), seed)
-    from hygen_lightning.data.offline import load_offline
+    from hygen_lightning.data.buffers import load_offline
 
     draw = torch.Generator().manual_seed(seed)
     if (recordings / task.name / quality).is_dir():

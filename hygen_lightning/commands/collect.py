@@ -46,20 +46,20 @@ def collect(
     import torch
 
     from hygen_lightning.data.files import check_place
-    from hygen_lightning.data.odis import write_run
+    from hygen_lightning.data.hdf5 import write_run
+    from hygen_lightning.envs import environment_class
     from hygen_lightning.rollouts.policies import named_policy
     from hygen_lightning.rollouts.recording import record
     from hygen_lightning.seeding import stream_generator
-    from hygen_lightning.tasks import load_task
 
     if episodes < 1 or max_opening_env_steps < 0 or not 0 <= epsilon <= 1:
         raise UserError("collect: episodes >= 1, max_opening_env_steps >= 0 and epsilon in 0..1 expected")
-    spec = load_task(task)
+    spec = environment_class(env).load_task(task)
     folder = Path(dataset_dir) / spec.name / quality / run
     if folder.exists():
         raise UserError(f"{folder} exists already; give another --run name")
     check_place(folder)
-    plays = named_policy(policy, spec, seed, policy_inputs)
+    plays = named_policy(policy, spec, env, seed, policy_inputs)
     draw = stream_generator(seed, "openings", spec.name)
     opening = torch.randint(max_opening_env_steps + 1, (episodes,), generator=draw)
     played = record(spec, plays, torch.full((episodes,), epsilon), opening, env, seed)
@@ -69,7 +69,7 @@ def collect(
         "seed": seed,
         "epsilon": epsilon,
     }
-    _tell(folder, write_run(folder, played.episodes, spec, about=about), played, json)
+    _tell(folder, write_run(folder, played.episodes, about=about), played, json)
     return 0
 
 

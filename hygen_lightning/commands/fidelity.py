@@ -58,8 +58,8 @@ def fidelity(
     """
     import torch
 
+    from hygen_lightning.calibration.fidelity import fidelity_report
     from hygen_lightning.commands.this_machine import can_compile, check_compiler, check_device
-    from hygen_lightning.envs.simulator.fidelity import fidelity_report
     from hygen_lightning.specs import Episodes
     from hygen_lightning.tasks import battle_task
 
@@ -91,8 +91,8 @@ def fidelity(
 
 def _recorded(path: Path, task: str) -> list[Any]:
     """All recorded episodes of a task at or below a path; UserError if there are none."""
-    from hygen_lightning.data.description import task_and_quality
-    from hygen_lightning.data.odis import find_parts, read_part
+    from hygen_lightning.data.hdf5 import find_parts, read_part
+    from hygen_lightning.data.summary import task_and_quality
     from hygen_lightning.tasks import load_task
 
     if not path.exists():

@@ -20,19 +20,21 @@ def inspect(
 
     Args:
         path: a recorded file, or a folder of them: a run, a quality, a task, or a whole data set
-        task: the task that was recorded; if not given, the folder <task>/<quality>/<run> names it
+        task: the task that was recorded, by name or as a task file; if not given, the folder
+            <task>/<quality>/<run> names it
         features: how to list the numbers of an observation and a state: units of a kind together,
             each by itself, or not at all
         json: one JSON object with everything on stdout, instead of tables
     """
-    from hygen_lightning.data.description import examine
+    from hygen_lightning.data.summary import examine
+    from hygen_lightning.tasks import load_task
 
     try:
-        report = examine(path, task)
+        report = examine(path, None if task is None else load_task(task))
     except UserError as error:
         if not json:
             raise
-        report = {"ok": False, "problems": [str(error)], "tasks": {}}
+        report = {"ok": False, "problems": [str(error)], "accepted": {}, "tasks": {}}
     if json:
         print_json(report)
     else:
@@ -53,6 +55,8 @@ def _print_report(report: dict[str, Any], features: str) -> None:
     for name, statistics in sets.items():
         if statistics["episodes"]:
             _print_details(name, statistics, features)
+    for what, n in report["accepted"].items():
+        print(f"accepted: {n} episodes: {what}")
     for problem in report["problems"]:
         print(f"problem: {problem}")
     n_problems = len(report["problems"])
@@ -64,7 +68,7 @@ def _overview_row(name: str, s: dict[str, Any]) -> tuple[str, ...]:
     counts = (name, str(s["runs"]), str(s["parts"]), str(s["episodes"]))
     if not s["episodes"]:
         return (*counts, *["-"] * 4)
-    win_rate = "-" if s["win_rate"] is None else f"{s['win_rate']:.1%}"
+    win_rate = "not told" if s["win_rate"] is None else f"{s['win_rate']:.1%}"
     return (*counts, str(s["steps"]), win_rate, f"{s['return']['mean']:.2f}", str(s["duplicates"]))
 
 

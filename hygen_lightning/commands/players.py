@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.policy import AgentInputs
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks import TASK_SETS, load_task
+from hygen_lightning.tasks import TASK_SETS
 
 if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
@@ -44,17 +44,20 @@ def players(
     """
     from hygen_lightning.envs import environment_class
     from hygen_lightning.rollouts.policies import named_policy, policy_label
-    from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES
+    from hygen_lightning.rollouts.scripted import scripted_policies
 
-    chosen = policies or list(SCRIPTED_POLICIES)
     if episodes < 1:
         raise UserError(f"--episodes is {episodes}; at least one battle is needed")
-    found: dict[str, dict[str, TaskResult]] = {}
-    for task in _tasks(tasks or BATTLE_SETS):
-        found[task.name] = {
-            name: _measure(task, named_policy(name, task, seed, policy_inputs), episodes, env, seed)
+    specs = _tasks(tasks or BATTLE_SETS, env)
+    playable = [scripted_policies(task, env) for task in specs]
+    chosen = policies or [name for name in playable[0] if all(name in others for others in playable)]
+    found = {
+        task.name: {
+            name: _measure(task, named_policy(name, task, env, seed, policy_inputs), episodes, env, seed)
             for name in chosen
         }
+        for task in specs
+    }
     if json:
         environment = {"name": env, "version": environment_class(env).version}
         print_json({"environment": environment, "seed": seed, "tasks": _plain(found)})
@@ -65,14 +68,16 @@ def players(
     return 0
 
 
-def _tasks(entries: Sequence[str]) -> list[TaskSpec]:
+def _tasks(entries: Sequence[str], env: str) -> list[TaskSpec]:
     """Tasks, and those of task sets, each once in the order given; UserError for unknown ones."""
+    from hygen_lightning.envs import environment_class
+
     names = [
         name
         for entry in entries
         for name in ((*TASK_SETS[entry].train, *TASK_SETS[entry].unseen) if entry in TASK_SETS else [entry])
     ]
-    return list({task.name: task for task in map(load_task, names)}.values())
+    return list({task.name: task for task in map(environment_class(env).load_task, names)}.values())
 
 
 def _measure(task: TaskSpec, policy: Policy, episodes: int, env: str, seed: int) -> TaskResult:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 from hygen_lightning.commands.output import print_json
 from hygen_lightning.policy import AgentInputs
 from hygen_lightning.specs import TaskSpec, UserError
-from hygen_lightning.tasks import load_task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,16 +58,17 @@ def render(
         json: one JSON object on stdout, instead of a line
     """
     from hygen_lightning.data.files import check_place
+    from hygen_lightning.envs import environment_class
     from hygen_lightning.report.battle_picture import check_suffix, draw_battle
     from hygen_lightning.rollouts.policies import named_policy
 
     check_suffix(out)
     check_place(out)
-    spec = load_task(task)
+    spec = environment_class(env).load_task(task)
     if recording is not None:
         battles = _recorded(spec, recording)
     else:
-        battles = _played(spec, named_policy(policy, spec, seed, policy_inputs), policy, env, seed)
+        battles = _played(spec, named_policy(policy, spec, env, seed, policy_inputs), policy, env, seed)
     row = _picked(battles, pick, spec)
     success, length = bool(battles.success[row]), int(battles.episodes.length[row]) - 1
     draw_battle(out, spec, battles.episodes, battles.skills, row=row, success=success, title=battles.by)
@@ -82,7 +82,7 @@ def render(
 
 def _recorded(task: TaskSpec, path: Path) -> Battles:
     """All episodes of a recorded file or folder."""
-    from hygen_lightning.data.odis import read_folder, read_part
+    from hygen_lightning.data.hdf5 import read_folder, read_part
 
     episodes = (read_folder if path.is_dir() else read_part)(path, task)
     wins = task.success(episodes)

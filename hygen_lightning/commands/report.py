@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,19 +9,19 @@ from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.data.files import check_place
 
 if TYPE_CHECKING:
-    from hygen_lightning.report.comparison import Comparison, GroupSummary, Improvement
+    from hygen_lightning.report.comparison import Comparison
     from hygen_lightning.report.statistics import Estimate
 
 
 def report(
     runs: list[Path], out: Path = Path("report"), allow_mixed: bool = False, json: bool = False
 ) -> int:
-    """Compare finished runs; those in one folder (runs/NAME/...) form a group and differ in seed.
+    """Compare finished runs. Those with equal options form a group, whose runs differ in their seed.
 
     Args:
         runs: run folders, folders of them, or results.json files
-        out: folder for the plots and report.json
-        allow_mixed: compare runs of other environments, versions or data than the first one's
+        out: folder for the plots, report.json and runs.csv (one row per run and task)
+        allow_mixed: compare runs of other environments or versions than the first one's
         json: one JSON object on stdout, instead of tables
     """
     from json import dumps
@@ -30,72 +29,76 @@ def report(
     from hygen_lightning.report.comparison import compare
     from hygen_lightning.report.comparison_plots import write_plots
     from hygen_lightning.report.results import write_atomically
-    from hygen_lightning.report.runs import check_comparable, find_runs
+    from hygen_lightning.report.runs import (
+        check_comparable,
+        differences_between,
+        find_runs,
+        grouped,
+        run_table,
+    )
 
     check_place(out / "report.json")
-    found = find_runs(runs)
-    differences = check_comparable(found, allow_mixed)
-    comparison = compare(found)
-    folders = [str(run.folder) for run in found]
-    payload = {"runs": folders, "differences": differences, **comparison.to_json()}
+    found, unfinished = find_runs(runs)
+    mixed = check_comparable(found, allow_mixed)
+    groups, replaced = grouped(found)
+    table, differences = run_table(groups), differences_between(groups)
+    comparison = compare(table)
+    payload = {
+        "groups": {
+            label: {"seeds": [r.seed for r in members], "runs": [str(r.folder) for r in members]}
+            for label, members in groups.items()
+        },
+        "left_out": [*unfinished, *replaced],
+        "mixed": mixed,
+        "differences": differences,
+        **comparison.to_json(),
+    }
     write_atomically(out / "report.json", dumps(payload, indent=2, allow_nan=False) + "\n")
-    plots = write_plots(found, comparison, out)
+    write_atomically(out / "runs.csv", table.to_csv(index=False))
+    plots = write_plots(groups, comparison, out)
     if json:
         print_json(payload)
         return 0
     _print_comparison(comparison)
-    for line in differences:
-        print(f"mixed: {line}")
-    print("written:", ", ".join(str(path) for path in (out / "report.json", *plots)))
+    lines = [*unfinished, *replaced, *(f"mixed: {line}" for line in mixed)]
+    print(*lines, *(f"groups differ in {line}" for line in differences), sep="\n", end="\n" if lines else "")
+    print("written:", ", ".join(str(path) for path in (out / "report.json", out / "runs.csv", *plots)))
     return 0
 
 
 def _print_comparison(comparison: Comparison) -> None:
-    for summary in comparison.groups:
-        _print_tasks(summary)
-    _print_aggregates(comparison.groups)
-    _print_improvements("seen", comparison.seen_improvements)
-    _print_improvements("unseen", comparison.unseen_improvements)
+    """Win rates by group and task, then over tasks; each interval names what it is over."""
+    for group in comparison.tasks.group.unique():
+        _print_group(comparison, group)
+    figures = [(a.group, a.kind, _told(a.iqm), _told(a.optimality_gap)) for a in comparison.aggregates]
+    columns = ("group", "tasks", "IQM %", "optimality gap %")
+    print_table("Over tasks [95 % over seeds]", columns, figures)
+    pairs = comparison.improvements
+    chances = [(f"{p.group} over {p.over}", p.kind, len(p.tasks), _told(p.probability)) for p in pairs]
+    if chances:
+        columns = ("groups", "tasks", "number", "% [95 % over seeds]")
+        print_table("Probability of improvement", columns, chances)
 
 
-def _print_tasks(summary: GroupSummary) -> None:
+def _print_group(comparison: Comparison, group: str) -> None:
     """Win rates of one group: intervals over seeds, or over episodes where there is one run."""
+    from hygen_lightning.report.runs import TASK_KINDS
     from hygen_lightning.report.tables import interval, percent
 
-    several = len(summary.seeds) > 1
-    kind = "95 % over seeds" if several else "95 % over episodes"
-    rows = [
-        (
-            task.task,
-            task.kind,
-            percent(task.win_rate),
-            interval(task.ci95_over_seeds if several else task.ci95_over_episodes),
-            task.runs,
-            task.episodes_per_run,
-        )
-        for task in summary.tasks
-    ]
-    title = f"{summary.group}: {len(summary.seeds)} runs" if several else f"{summary.group}: one run"
-    print_table(title, ("task", "", "win rate %", kind, "runs", "episodes each"), rows)
-
-
-def _print_aggregates(groups: Sequence[GroupSummary]) -> None:
-    """Seen and unseen tasks of each group in one number, intervals over seeds."""
-    rows = []
-    for group in groups:
-        for kind, aggregate in (("seen", group.seen), ("unseen", group.unseen)):
-            if aggregate is not None:
-                figures = (aggregate.mean, aggregate.iqm, aggregate.optimality_gap)
-                rows.append((f"{group.group}, {kind}", len(aggregate.tasks), *map(_told, figures)))
-    columns = ("group", "tasks", "mean %", "IQM %", "opt. gap %")
-    print_table("Over tasks [95 % over seeds]", columns, rows)
-
-
-def _print_improvements(kind: str, pairs: Sequence[Improvement]) -> None:
-    rows = [(f"{pair.group} over {pair.over}", len(pair.tasks), _told(pair.probability)) for pair in pairs]
-    if rows:
-        columns = ("groups", "tasks", "% [95 % over seeds]")
-        print_table(f"Probability of improvement, {kind} tasks", columns, rows)
+    tasks = comparison.tasks[comparison.tasks.group == group]
+    means = {a.kind: a for a in comparison.aggregates if a.group == group}
+    over = "seeds" if tasks.seeds.max() > 1 else "episodes"
+    rows: list[tuple[object, ...]] = []
+    for kind in TASK_KINDS:
+        for row in tasks[tasks.kind == kind].itertuples():
+            span = row.ci95_over_seeds if over == "seeds" else row.ci95_over_episodes
+            rows.append((row.task, kind, percent(row.win_rate), interval(span), row.seeds, row.episodes))
+        if kind in means:
+            mean = means[kind].mean
+            counts = means[kind].seeds, means[kind].episodes
+            rows.append((f"mean {kind}", kind, percent(mean.value), interval(mean.ci95), *counts))
+    title = f"{group}: {tasks.seeds.max()} seeds" if over == "seeds" else f"{group}: one run"
+    print_table(title, ("task", "", "win rate %", f"95 % over {over}", "seeds", "episodes"), rows)
 
 
 def _told(estimate: Estimate) -> str:

@@ -11,12 +11,13 @@ import torch
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Timer
 
-from hygen_lightning.data.mixing import DynamicShare, FixedShare, LinearShare, split
-from hygen_lightning.data.offline import OfflineEpisodes, load_offline
-from hygen_lightning.data.replay import ReplayBuffer
+from hygen_lightning.data.buffers import OfflineEpisodes, ReplayBuffer, load_offline
+from hygen_lightning.data.mixing import DynamicShare, FixedShare, LinearShare, most_played, split
+from hygen_lightning.data.summary import lines_about
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import (
     BattleRequest,
+    DataStatistics,
     EntityWidths,
     Episodes,
     HybridBatch,
@@ -25,7 +26,8 @@ from hygen_lightning.specs import (
 )
 from hygen_lightning.tasks import TASK_SETS, load_task
 
-Quality = Literal["expert", "medium", "medium-expert", "medium-replay"]
+Quality = Literal["expert", "medium", "medium-expert", "medium-replay", "none"]
+NO_RECORDINGS = "none"
 
 
 class HybridDataModule(LightningDataModule):
@@ -33,6 +35,7 @@ class HybridDataModule(LightningDataModule):
 
     One batch holds `batch_size` episodes of EVERY training task (per rank). Stage one draws
     recordings only; afterwards the offline share follows its schedule, one clock: optimiser steps.
+    Without recordings (`quality: none`) every episode is a played one, from the first step on.
 
     Args:
         task_set: a named set of training and unseen tasks
@@ -42,7 +45,7 @@ class HybridDataModule(LightningDataModule):
         extra_tasks: tasks played in the final evaluation for interest; they are part of no mean
         dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null records scripted policies
             in the embedded simulator on first use and keeps them in the cache folder
-        quality: which recordings of a task to learn from
+        quality: which recordings of a task to learn from; none: only played episodes (online)
         max_in_memory_gb: 10^9 bytes of recordings per task held in memory (packed); of larger sets
             each batch is read from the files
         batch_size: episodes of each task in one update, per rank (global = ranks x this)
@@ -109,33 +112,66 @@ class HybridDataModule(LightningDataModule):
         self.batch_size, self.replay_episodes = batch_size, replay_episodes
         self.eval_episodes, self.test_episodes, self.eval_batch = eval_episodes, test_episodes, eval_batch
         self._share_options = (share_schedule, share_begin, share_end, share_steps, share_fixed)
-        self._make_share(win_rate=1.0)  # rejects impossible shares before anything is loaded
+        self._check_replay_size()
         self.seed = seed
         self.replay_buffers: dict[str, ReplayBuffer] = {}
         self.offline: dict[str, OfflineEpisodes] = {}
+        self.statistics: dict[str, DataStatistics] = {}
+        """What the recordings of each training task hold, after `setup`; empty without recordings."""
         self.shares: dict[str, LinearShare | FixedShare | DynamicShare] = {}
         self._offline_generator = torch.Generator()
         self._replay_generator = torch.Generator()
         self.before_draw: Callable[[], None] | None = None
         """Called before each draw. Of the batch before all is done and logged then; a checkpoint fits in."""
+        self._said: set[str] = set()
 
     # Set-up
 
     def setup(self, stage: str) -> None:
         """Load the recordings of this rank and seed its streams; only training needs them."""
         check_trainer(self.trainer, fit=stage == "fit")
-        if stage != "fit" or self.offline:
+        if stage != "fit" or self.replay_buffers:
             return
-        if self.dataset_dir is None:
-            raise UserError("no recordings: give --data.dataset_dir FOLDER")
-        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        rank = self.trainer.global_rank
         self._offline_generator = stream_generator(self.seed, rank, "offline episodes")
         self._replay_generator = stream_generator(self.seed, rank, "replayed episodes")
+        if self.quality == NO_RECORDINGS:
+            self._check_online_only()
+        else:
+            self._load_recordings(rank)
+        self.replay_buffers = {t.name: ReplayBuffer(t, self.replay_episodes) for t in self.train_tasks}
+
+    def _load_recordings(self, rank: int) -> None:
+        if self.dataset_dir is None:
+            raise UserError("no recordings: give --data.dataset_dir FOLDER, or --data.quality none")
         for task in self.train_tasks:
             recordings = load_offline(self.dataset_dir, task, self.quality, self.max_in_memory_gb)
-            self.shares[task.name] = self._make_share(recordings.win_rate)
-            self.offline[task.name] = recordings.shard(rank, ranks)
-            self.replay_buffers[task.name] = ReplayBuffer(task, self.replay_episodes)
+            for line in lines_about(recordings):
+                self._say_once(line)
+            self.statistics[task.name] = recordings.statistics
+            self.shares[task.name] = self._make_share(recordings.statistics.win_rate)
+            self.offline[task.name] = recordings.shard(rank, self.trainer.world_size)
+
+    def _check_online_only(self) -> None:
+        """UserError where no episode would be played before it is needed."""
+        offline_steps = self.trainer.lightning_module.offline_phase_steps
+        if offline_steps > 0:
+            raise UserError(
+                f"--data.quality none: nothing to learn from, for the first {offline_steps} optimiser steps "
+                "learn from recordings only; give recordings, or a model without that stage "
+                "(HyGen: --model.init_args.pretrain_steps 0)"
+            )
+
+    def _check_replay_size(self) -> None:
+        """UserError where the played part of a batch never fits into the replay buffer."""
+        share = FixedShare(0.0) if self.quality == NO_RECORDINGS else self._make_share(win_rate=1.0)
+        played = most_played(self.batch_size, share)
+        if self.replay_episodes < played:
+            raise UserError(
+                f"--data.replay_episodes is {self.replay_episodes}, but at offline share {share.lowest:g} a "
+                f"batch of {self.batch_size} holds {played} played episodes, which could never be drawn; "
+                f"give at least {played}"
+            )
 
     def _make_share(self, win_rate: float | None) -> LinearShare | FixedShare | DynamicShare:
         schedule, begin, end, steps, fixed = self._share_options
@@ -143,9 +179,13 @@ class HybridDataModule(LightningDataModule):
             return FixedShare(fixed)
         if schedule == "linear":
             return LinearShare(begin, end, steps)
-        if not win_rate:
-            raise UserError("share_schedule dynamic needs recordings with a win rate above 0")
         return DynamicShare(begin, end, win_rate)
+
+    def _say_once(self, line: str, about: str = "") -> None:
+        """Tell the user something, once for each `about`, and from the first process only."""
+        if (about or line) not in self._said and self.trainer.is_global_zero:
+            print(line, flush=True)
+        self._said.add(about or line)
 
     # Training batches
 
@@ -162,26 +202,46 @@ class HybridDataModule(LightningDataModule):
             return self.next_batch()
 
     def next_batch(self) -> HybridBatch:
-        """Draw the episodes of the next update from recordings and replay_buffers."""
+        """Draw the episodes of the next update from recordings and replay buffers."""
         batch = HybridBatch({}, {}, {})
         for task in self.train_tasks:
-            share = self.offline_share(task.name)
-            batch.offline_share[task.name] = share
-            batch.episodes[task.name], batch.n_offline[task.name] = self._draw(task.name, share)
+            episodes, n_offline = self._draw(task.name)
+            batch.episodes[task.name], batch.n_offline[task.name] = episodes, n_offline
+            batch.offline_share[task.name] = n_offline / len(episodes)
         return batch
+
+    @property
+    def prefill_episodes(self) -> int:
+        """Played episodes of each task that the first batch needs; 0 where there are recordings."""
+        return self.batch_size if self.quality == NO_RECORDINGS else 0
 
     def offline_share(self, task: str) -> float:
         """Scheduled offline share (0..1) of a task at the current optimiser step."""
+        if task not in self.offline:
+            return 0.0
         steps = self.trainer.global_step - self.trainer.lightning_module.offline_phase_steps
         return 1.0 if steps < 0 else self.shares[task].at(steps)
 
-    def _draw(self, task: str, share: float) -> tuple[Episodes, int]:
-        n_offline, n_online = split(self.batch_size, share, len(self.replay_buffers[task]))
+    def _draw(self, task: str) -> tuple[Episodes, int]:
+        """Episodes of a task, and how many of them are recorded: they come first."""
+        share, replay, recordings = (
+            self.offline_share(task),
+            self.replay_buffers[task],
+            self.offline.get(task),
+        )
+        n_offline, n_online = split(self.batch_size, share, len(replay), recordings is not None)
+        if n_online < most_played(self.batch_size, FixedShare(share)):
+            self._say_once(
+                f"{task}: the replay buffer holds {len(replay)} episodes, too few for the played part of a "
+                f"batch of {self.batch_size} at offline share {share:g}: until it holds more, "
+                + ("all episodes are recorded" if recordings else "batches are smaller"),
+                about=f"few played {task}",
+            )
         parts = []
-        if n_offline:
-            parts.append(self.offline[task].sample(n_offline, self._offline_generator))
+        if recordings is not None and n_offline:
+            parts.append(recordings.sample(n_offline, self._offline_generator))
         if n_online:
-            parts.append(self.replay_buffers[task].sample(n_online, self._replay_generator))
+            parts.append(replay.sample(n_online, self._replay_generator))
         return Episodes.cat(parts).trimmed(), n_offline
 
     def record_wins(self, task: str, success: list[bool]) -> None:

@@ -37,6 +37,18 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file all at once; UserError, one line, where the disk is full or refuses it."""
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        size = f"{len(content) / 1e6:.1f} MB"
+        raise UserError(
+            f"{path}: {error.strerror or error}, {size} not written; make room, or give another place"
+        ) from error
+
+
 def append_whole(path: Path, text: str) -> None:
     """Append text to a file, or leave the file as it was and raise OSError."""
     size = path.stat().st_size if path.exists() else 0

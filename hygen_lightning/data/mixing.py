@@ -25,6 +25,10 @@ class LinearShare:
         if self.steps < 1:
             raise UserError(f"offline share: steps is {self.steps}; give at least 1 optimiser step")
 
+    @property
+    def lowest(self) -> float:
+        return min(self.begin, self.end)
+
     def at(self, step: int) -> float:
         """The share after `step` optimiser steps of the second stage."""
         if step >= self.steps:
@@ -40,6 +44,10 @@ class FixedShare:
 
     def __post_init__(self) -> None:
         _require_share("share", self.share)
+
+    @property
+    def lowest(self) -> float:
+        return self.share
 
     def at(self, step: int) -> float:
         """The share, whatever the step."""
@@ -69,8 +77,8 @@ class DynamicShare:
             )
         if not self.data_win_rate or not 0.0 < self.data_win_rate <= 1.0:
             raise UserError(
-                f"dynamic offline share: the recordings' win rate is {self.data_win_rate}, and the share "
-                "is scaled by it; use the linear or the fixed share for this task"
+                f"dynamic offline share: the recordings' win rate is {_told(self.data_win_rate)}, and the "
+                "share is scaled by it; use the linear or the fixed share for this task"
             )
         if self.window < 1:
             raise UserError(f"dynamic offline share: window is {self.window}; give at least 1 episode")
@@ -78,6 +86,10 @@ class DynamicShare:
     def record(self, success: Sequence[bool]) -> None:
         """Tell how evaluation battles ended, oldest first."""
         self.recent = [*self.recent, *map(bool, success)][-self.window :]
+
+    @property
+    def lowest(self) -> float:
+        return self.end
 
     @property
     def win_rate(self) -> float:
@@ -97,27 +109,32 @@ class DynamicShare:
         self.recent = list(state["recent"])[-self.window :]
 
 
-def split(batch_size: int, share: float, ring_size: int, has_offline: bool = True) -> tuple[int, int]:
+def most_played(batch_size: int, share: LinearShare | FixedShare | DynamicShare) -> int:
+    """Played episodes of a batch at the lowest offline share of a schedule."""
+    return batch_size - int(batch_size * share.lowest + _ROUNDING)
+
+
+def split(batch_size: int, share: float, replay_size: int, has_offline: bool = True) -> tuple[int, int]:
     """(recorded, played) episodes of a batch of batch_size at this offline share (0..1).
 
-    int(batch_size * share) recorded ones. While the replay buffer holds fewer played episodes than that
-    leaves, all are recorded. Without recordings the batch is played: batch_size episodes, or all
-    that the replay buffer has. UserError if there is nothing to draw from, or if the share is 0 and nobody
-    has played.
+    int(batch_size * share) recorded ones. While the replay buffer holds fewer played episodes than
+    that leaves, all are recorded. Without recordings the batch is played: batch_size episodes, or
+    all that the replay buffer has. UserError if there is nothing to draw from, or if the share is 0
+    and nobody has played.
     """
     _require_share("share", share)
     if batch_size < 1:
         raise UserError(f"batch size is {batch_size}; give at least 1 episode")
-    if ring_size == 0 and (share == 0 or not has_offline):
+    if replay_size == 0 and (share == 0 or not has_offline):
         why = f"the offline share is {share:g}" if has_offline else "there are no recordings"
         raise UserError(
             f"{why} and the replay buffer is empty: nothing to learn from; "
             "play episodes online before each update, or give a share above 0 and recordings"
         )
     if not has_offline:
-        return 0, min(batch_size, ring_size)
+        return 0, min(batch_size, replay_size)
     n_offline = int(batch_size * share + _ROUNDING)
-    if ring_size < batch_size - n_offline:
+    if replay_size < batch_size - n_offline:
         return batch_size, 0
     return n_offline, batch_size - n_offline
 
@@ -125,3 +142,7 @@ def split(batch_size: int, share: float, ring_size: int, has_offline: bool = Tru
 def _require_share(name: str, value: float) -> None:
     if not 0.0 <= value <= 1.0:
         raise UserError(f"offline share: {name} is {value}; give a number between 0 and 1")
+
+
+def _told(win_rate: float | None) -> str:
+    return "not told" if win_rate is None else f"{win_rate:g}"

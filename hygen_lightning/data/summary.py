@@ -1,25 +1,120 @@
-"""What a data set holds, gathered block by block: returns, wins, lengths, actions, features."""
+"""What recordings hold, and whether they are sound: what `inspect` shows, and what a run says of its data."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hygen_lightning.specs import Episodes, TaskSpec
+from hygen_lightning.data.buffers import OfflineEpisodes
+from hygen_lightning.data.hdf5 import find_parts, read_blocks, read_header
+from hygen_lightning.data.validation import REQUIRED_KEYS, tasks_that_fit
+from hygen_lightning.specs import Episodes, TaskSpec, UserError
+from hygen_lightning.tasks import load_task
+
+NO_QUALITY = "unsorted"
+"""Stands for the quality of files that no folder `<task>/<quality>` holds."""
+FEW_WON = 0.05
+"""Share of won episodes under which a run warns that there is little success to learn from."""
+
+
+def lines_about(data: OfflineEpisodes) -> list[str]:
+    """What a run says of the recordings that it learns from: one line, then warnings and remarks."""
+    s, name = data.statistics, data.name
+    rate = "success is not told" if s.win_rate is None else f"{s.win_rate:.1%} won"
+    lines = [
+        f"{name}: {s.episodes} recorded episodes, {rate}, return {s.mean_return:.2f} on average, "
+        f"{s.best_return:.2f} at best; recorded by {s.source}"
+    ]
+    if s.win_rate is not None and s.win_rate < FEW_WON:
+        lines.append(
+            f"warning: {name}: {s.win_rate:.1%} of the recorded episodes are won: little to learn from"
+        )
+    if s.episodes < data.asked:
+        lines.append(
+            f"warning: {name}: {s.episodes} episodes are recorded, of {data.asked} that were asked for"
+        )
+    return lines + [f"{name}: {n} episodes: {what}" for what, n in data.accepted.items()]
+
+
+def examine(path: Path, task: TaskSpec | None = None) -> dict[str, Any]:
+    """{"ok", "problems": [str], "accepted": {what: episodes}, "tasks": {task: {"qualities": {quality: …}}}}.
+
+    UserError if there is nothing at `path`.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give a recorded file or a folder of them")
+    parts = find_parts(path) if path.is_dir() else [path]
+    if not parts:
+        raise UserError(f"{path} holds no .h5 files; give a folder of recordings, or record with `collect`")
+    problems: list[str] = []
+    groups: dict[tuple[str, str], list[Path]] = {}
+    for part in parts:
+        try:
+            groups.setdefault(task_and_quality(part, task.name if task else None), []).append(part)
+        except UserError as error:
+            problems.append(str(error))
+    tasks: dict[str, Any] = {}
+    seen: dict[str, set[bytes]] = {}
+    accepted: Counter[str] = Counter()
+    for (name, quality), files in groups.items():
+        summary = Summary(task or load_task(name))
+        problems += summary.read(files)
+        accepted += summary.accepted
+        keys, others = set(summary.episode_keys), seen.setdefault(name, set())
+        statistics = {
+            "runs": len({file.parent for file in files}),
+            "parts": len(files),
+            **summary.to_dict(),
+            "also_in_other_qualities": len(keys & others),
+        }
+        others |= keys
+        tasks.setdefault(name, {"qualities": {}})["qualities"][quality] = statistics
+    return {"ok": not problems, "problems": problems, "accepted": dict(accepted), "tasks": tasks}
+
+
+def task_and_quality(part: Path, task: str | None = None) -> tuple[str, str]:
+    """(task, quality) that a file's path `<task>/<quality>/<run>/part_0.h5` names.
+
+    task: what the user says it is. UserError if neither they nor the path says it.
+    """
+    *folders, _ = Path(os.path.abspath(part)).parts
+    for index in reversed(range(len(folders))):
+        if folders[index] == task or (task is None and _is_task(folders[index])):
+            return folders[index], "".join(folders[index + 1 : index + 2]) or NO_QUALITY
+    if task is not None:
+        return task, NO_QUALITY
+    shapes = read_header(part).shapes
+    fitting = tasks_that_fit(shapes) if shapes.keys() >= set(REQUIRED_KEYS) else []
+    hint = f"its arrays fit {' or '.join(fitting)}" if fitting else "its arrays fit none that is known"
+    raise UserError(f"{part}: no folder above it names a task, {hint}; give --task NAME, or a task file")
+
+
+def _is_task(name: str) -> bool:
+    try:
+        load_task(name)
+    except UserError:
+        return False
+    return True
 
 
 class Summary:
-    """Statistics of the episodes of one task and quality; all of them lie in `to_dict()`."""
+    """Statistics of the episodes of one task and quality, gathered block by block."""
 
     def __init__(self, task: TaskSpec) -> None:
         self.task = task
         self.episode_keys: Counter[bytes] = Counter()
         """How often each different episode occurs."""
+        self.accepted: Counter[str] = Counter()
+        """What was put right on reading -> in how many episodes."""
+        self.about: dict[str, dict[str, None]] = {}
+        """All that the files say of their recording."""
         self._returns: list[Tensor] = []
         self._lengths: list[Tensor] = []
         self._outcomes: Counter[str] = Counter()
@@ -27,6 +122,22 @@ class Summary:
         self._actions = torch.zeros(task.layout.n_actions, dtype=torch.int64)
         self._obs = _FeatureRange(task.layout.obs_feature_names(task.enemy_name))
         self._state = _FeatureRange(task.layout.state_feature_names(task.enemy_name))
+
+    def read(self, files: Iterable[Path]) -> list[str]:
+        """Take in the sound episodes of these files; what is wrong with the others."""
+        problems = []
+        for file in files:
+            try:
+                for key, value in read_header(file).about.items():
+                    self.about.setdefault(key, {})[str(value)] = None
+                for found, block in read_blocks(file, self.task, with_onehot=True):
+                    problems += [str(problem) for problem in found.problems]
+                    self.accepted += found.accepted
+                    if block is not None:
+                        self.add(block)
+            except UserError as error:
+                problems.append(str(error))
+        return problems
 
     def add(self, block: Episodes) -> None:
         """Take in episodes [B, T, ...] that passed the checks."""
@@ -44,8 +155,9 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON. Lengths count stored steps, `steps` those that were played."""
+        about = {key: list(values) for key, values in self.about.items()}
         if not self._lengths:
-            return {"episodes": 0}
+            return {"episodes": 0, "about": about}
         lengths, returns = torch.cat(self._lengths), torch.cat(self._returns)
         return {
             "episodes": len(lengths),
@@ -57,6 +169,7 @@ class Summary:
             "duplicates": len(lengths) - len(self.episode_keys),
             "actions": dict(zip(self.task.layout.action_names(self.task.enemy_name), self._actions.tolist())),
             "features": {"obs": self._obs.to_dict(), "state": self._state.to_dict()},
+            "about": about,
         }
 
 

@@ -1,16 +1,17 @@
-"""One battle as a PettingZoo ParallelEnv, for learners that know that interface.
+"""One episode as a PettingZoo ParallelEnv, for learners that know that interface.
 
     env = parallel_env("3m")
     observations, infos = env.reset(seed=1)
 
 Every agent observes {"observation": its vector, "action_mask": 1 where an action is available}.
-Learners that know no masks may choose other actions: such a one becomes stop (no-op for the dead),
-and `infos[agent]["replaced"]` is True; `unavailable="error"` refuses them.
+For learners without masks, an action that is not available is replaced by the first available one
+(in battles: stop, or no-op for the dead), and `infos[agent]["replaced"]` is True;
+`unavailable="error"` refuses it.
 
-Agents of a battle end together: a dead one stays until then and may only choose no-op, as in SMAC.
-All agents share the team's reward. A battle that only the time limit ended is truncated, any other
-terminated; the last `infos` say "won" and "length" (environment steps).
-`state()` is SMAC's global state. Needs the extra: pip install hygen_lightning[pettingzoo].
+The agents of an episode end together; in battles the dead stay and may only choose no-op. All agents
+share the reward. An episode that only the time limit ended is truncated, any other terminated; the
+last `infos` say "success" and "length" (environment steps). `state()` is the global state.
+Needs the extra: pip install hygen_lightning[pettingzoo].
 """
 
 from __future__ import annotations
@@ -21,10 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hygen_lightning.envs import make_env
+from hygen_lightning.envs.base import make_env
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks import load_task
-from hygen_lightning.tasks.battles import STOP
 
 try:
     from gymnasium import spaces
@@ -45,19 +44,19 @@ def parallel_env(
     device: str = "cpu",
     unavailable: Literal["replace", "error"] = "replace",
 ) -> BattleParallelEnv:
-    """One battle of a task; UserError if the task or the environment is unknown."""
-    return BattleParallelEnv(make_env(env, load_task(task), 1, device), unavailable)
+    """One episode of a task; UserError if the task or the environment is unknown."""
+    return BattleParallelEnv(make_env(env, task, 1, device), unavailable)
 
 
 class BattleParallelEnv(ParallelEnv[str, AgentObservation, int]):
-    """Wraps a `BattleEnv` of one battle; agents are `ally_0`, `ally_1`, ... in SMAC's order.
+    """Wraps a `BattleEnv` of one episode; its agents are `ally_0`, `ally_1`, ...
 
-    unavailable: what becomes of actions that are not available, see above.
+    unavailable: what happens to an action that is not available: "replace" or "error".
     """
 
     def __init__(self, battle: BattleEnv, unavailable: Literal["replace", "error"] = "replace") -> None:
         if battle.num_envs != 1:
-            raise ValueError(f"one battle expected, got an environment of {battle.num_envs}")
+            raise ValueError(f"one episode expected, got an environment of {battle.num_envs}")
         self.metadata = {"name": f"{battle.name}_{battle.task.name}_v{battle.version}", "render_modes": []}
         self.render_mode = None
         self.battle, self.unavailable = battle, unavailable
@@ -67,7 +66,7 @@ class BattleParallelEnv(ParallelEnv[str, AgentObservation, int]):
         self.observation_spaces = {
             agent: spaces.Dict(
                 {
-                    "observation": spaces.Box(-1.0, 1.0, (layout.obs_dim,), np.float32),
+                    "observation": spaces.Box(-np.inf, np.inf, (layout.obs_dim,), np.float32),
                     "action_mask": spaces.Box(0, 1, (layout.n_actions,), np.int8),
                 }
             )
@@ -81,7 +80,7 @@ class BattleParallelEnv(ParallelEnv[str, AgentObservation, int]):
         self._length = 0
 
     def observation_space(self, agent: str) -> spaces.Dict:
-        """What an agent observes, the same object at every call."""
+        """The observation space of an agent, the same object at every call."""
         return self.observation_spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Discrete:
@@ -91,14 +90,14 @@ class BattleParallelEnv(ParallelEnv[str, AgentObservation, int]):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, AgentObservation], dict[str, dict[str, Any]]]:
-        """Start a battle. seed: its whole randomness, and that of later battles reset without one.
+        """Start an episode. seed: all its randomness, and that of later episodes reset without a seed.
 
         options: none are known; they are accepted because the interface has them.
         """
         if seed is not None:
             self._generator.manual_seed(seed)
-        battle_seed = torch.randint(2**62, (1,), generator=self._generator)
-        self._observation = self.battle.reset(battle_seed)
+        episode_seed = torch.randint(2**62, (1,), generator=self._generator)
+        self._observation = self.battle.reset(episode_seed)
         self.agents, self._length = list(self.possible_agents), 0
         return self._observations(self._observation), {agent: {} for agent in self.agents}
 
@@ -114,13 +113,13 @@ class BattleParallelEnv(ParallelEnv[str, AgentObservation, int]):
         """One environment step; UserError if an agent's action is missing (or refused as unavailable)."""
         acting, observation = self.agents, self._observation
         if observation is None or not acting:
-            raise UserError("the battle is over or has not begun; call reset() before step()")
+            raise UserError("the episode is over or has not begun; call reset() before step()")
         wanted = [self._wanted(agent, actions) for agent in acting]
         taken = [self._available(agent, action, observation) for agent, action in zip(acting, wanted)]
         step = self.battle.step(torch.tensor([taken]))
         self._observation, self._length = step.observation, self._length + 1
         over, timed_out, reward = bool(step.terminated), bool(step.truncated), float(step.reward)
-        info = {"won": bool(step.success), "length": self._length} if over else {}
+        info = {"success": bool(step.success), "length": self._length} if over else {}
         observations = self._observations(step.observation)
         self.agents = [] if over else acting
         return (
@@ -132,25 +131,25 @@ class BattleParallelEnv(ParallelEnv[str, AgentObservation, int]):
         )
 
     def state(self) -> NDArray[np.float32]:
-        """SMAC's global state [state_dim]; UserError before the first reset."""
+        """The global state [state_dim]; UserError before the first reset."""
         if self._observation is None:
-            raise UserError("there is no battle yet; call reset() before state()")
+            raise UserError("there is no episode yet; call reset() before state()")
         return self._observation.state[0].cpu().numpy()
 
     def render(self) -> None:
         """Draws nothing: `python -m hygen_lightning render` makes pictures of battles."""
 
     def close(self) -> None:
-        """Let go of what the environment holds."""
+        """Release what the environment holds."""
         self.battle.close()
 
     def _wanted(self, agent: str, actions: dict[str, int]) -> int:
         if agent not in actions:
-            raise UserError(f"{agent} has no action; every agent acts until the battle is over")
+            raise UserError(f"{agent} has no action; every agent acts until the episode is over")
         return int(actions[agent])
 
     def _available(self, agent: str, action: int, observation: Observation) -> int:
-        """The action itself, or what stands in for it where it is not available."""
+        """The action, or the first available one if it is not available."""
         available = (
             observation.avail_actions[0, self.possible_agents.index(agent)].nonzero().flatten().tolist()
         )
@@ -158,7 +157,7 @@ class BattleParallelEnv(ParallelEnv[str, AgentObservation, int]):
             return action
         if self.unavailable == "error":
             raise UserError(f"{agent}: action {action} is not available; available are {available}")
-        return STOP if STOP in available else int(available[0])
+        return int(available[0])
 
     def _observations(self, observation: Observation) -> dict[str, AgentObservation]:
         obs, masks = (

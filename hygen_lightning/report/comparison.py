@@ -1,19 +1,17 @@
 """Groups of runs that differ in their seed, summed up and compared (Agarwal et al. 2021).
 
-All intervals of a group with several runs are over seeds. A group of one run knows nothing of
+All intervals of a group with several seeds are over seeds. A group of one run knows nothing of
 other seeds: its tasks show intervals over episodes instead, under a name of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from hygen_lightning.report.runs import TASK_KINDS, Run, TaskKind, group_names
+from hygen_lightning.report.runs import TaskKind
 from hygen_lightning.report.statistics import (
     Estimate,
     Scores,
@@ -22,11 +20,15 @@ from hygen_lightning.report.statistics import (
     optimality_gap,
     performance_profile,
     probability_of_improvement,
+    wilson_interval,
 )
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 PROFILE_THRESHOLDS = [round(0.05 * k, 2) for k in range(21)]
 """Win rates at which performance profiles are drawn."""
-
+COMPARED_KINDS: tuple[TaskKind, ...] = ("seen", "unseen")
 INTERVALS = (
     "95 %; over seeds: Student's for tasks and means, stratified bootstrap for aggregates; "
     "over episodes: Wilson's, for groups of one run only"
@@ -35,38 +37,18 @@ INTERVALS = (
 
 
 @dataclass(frozen=True)
-class TaskSummary:
-    """One task in one group: mean win rate over runs, and its interval of the one kind or the other."""
-
-    task: str
-    kind: TaskKind
-    win_rate: float
-    runs: int
-    episodes_per_run: int
-    ci95_over_seeds: tuple[float, float] | None
-    ci95_over_episodes: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
 class Aggregate:
     """A group over all its seen (or unseen) tasks: figures with intervals over seeds."""
 
+    group: str
+    kind: TaskKind
     tasks: list[str]
+    seeds: int
+    episodes: int
     mean: Estimate
     iqm: Estimate
     optimality_gap: Estimate
     profile: list[float]
-
-
-@dataclass(frozen=True)
-class GroupSummary:
-    """One group of runs. seen, unseen: None where its runs share no such task."""
-
-    group: str
-    seeds: list[int | None]
-    tasks: list[TaskSummary]
-    seen: Aggregate | None
-    unseen: Aggregate | None
 
 
 @dataclass(frozen=True)
@@ -75,84 +57,82 @@ class Improvement:
 
     group: str
     over: str
+    kind: TaskKind
     tasks: list[str]
     probability: Estimate
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All groups, and each pair of groups over their common seen and over their common unseen tasks."""
+    """tasks: one row per group and task (`task_table`). Groups and pairs without a common task of a
+    kind have no aggregate or improvement of it."""
 
-    groups: list[GroupSummary]
-    seen_improvements: list[Improvement]
-    unseen_improvements: list[Improvement]
+    tasks: DataFrame
+    aggregates: list[Aggregate]
+    improvements: list[Improvement]
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as one JSON object."""
         return {
             "intervals": INTERVALS,
-            "groups": {summary.group: asdict(summary) for summary in self.groups},
+            "tasks": json.loads(self.tasks.to_json(orient="records", double_precision=15)),
+            "aggregates": [asdict(aggregate) for aggregate in self.aggregates],
             "profile_thresholds": PROFILE_THRESHOLDS,
-            "probability_of_improvement": {
-                "seen": [asdict(pair) for pair in self.seen_improvements],
-                "unseen": [asdict(pair) for pair in self.unseen_improvements],
-            },
+            "probability_of_improvement": [asdict(pair) for pair in self.improvements],
         }
 
 
-def compare(runs: Sequence[Run]) -> Comparison:
-    """Summaries of all groups, in the order of the runs, and improvements of each pair of groups."""
-    groups = [[run for run in runs if run.group == name] for name in group_names(runs)]
+def compare(table: DataFrame) -> Comparison:
+    """Summaries of all groups of a `run_table`, and improvements of each pair of groups."""
+    groups = list(table.group.unique())
+    aggregates = [_aggregate(table, group, kind) for group in groups for kind in COMPARED_KINDS]
+    pairs = [_improvement(table, *pair, kind) for kind in COMPARED_KINDS for pair in combinations(groups, 2)]
     return Comparison(
-        groups=[_summary(group) for group in groups],
-        seen_improvements=_improvements(groups, seen=True),
-        unseen_improvements=_improvements(groups, seen=False),
+        tasks=task_table(table),
+        aggregates=[aggregate for aggregate in aggregates if aggregate is not None],
+        improvements=[pair for pair in pairs if pair is not None],
     )
 
 
-def _improvements(groups: Sequence[list[Run]], seen: bool) -> list[Improvement]:
-    """Probability of improvement for each pair of groups that share seen (or unseen) tasks."""
-    found = []
-    for ours, theirs in combinations(groups, 2):
-        tasks = _common_tasks([*ours, *theirs], seen)
-        if tasks:
-            estimate = probability_of_improvement(_scores(ours, tasks), _scores(theirs, tasks))
-            found.append(Improvement(ours[0].group, theirs[0].group, tasks, estimate))
-    return found
+def task_table(table: DataFrame) -> DataFrame:
+    """One row per group and task: win rate over its seeds, and its interval of the one kind or the other.
+
+    Columns: group, task, kind, win_rate, seeds, episodes (of all seeds), ci95_over_seeds and
+    ci95_over_episodes (low and high, or None).
+    """
+    from pandas import DataFrame
+
+    rows = []
+    for (group, kind, task), runs in table.groupby(["group", "kind", "task"], sort=False):
+        rates, episodes = runs.win_rate.tolist(), int(runs.episodes.sum())
+        estimate, alone = mean_over_seeds(rates), len(rates) == 1
+        over_episodes = wilson_interval(round(rates[0] * episodes), episodes) if alone else None
+        rows.append(
+            {
+                "group": group,
+                "task": task,
+                "kind": kind,
+                "win_rate": estimate.value,
+                "seeds": len(rates),
+                "episodes": episodes,
+                "ci95_over_seeds": estimate.ci95,
+                "ci95_over_episodes": over_episodes,
+            }
+        )
+    return DataFrame(rows)
 
 
-def _summary(runs: list[Run]) -> GroupSummary:
-    names = dict.fromkeys(task for run in runs for task in run.tasks)
-    tasks = [_task_summary(task, [run for run in runs if task in run.tasks]) for task in names]
-    return GroupSummary(
-        group=runs[0].group,
-        seeds=[run.seed for run in runs],
-        tasks=sorted(tasks, key=lambda task: TASK_KINDS.index(task.kind)),
-        seen=_aggregate(runs, seen=True),
-        unseen=_aggregate(runs, seen=False),
-    )
-
-
-def _task_summary(task: str, runs: list[Run]) -> TaskSummary:
-    estimate = mean_over_seeds([run.win_rate(task) for run in runs])
-    return TaskSummary(
-        task=task,
-        kind=runs[0].kind(task),
-        win_rate=estimate.value,
-        runs=len(runs),
-        episodes_per_run=min(int(run.tasks[task]["episodes"]) for run in runs),
-        ci95_over_seeds=estimate.ci95,
-        ci95_over_episodes=runs[0].interval_over_episodes(task) if len(runs) == 1 else None,
-    )
-
-
-def _aggregate(runs: list[Run], seen: bool) -> Aggregate | None:
-    tasks = _common_tasks(runs, seen)
+def _aggregate(table: DataFrame, group: str, kind: TaskKind) -> Aggregate | None:
+    chosen = table[(table.group == group) & (table.kind == kind)]
+    tasks, scores = _scores(table, group, kind)
     if not tasks:
         return None
-    scores = _scores(runs, tasks)
     return Aggregate(
+        group=group,
+        kind=kind,
         tasks=tasks,
+        seeds=len(scores),
+        episodes=int(chosen[chosen.task.isin(tasks)].episodes.sum()),
         mean=mean_over_seeds(scores.mean(axis=1).tolist()),
         iqm=interquartile_mean(scores),
         optimality_gap=optimality_gap(scores),
@@ -160,14 +140,23 @@ def _aggregate(runs: list[Run], seen: bool) -> Aggregate | None:
     )
 
 
-def _common_tasks(runs: Sequence[Run], seen: bool) -> list[str]:
-    """Tasks that all runs have played and that are seen (or unseen) for all of them; no extra ones."""
-    kind = "seen" if seen else "unseen"
-    return [
-        task for task in runs[0].tasks if all(task in run.tasks and run.kind(task) == kind for run in runs)
-    ]
+def _improvement(table: DataFrame, group: str, over: str, kind: TaskKind) -> Improvement | None:
+    theirs = _scores(table, over, kind)[0]
+    tasks = [task for task in _scores(table, group, kind)[0] if task in theirs]
+    if not tasks:
+        return None
+    shared = table[table.task.isin(tasks)]
+    scores, baseline = (_scores(shared, name, kind)[1] for name in (group, over))
+    return Improvement(group, over, kind, tasks, probability_of_improvement(scores, baseline))
 
 
-def _scores(runs: Sequence[Run], tasks: Sequence[str]) -> Scores:
-    """[runs, tasks] win rates."""
-    return np.array([[run.win_rate(task) for task in tasks] for run in runs], dtype=float)
+def _scores(table: DataFrame, group: str, kind: TaskKind) -> tuple[list[str], Scores]:
+    """Tasks that all runs of a group have as this kind, and their win rates [runs, tasks].
+
+    Tasks stand in the order of the whole table, so that the columns of two groups are the same.
+    """
+    of_group = table[table.group == group]
+    wide = of_group[of_group.kind == kind].pivot(index="run", columns="task", values="win_rate")
+    whole = wide.reindex(index=of_group.run.unique()).dropna(axis="columns")
+    tasks = [task for task in table.task.unique() if task in whole.columns]
+    return tasks, whole[tasks].to_numpy(dtype=float)

@@ -1,117 +1,149 @@
-"""Finished runs, found by their `results.json`, and whether they may be put side by side."""
+"""Finished runs and which of them belong together: equal in everything of their config but the seed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hygen_lightning.report.results import read_results
-from hygen_lightning.report.statistics import wilson_interval
 from hygen_lightning.specs import UserError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 TaskKind = Literal["seen", "unseen", "extra"]
 TASK_KINDS: tuple[TaskKind, ...] = ("seen", "unseen", "extra")
 """In the order of tables; means and aggregates leave extra tasks out."""
-RESULTS_FILE = "results.json"
-COMPARED_FACTS = ("environment", "versions", "data")
+RESULTS_FILE, CONFIG_FILE = "results.json", "config.yaml"
+COMPARED_FACTS = ("environment", "versions")
 """Facts of a run that must be equal for its numbers to mean the same."""
+NO_SETTINGS = (
+    "seed_everything",
+    "run.name",
+    "run.root",
+    "run.wandb_project",
+    "resume",
+    "ckpt_path",
+    "weights_only",
+    "files",
+    "checkpoint",
+    "trainer.default_root_dir",
+    "trainer.logger",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+)
+"""Options (or groups of them) that say who ran where and what is kept, not what is learned."""
+MOST_IN_LABEL = 3
+"""Settings that a label names; groups that differ in more are told apart by the names of their runs."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run. group: the experiment that it belongs to; its runs differ in their seed."""
+    """One finished run. settings: all that decides its numbers beside the seed, by dotted name."""
 
     folder: Path
-    group: str
     seed: int | None
-    facts: dict[str, Any]
-    tasks: dict[str, dict[str, Any]]
+    algorithm: str
+    settings: dict[str, Any]
+    results: dict[str, Any]
 
     @property
     def name(self) -> str:
         """The run as people tell it from others."""
-        return f"{self.group}/{self.folder.name}"
-
-    def kind(self, task: str) -> TaskKind:
-        """Whether a task was trained on (seen), kept for the test (unseen), or is part of no mean."""
-        entry = self.tasks[task]
-        return "extra" if entry.get("extra") else "seen" if entry["seen"] else "unseen"
-
-    def win_rate(self, task: str) -> float:
-        """Share of the battles of a task won, 0..1."""
-        return float(self.tasks[task]["win_rate"])
-
-    def interval_over_episodes(self, task: str) -> tuple[float, float]:
-        """Wilson's 95 % interval of that share, over this run's episodes."""
-        episodes = int(self.tasks[task]["episodes"])
-        return wilson_interval(round(self.win_rate(task) * episodes), episodes)
+        return f"{self.folder.parent.name}/{self.folder.name}"
 
 
-def find_runs(paths: Sequence[Path]) -> list[Run]:
-    """Runs at or below each path: results files, run folders, or folders of them.
+Groups = Mapping[str, Sequence[Run]]
+"""Label -> runs that differ in their seed alone."""
 
-    The folder that a run's folder lies in names its group (`runs/<name>/<time>-s<seed>`).
-    UserError where a path holds no finished run.
+
+def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """Finished runs at or below each path, and a line for each run that is left out as unfinished.
+
+    A path may be a results file, a run folder or a folder of them. UserError where a path holds no
+    finished run.
     """
-    files: dict[Path, None] = {}
+    runs: dict[Path, Run] = {}
+    unfinished: list[str] = []
     for path in paths:
-        found = [path] if path.is_file() else sorted(path.rglob(RESULTS_FILE))
-        if not found:
-            raise UserError(f"{path}: no {RESULTS_FILE} at or below it; give folders of finished runs")
-        files.update(dict.fromkeys(file.resolve() for file in found))
-    return [_read_run(file) for file in files]
+        files = [path] if path.is_file() else sorted(path.rglob(RESULTS_FILE))
+        configs = [] if path.is_file() else sorted(path.rglob(CONFIG_FILE))
+        found = {file.resolve().parent: _read_run(file.resolve()) for file in files}
+        done = {folder: run for folder, run in found.items() if run.results.get("finished", True)}
+        begun = dict.fromkeys([*found, *(config.resolve().parent for config in configs)])
+        lines = [f"left out: {folder} is not finished" for folder in begun if folder not in done]
+        if not done:
+            hint = f"; {len(lines)} unfinished" if lines else ""
+            raise UserError(
+                f"{path}: no {RESULTS_FILE} of a finished run at or below it{hint}; give run folders"
+            )
+        runs |= done
+        unfinished += [line for line in lines if line not in unfinished]
+    return list(runs.values()), unfinished
 
 
 def _read_run(file: Path) -> Run:
-    content = read_results(file)
-    seed = content.get("seed")
-    return Run(
-        folder=file.parent,
-        group=file.parent.parent.name,
-        seed=None if seed is None else int(seed),
-        facts={key: value for key, value in content.items() if key != "tasks"},
-        tasks=content["tasks"],
-    )
+    results = read_results(file)
+    algorithm = str(results.get("algorithm", file.parent.parent.name))
+    settings = _settings(file.with_name(CONFIG_FILE))
+    if not settings:  # results that came without their config
+        known = ("data", "train_tasks", "optimiser_steps")
+        settings = _flat({"folder": file.parent.parent.name, **{k: results.get(k) for k in known}})
+    settings |= _flat({fact: results.get(fact) for fact in COMPARED_FACTS})
+    seed = results.get("seed")
+    return Run(file.parent, None if seed is None else int(seed), algorithm, settings, results)
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """What a config.yaml decides, by dotted name; nothing where there is none."""
+    import yaml
+
+    if not path.is_file():
+        return {}
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as a config ({' '.join(str(error).split())})") from None
+    flat = _flat(config if isinstance(config, dict) else {})
+    return {
+        name: value
+        for name, value in flat.items()
+        if not any(name == other or name.startswith(f"{other}.") for other in NO_SETTINGS)
+    }
+
+
+def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """A nested dict as one level of dotted names; `init_args` of classes are left out of the names."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = above if key == "init_args" else f"{above}.{key}".lstrip(".")
+        if isinstance(value, dict):
+            flat |= _flat(value, name)
+        else:
+            flat[name] = value
+    return flat
 
 
 def check_comparable(runs: Sequence[Run], allow_mixed: bool) -> list[str]:
-    """What differs between the runs, one line each; UserError at the first unless mixing is allowed.
+    """Runs of another environment or other versions than the first one, one line each.
 
-    A seed that occurs twice in a group is an error in any case: it would count as two.
+    UserError at the first of them unless mixing is allowed.
     """
-    for group in group_names(runs):
-        _check_seeds([run for run in runs if run.group == group])
-    differences = [line for fact in COMPARED_FACTS for line in _differences(runs, fact)]
-    if differences and not allow_mixed:
-        raise UserError(
-            f"{differences[0]}; they are not comparable (--allow_mixed true compares them anyway)"
-        )
-    return differences
-
-
-def _check_seeds(runs: Sequence[Run]) -> None:
-    by_seed: dict[int, Run] = {}
-    for run in runs:
-        if run.seed is None:
-            continue
-        if run.seed in by_seed:
-            raise UserError(
-                f"seed {run.seed} occurs twice, in {by_seed[run.seed].name} and {run.name}; give one of them"
-            )
-        by_seed[run.seed] = run
+    lines = [line for fact in COMPARED_FACTS for line in _differences(runs, fact)]
+    if lines and not allow_mixed:
+        raise UserError(f"{lines[0]}; they are not comparable (--allow_mixed true compares them anyway)")
+    return lines
 
 
 def _differences(runs: Sequence[Run], fact: str) -> list[str]:
-    """One line per run whose fact is not the first run's."""
-    first = runs[0]
+    first, value = runs[0], runs[0].results.get(fact)
     return [
-        f"different {fact}: {_told(first.facts.get(fact), run.facts.get(fact))} in {first.name}, "
-        f"{_told(run.facts.get(fact), first.facts.get(fact))} in {run.name}"
+        f"different {fact}: {_told(value, other)} in {first.name}, {_told(other, value)} in {run.name}"
         for run in runs[1:]
-        if run.facts.get(fact) != first.facts.get(fact)
+        if (other := run.results.get(fact)) != value
     ]
 
 
@@ -123,6 +155,86 @@ def _told(value: Any, other: Any) -> str:
     return "unknown" if value is None else json.dumps(value)
 
 
-def group_names(runs: Iterable[Run]) -> list[str]:
-    """Groups in the order of their first run."""
-    return list(dict.fromkeys(run.group for run in runs))
+def grouped(runs: Iterable[Run]) -> tuple[dict[str, list[Run]], list[str]]:
+    """Runs by label, and a line for each that a newer run of the same settings and seed replaces."""
+    by_settings: dict[str, list[Run]] = {}
+    for run in runs:
+        key = json.dumps([run.algorithm, run.settings], sort_keys=True, default=str)
+        by_settings.setdefault(key, []).append(run)
+    groups, replaced = [], []
+    for group in by_settings.values():
+        newest: dict[Any, Run] = {}
+        for run in sorted(group, key=lambda r: (r.folder.name, r.folder)):
+            older = newest.pop(run.seed, None)
+            newest[run.folder if run.seed is None else run.seed] = run
+            if older is not None:
+                replaced.append(f"left out: {older.name}, for {run.name} repeats its seed {run.seed}")
+        groups.append(sorted(newest.values(), key=lambda r: (r.seed is None, r.seed)))
+    return dict(zip(_labels(groups), groups)), replaced
+
+
+def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
+    """The algorithm of each group and what its settings alone have, e.g. `HyGen lr=0.001`."""
+    labels: list[str] = []
+    for group in groups:
+        first = group[0]
+        rivals = [other[0].settings for other in groups if other[0].algorithm == first.algorithm]
+        differing = differing_settings(rivals)
+        said = [f"{_short(name, differing)}={_value(first.settings.get(name))}" for name in differing]
+        if len(said) > MOST_IN_LABEL:
+            said = sorted({run.folder.parent.name for run in group})
+        label = " ".join([first.algorithm, *said])
+        count = sum(other == label or other.startswith(f"{label} #") for other in labels)
+        labels.append(f"{label} #{count + 1}" if count else label)
+    return labels
+
+
+def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the settings that are not the same in all."""
+    names = dict.fromkeys(name for one in settings for name in one)
+    return [name for name in names if any(one.get(name) != settings[0].get(name) for one in settings)]
+
+
+def differences_between(groups: Groups) -> list[str]:
+    """One line per setting that all groups have and that differs between them."""
+    settings = {label: runs[0].settings for label, runs in groups.items()}
+    shared = set.intersection(*(set(one) for one in settings.values()))
+    return [
+        f"{name}: " + ", ".join(f"{_value(one[name])} ({label})" for label, one in settings.items())
+        for name in differing_settings(list(settings.values()))
+        if name in shared and name != "model.class_path"
+    ]
+
+
+def _short(name: str, among: Sequence[str]) -> str:
+    """The last part of a dotted name, where no other of these ends in it."""
+    last = name.rpartition(".")[2]
+    return last if sum(other.rpartition(".")[2] == last for other in among) == 1 else name
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def run_table(groups: Groups) -> DataFrame:
+    """The tidy table of all results: one row per run and task, in the order of groups, kinds and tasks.
+
+    Columns: group, run, seed, task, kind, episodes, win_rate (0..1), return, length (env steps).
+    """
+    from pandas import DataFrame
+
+    rows = [
+        {
+            "group": label,
+            "run": run.name,
+            "seed": run.seed,
+            "task": task,
+            "kind": "extra" if entry.get("extra") else "seen" if entry["seen"] else "unseen",
+            **{name: entry.get(name) for name in ("episodes", "win_rate", "return", "length")},
+        }
+        for label, runs in groups.items()
+        for run in runs
+        for task, entry in run.results["tasks"].items()
+    ]
+    rows.sort(key=lambda row: (list(groups).index(row["group"]), TASK_KINDS.index(row["kind"])))
+    return DataFrame(rows).astype({"seed": "Int64"})

@@ -19,9 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Z_95 = 1.959963984540054
-"""97.5 % quantile of the standard normal distribution."""
-
 Scores = NDArray[np.float64]
 """Scores of one group of runs, [runs, tasks]."""
 
@@ -41,13 +38,10 @@ def wilson_interval(wins: int, episodes: int) -> tuple[float, float]:
     """
     if episodes < 1 or not 0 <= wins <= episodes:
         raise ValueError(f"{wins} wins of {episodes} episodes is no share")
-    share, z2 = wins / episodes, Z_95**2
-    centre = (share + z2 / (2 * episodes)) / (1 + z2 / episodes)
-    spread = math.sqrt(share * (1 - share) / episodes + z2 / (4 * episodes**2))
-    half_width = Z_95 * spread / (1 + z2 / episodes)
-    low = 0.0 if wins == 0 else centre - half_width
-    high = 1.0 if wins == episodes else centre + half_width
-    return low, high
+    from scipy.stats import binomtest
+
+    interval = binomtest(wins, episodes).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def mean_over_seeds(values: Sequence[float]) -> Estimate:

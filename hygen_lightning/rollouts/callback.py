@@ -1,4 +1,4 @@
-"""Joins environment, policy and replay to Lightning's loop."""
+"""Joins environment, policy and replay buffer to Lightning's loop."""
 
 from __future__ import annotations
 
@@ -7,31 +7,36 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Callback
 
-from hygen_lightning.rollouts.evaluation import OpenEnvs
+from hygen_lightning.envs import environment_class, make_env_for_policy
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lightning.pytorch import Trainer
 
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+    from hygen_lightning.envs.base import BattleEnv
     from hygen_lightning.rollouts.runner import Rollout
+    from hygen_lightning.specs import TaskSpec
 
 
 class OnlineRollouts(Callback):
-    """Plays the training tasks with the current policy and adds the episodes to the replay_buffers.
+    """Plays the training tasks with the current policy and adds the episodes to the replay buffers.
 
-    Every `every_n_steps` optimiser steps it plays `episodes_per_step * every_n_steps` battles of
-    each task at once: the authors' data ratio, in fewer and larger rollouts.
+    Every `every_n_steps` optimiser steps it plays `episodes_per_step * every_n_steps` episodes of
+    each task at once: the authors' data ratio, in fewer and larger rollouts. Where there are no
+    recordings, the first rollout is as large as a batch.
 
     Args:
-        episodes_per_step: battles per task, rank and optimiser step; 0 plays none (offline only)
+        episodes_per_step: episodes per task, rank and optimiser step; 0 plays none (offline only)
         every_n_steps: optimiser steps between two rollouts
         epsilon_begin: share (0..1) of random actions at the start of stage two
         epsilon_end: share of random actions after epsilon_steps
         epsilon_steps: optimiser steps over which exploration falls, linearly
-        env: name of the environment that trains
+        env: environment that trains, a name or package.module:Class
     """
 
     def __init__(
@@ -54,12 +59,14 @@ class OnlineRollouts(Callback):
                 f"--rollouts.epsilon_begin {epsilon_begin} and epsilon_end {epsilon_end} are shares of "
                 "random actions: 0 <= end <= begin <= 1"
             )
+        if epsilon_steps < 0:
+            raise UserError(f"--rollouts.epsilon_steps is {epsilon_steps}; give 0 (at once) or more")
         self.episodes_per_step, self.every_n_steps = episodes_per_step, every_n_steps
         self.epsilon_begin, self.epsilon_end, self.epsilon_steps = epsilon_begin, epsilon_end, epsilon_steps
         self.played_episodes = 0
         self.played_env_steps = 0
         self._last_rollout_step = -1
-        self._envs = OpenEnvs(env)
+        self.env_name, self._envs = env, OpenEnvs(env)
         self._generator = torch.Generator()
 
     def epsilon(self, stage_two_step: int) -> float:
@@ -72,6 +79,10 @@ class OnlineRollouts(Callback):
         self._generator = stream_generator(trainer.datamodule.seed, trainer.global_rank, "exploration")
         if stage == "fit" and self.episodes_per_step > 0:
             self._envs.check(trainer.datamodule.train_tasks)
+        elif stage == "fit" and trainer.datamodule.prefill_episodes > 0:
+            raise UserError(
+                "--rollouts.episodes_per_step 0 and no recordings: nothing to learn from; give either"
+            )
 
     def teardown(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         self._envs.close()
@@ -95,18 +106,16 @@ class OnlineRollouts(Callback):
             self._play(trainer, pl_module, self.epsilon(stage_two_step))
 
     def _play(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, epsilon: float) -> None:
-        data = trainer.datamodule
-        num_envs = self.episodes_per_step * self.every_n_steps
+        data, device = trainer.datamodule, pl_module.device
         was_training = pl_module.training
         pl_module.eval()
         for name, buffer in data.replay_buffers.items():
-            env = self._envs.of(buffer.task, num_envs, pl_module.device)
-            seeds = battle_seeds(
-                num_envs, data.seed, trainer.global_rank, "rollout", name, trainer.global_step
-            )
-            played = play(env, pl_module, seeds.to(pl_module.device), epsilon, generator=self._generator)
+            n = max(self.episodes_per_step * self.every_n_steps, data.prefill_episodes - len(buffer))
+            seeds = battle_seeds(n, data.seed, trainer.global_rank, "rollout", name, trainer.global_step)
+            env = self._envs.of(buffer.task, n, device)
+            played = play(env, pl_module, seeds.to(device), epsilon, generator=self._generator)
             buffer.add(played.episodes)
-            self.played_episodes += num_envs
+            self.played_episodes += n
             self.played_env_steps += int(played.lengths.sum())
             self._log(trainer, name, played, epsilon)
         pl_module.train(was_training)
@@ -116,6 +125,7 @@ class OnlineRollouts(Callback):
             "win_rate_exploring": float(played.success.float().mean()),
             "return_exploring": float(played.returns.mean()),
             "epsilon": epsilon,
+            "random_share": played.random_share,
             "replay_episodes": float(len(trainer.datamodule.replay_buffers[task])),
         }
         for logger in trainer.loggers:
@@ -137,3 +147,45 @@ class OnlineRollouts(Callback):
         self.played_episodes = state["played_episodes"]
         self.played_env_steps = state["played_env_steps"]
         self._last_rollout_step = state["last_rollout_step"]
+
+
+class OpenEnvs:
+    """Environments of one kind, made on first use and kept.
+
+    Of a kind that holds few battles at once (each costs a process), the checked tasks share them
+    evenly; where they are fewer than the tasks, those used longest ago are closed.
+    """
+
+    def __init__(self, name: str) -> None:
+        """UserError for an unknown kind, and for one that this machine cannot play."""
+        environment_class(name).check_installed()
+        self.name = name
+        self._open: dict[tuple[str, int], BattleEnv] = {}  # the one used last is the last one
+        self._checked: set[str] = set()
+
+    def check(self, tasks: Sequence[TaskSpec]) -> None:
+        """UserError, before anything is learned, where one of these tasks cannot be played."""
+        new = [task for task in tasks if task.name not in self._checked]
+        environment_class(self.name).check_tasks(new)
+        self._checked.update(task.name for task in new)
+
+    def of(self, task: TaskSpec, num_envs: int, device: torch.device) -> BattleEnv:
+        """Battles of this task: `num_envs`, or as many as can be held at once."""
+        most = environment_class(self.name).most_at_once()
+        held = num_envs if most is None else min(num_envs, max(most // max(len(self._checked), 1), 1))
+        env = self._open.pop((task.name, held), None)
+        if env is None:
+            while most is not None and self._open and self._num_envs() + held > most:
+                self._open.pop(next(iter(self._open))).close()
+            env = make_env_for_policy(self.name, task, held, device)
+        self._open[task.name, held] = env
+        return env
+
+    def close(self) -> None:
+        """Close them all; they are made anew when they are needed again."""
+        for env in self._open.values():
+            env.close()
+        self._open = {}
+
+    def _num_envs(self) -> int:
+        return sum(env.num_envs for env in self._open.values())

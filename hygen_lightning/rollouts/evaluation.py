@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import Callback
 
 from hygen_lightning.data.tables import append_rows
-from hygen_lightning.envs import environment_class, make_env_for_policy
+from hygen_lightning.rollouts.callback import OnlineRollouts, OpenEnvs
 from hygen_lightning.rollouts.runner import Rollout, play
 
 if TYPE_CHECKING:
@@ -78,15 +78,17 @@ class BattleEvaluation(Callback):
     tasks, ties decided by their return. Every battle is one row of evaluations.csv.
 
     Args:
-        env: name of the environment that evaluates
+        env: environment that evaluates, a name or package.module:Class; null: the one that the
+            rollouts of this run are played in (without any, the simulator)
     """
 
-    def __init__(self, env: str = "simulator") -> None:
-        self.env_name = env
+    def __init__(self, env: str | None = None) -> None:
+        self.env_name = env or "simulator"
+        self._follows_rollouts = env is None
         self.records: list[BattleRecord] = []
         self.played: dict[str, list[Rollout]] = defaultdict(list)
         self.groups: dict[str, str] = {}
-        self._envs = OpenEnvs(env)
+        self._envs = OpenEnvs(self.env_name)
 
     def _play(self, pl_module: MultiTaskAlgorithm, request: BattleRequest) -> Rollout:
         env = self._envs.of(request.task, len(request.seeds), pl_module.device)
@@ -99,6 +101,10 @@ class BattleEvaluation(Callback):
     def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         """Before anything is learned: can all that will be played be played?"""
         data = trainer.datamodule
+        trains = [callback.env_name for callback in trainer.callbacks if isinstance(callback, OnlineRollouts)]
+        if self._follows_rollouts and trains:
+            self.env_name = trains[0]
+            self._envs = OpenEnvs(self.env_name)
         played = [*data.eval_tasks, *data.extra_tasks]
         self._envs.check(played)
         pl_module.check_tasks([*data.train_tasks, *played] if stage == "fit" else played)
@@ -217,45 +223,3 @@ def _plain_line(steps: int, stage: str, metrics: dict[str, float]) -> str:
         if (key := f"{stage}/mean/{label}_win_rate") in metrics
     ]
     return f"step {steps}: win rate {', '.join(parts)}"
-
-
-class OpenEnvs:
-    """Environments of one kind, made on first use and kept.
-
-    Of a kind that holds few battles at once (each costs a process), the checked tasks share them
-    evenly; where they are fewer than the tasks, those used longest ago are closed.
-    """
-
-    def __init__(self, name: str) -> None:
-        """UserError for an unknown kind, and for one that this machine cannot play."""
-        environment_class(name).check_installed()
-        self.name = name
-        self._open: dict[tuple[str, int], BattleEnv] = {}  # the one used last is the last one
-        self._checked: set[str] = set()
-
-    def check(self, tasks: Sequence[TaskSpec]) -> None:
-        """UserError, before anything is learned, where one of these tasks cannot be played."""
-        new = [task for task in tasks if task.name not in self._checked]
-        environment_class(self.name).check_tasks(new)
-        self._checked.update(task.name for task in new)
-
-    def of(self, task: TaskSpec, num_envs: int, device: torch.device) -> BattleEnv:
-        """Battles of this task: `num_envs`, or as many as can be held at once."""
-        most = environment_class(self.name).most_at_once()
-        held = num_envs if most is None else min(num_envs, max(most // max(len(self._checked), 1), 1))
-        env = self._open.pop((task.name, held), None)
-        if env is None:
-            while most is not None and self._open and self._num_envs() + held > most:
-                self._open.pop(next(iter(self._open))).close()
-            env = make_env_for_policy(self.name, task, held, device)
-        self._open[task.name, held] = env
-        return env
-
-    def close(self) -> None:
-        """Close them all; they are made anew when they are needed again."""
-        for env in self._open.values():
-            env.close()
-        self._open = {}
-
-    def _num_envs(self) -> int:
-        return sum(env.num_envs for env in self._open.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hygen_lightning
+from hygen_lightning.checkpoint import load_policy
 from hygen_lightning.specs import TaskSpec, UserError
 
 if TYPE_CHECKING:
@@ -16,28 +16,29 @@ CHECKPOINT, PYMARL = ".ckpt", (".th", ".pt", ".pkl")
 
 
 def named_policy(
-    name: str, task: TaskSpec, seed: int = 0, policy_inputs: AgentInputs | None = None
+    name: str, task: TaskSpec, env: str = "simulator", seed: int = 0, policy_inputs: AgentInputs | None = None
 ) -> Policy:
     """The policy of this name for a task, ready to play.
 
-    name: a scripted policy, the path of a checkpoint (.ckpt), or that of an agent of PyMARL (a state
-    dict .th, .pt, .pkl, or its folder). seed: of a scripted policy that draws. policy_inputs: what an
-    agent of PyMARL sees, where its width does not say it. UserError for everything else.
+    name: a scripted policy of the task or of the environment `env`, the path of a checkpoint (.ckpt),
+    or that of an agent of PyMARL (a state dict .th, .pt, .pkl, or its folder). seed: of a scripted
+    policy that draws. policy_inputs: what an agent of PyMARL sees, where its width does not say it.
+    UserError for everything else.
     """
-    from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES
+    from hygen_lightning.rollouts.scripted import scripted_policies
 
-    path = Path(name)
-    if name in SCRIPTED_POLICIES:
-        return SCRIPTED_POLICIES[name](seed)
+    scripted, path = scripted_policies(task, env), Path(name)
+    if name in scripted:
+        return scripted[name](seed)
     if path.suffix in PYMARL or path.is_dir():
         from hygen_lightning.rollouts.pymarl import load_pymarl_agent
 
         return load_pymarl_agent(path, task, policy_inputs)
     if path.suffix == CHECKPOINT or path.is_file():
-        return hygen_lightning.load_policy(path, task)
+        return load_policy(path, task)
     raise UserError(
-        f"unknown policy {name!r}; choose one of {', '.join(SCRIPTED_POLICIES)}, a checkpoint "
-        f"(*{CHECKPOINT}) or an agent of PyMARL (*{', *'.join(PYMARL)})"
+        f"unknown policy {name!r}; choose one of {', '.join(scripted)}, a checkpoint (*{CHECKPOINT}) "
+        f"or an agent of PyMARL (*{', *'.join(PYMARL)})"
     )
 
 

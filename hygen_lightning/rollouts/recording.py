@@ -1,7 +1,8 @@
-"""Recordings of scripted policies in the embedded simulator, made once and kept in a cache."""
+"""Recordings of scripted policies, made once and kept in a cache."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,13 +15,13 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from hygen_lightning.data.odis import write_run
+from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class, make_env
 from hygen_lightning.rollouts.runner import Rollout, play
-from hygen_lightning.rollouts.scripted import MELEE_UNITS, SCRIPTED_VERSION, scripted_policy
+from hygen_lightning.rollouts.scripted import MELEE_UNITS, SCRIPTED_VERSION, scripted_policies
 from hygen_lightning.seeding import battle_seeds, stream_generator
-from hygen_lightning.specs import Episodes, TaskSpec
-from hygen_lightning.tasks.battles import as_battle
+from hygen_lightning.specs import Episodes, TaskSpec, UserError
+from hygen_lightning.tasks.battles import BattleTask
 
 if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
@@ -32,17 +33,18 @@ OPENING_SHARE = 0.5
 
 @dataclass(frozen=True)
 class ScriptedTeam:
-    """Who plays the recordings of one quality.
+    """Who plays the recordings of one quality, in which environment.
 
-    Each battle draws one of `players` and one of `epsilons` (share of random actions, 0..1). A share
+    Each battle draws one of `policies` and one of `epsilons` (share of random actions, 0..1). A share
     of OPENING_SHARE opens with 0..max_opening_env_steps steps of random actions, which `record` cuts
     off: many ways into a battle, as the exploring teachers of the published data sets have. An
     expert's recordings hold the battles that it won (`won_only`), as far as it wins any.
     """
 
-    players: tuple[str, ...]
+    env: str
+    policies: tuple[str, ...]
     epsilons: tuple[float, ...]
-    max_opening_env_steps: int
+    max_opening_env_steps: int = 8
     won_only: bool = False
 
     @property
@@ -51,16 +53,29 @@ class ScriptedTeam:
         shares = "-".join(f"{share:g}" for share in self.epsilons)
         kept = "won" if self.won_only else "all"
         opening = f"{OPENING_SHARE:g}x{self.max_opening_env_steps}"
-        return f"{'-'.join(self.players)}-{shares}-{opening}-{kept}"
+        return f"{'-'.join(self.policies)}-{shares}-{opening}-{kept}"
 
 
-def scripted_team(task: TaskSpec, quality: str) -> ScriptedTeam:
-    """Whose battles stand in for recordings of a task: teams that only shoot pull back, others kite."""
-    shoots_only = not any(unit in MELEE_UNITS for unit in as_battle(task).ally_units)
-    best = "pull_back" if shoots_only else "kiting"
+def scripted_team(task: TaskSpec, quality: str, env: str) -> ScriptedTeam:
+    """Whose episodes stand in for recordings of a task.
+
+    SMAC's battles are played in the simulator: teams that only shoot pull back, others kite. Tasks
+    of another environment are played there by its own scripted policies, the first being the best;
+    UserError where it has none.
+    """
+    if isinstance(task, BattleTask):
+        env, weaker = "simulator", ["nearest_attack"]
+        best = "kiting" if MELEE_UNITS & set(task.ally_units) else "pull_back"
+    else:
+        best, *weaker = [*environment_class(env).scripted_policies()] or [""]
+    if not best:
+        raise UserError(
+            f"no recordings of {task.name}, and the environment {env} has no scripted policies to record; "
+            "give --data.dataset_dir FOLDER, or --data.quality none to learn online"
+        )
     if quality == "expert":
-        return ScriptedTeam((best,), (0.0, 0.05, 0.1), 8, won_only=True)
-    return ScriptedTeam((best, "nearest_attack"), (0.0, 0.1, 0.2), 8)
+        return ScriptedTeam(env, (best,), (0.0, 0.05, 0.1), won_only=True)
+    return ScriptedTeam(env, (best, *weaker), (0.0, 0.1, 0.2))
 
 
 _BATTLES_AT_ONCE = 256
@@ -74,44 +89,59 @@ def cache_dir() -> Path:
     return Path(root) / "hygen_lightning"
 
 
-def scripted_recordings(tasks: Sequence[TaskSpec], quality: str, episodes: int) -> Path:
-    """A dataset folder that holds `episodes` scripted battles of every task, recorded on first use.
+def scripted_recordings(
+    tasks: Sequence[TaskSpec], quality: str, episodes: int, env: str = "simulator"
+) -> Path:
+    """A dataset folder that holds `episodes` scripted episodes of every task, recorded on first use.
 
-    Only the first process records; the others wait for it. Folders appear whole or not at all.
+    env: where tasks that are no battles of SMAC are played. Only the first process records; the
+    others wait for it. Folders appear whole or not at all, and anew where their task has changed.
     """
-    version = environment_class("simulator").version
-    root = cache_dir() / f"simulator-{version}-players-{SCRIPTED_VERSION}-{episodes}"
+    teams = [scripted_team(task, quality, env) for task in tasks]
+    kind = environment_class(teams[0].env if teams else env)
+    root = cache_dir() / f"{kind.name}-{kind.version}-policies-{SCRIPTED_VERSION}-{episodes}"
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".lock"):
-        for task in tasks:
+        for task, team in zip(tasks, teams):
             folder = root / task.name / quality
-            if not folder.exists():
-                print(f"recording {episodes} scripted battles of {task.name} in the simulator", flush=True)
-                _record(folder, task, scripted_team(task, quality), episodes)
+            if not (folder / _fingerprint(task)).exists():
+                print(f"recording {episodes} scripted episodes of {task.name} in {team.env}", flush=True)
+                _record(folder, task, team, episodes)
     return root
 
 
+def _fingerprint(task: TaskSpec) -> str:
+    """Name of an empty file beside the recordings of a task: another one, if the task is another."""
+    return f".task-{hashlib.sha256(repr(task).encode()).hexdigest()[:16]}"
+
+
 def _record(folder: Path, task: TaskSpec, team: ScriptedTeam, episodes: int) -> None:
-    """Write one run of scripted battles; the folder appears when it is whole."""
+    """Write one run of scripted episodes; the folder appears when it is whole."""
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    per_player = -(-episodes // len(team.players))
-    parts = [_battles_of(task, team, player, per_player) for player in team.players]
+    per_policy = -(-episodes // len(team.policies))
+    parts = [_episodes_of(task, team, name, per_policy) for name in team.policies]
     both = Episodes.cat(parts)[:episodes]
-    write_run(unfinished / "scripted", both, task, about={"players": team.label, "environment": "simulator"})
+    about: dict[str, str | int | float] = {
+        "policy": team.label,
+        "environment": team.env,
+        "asked_episodes": episodes,
+    }
+    write_run(unfinished / "scripted", both, about=about)
+    (unfinished / _fingerprint(task)).touch()
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.replace(folder)
 
 
-def _battles_of(task: TaskSpec, team: ScriptedTeam, player: str, episodes: int) -> Episodes:
-    """`episodes` battles of one player; of a team that keeps won ones, as many as a few rounds bring."""
-    draw = stream_generator(0, "scripted team", task.name, player)
-    epsilons = torch.tensor(team.epsilons)
+def _episodes_of(task: TaskSpec, team: ScriptedTeam, name: str, episodes: int) -> Episodes:
+    """`episodes` of one policy; of a team that keeps won ones, as many as a few rounds bring."""
+    draw = stream_generator(0, "scripted team", task.name, name)
+    epsilons, policies = torch.tensor(team.epsilons), scripted_policies(task, team.env)
     kept: list[Episodes] = []
     for number in range(_MAX_ROUNDS):
         chosen = epsilons[torch.randint(len(epsilons), (episodes,), generator=draw)]
         opening = torch.randint(team.max_opening_env_steps + 1, (episodes,), generator=draw)
         opening = opening * (torch.rand(episodes, generator=draw) < OPENING_SHARE)
-        played = record(task, scripted_policy(player), chosen, opening, "simulator", number)
+        played = record(task, policies[name](0), chosen, opening, team.env, number)
         rows = played.success.nonzero()[:, 0] if team.won_only and bool(played.success.any()) else slice(None)
         kept.append(played.episodes[rows])
         if sum(map(len, kept)) >= episodes:
@@ -139,7 +169,7 @@ def record(task: TaskSpec, policy: Policy, epsilon: Tensor, opening: Tensor, env
 def without_opening(task: TaskSpec, episodes: Episodes, opening: Tensor) -> Episodes:
     """The episodes from step opening [B] on, as if nobody had acted before.
 
-    At least one step with a reward stays, and battles that only the time limit ended stay whole:
+    At least one step with a reward stays, and episodes that only the time limit ended stay whole:
     their length says so.
     """
     cut = torch.where(episodes.truncated.any(dim=1), 0, opening).minimum(episodes.length - 2)

@@ -10,7 +10,7 @@ pull_back       meet the nearest enemy, shoot the weakest in range, step back wh
                 nobody waits for others, so that a policy can learn it for teams of any size
 
 They see observations, states and available actions only, and decide for all battles at once.
-Every player but `random` scores all actions and takes the best available one, so an unavailable
+Every one but `random` scores all actions and takes the best available one, so an unavailable
 action cannot be chosen. A Medivac heals the most hurt ally it can reach. How often each wins on
 which map: `python -m hygen_lightning players`.
 """
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hygen_lightning.envs import environment_class
 from hygen_lightning.policy import Policy, PolicyOutput
 from hygen_lightning.rollouts.headings import (
     distances,
@@ -50,7 +51,7 @@ ATTACK = 100.0
 class RandomPolicy:
     """Any available action, each with the same chance; a dead agent's only one is no-op.
 
-    One generator per player: the same seed and the same calls give the same actions.
+    One generator per policy: the same seed and the same calls give the same actions.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -71,12 +72,12 @@ class RandomPolicy:
 class ScoringPolicy(ABC):
     """Scores every action of every agent and takes the best available one.
 
-    Memory of all of these players: what an ally's health and shield were ("strength" [B, A]) and
+    Hidden state of all of them: what an ally's health and shield were ("strength" [B, A]) and
     how many steps ago it lost some ("steps_since_hit" [B, A]).
     """
 
     def __init__(self, seed: int = 0) -> None:
-        del seed  # deterministic: the same views give the same actions under any seed
+        del seed  # deterministic: the same observations give the same actions under any seed
 
     def initial_hidden(self, task: TaskSpec, num_envs: int) -> dict[str, Tensor]:
         """Nobody has been hit yet; UserError for a task that is no battle."""
@@ -91,7 +92,7 @@ class ScoringPolicy(ABC):
         """One step of B battles; see `Policy.act`."""
         task = as_battle(task)
         allies, enemies = task.sides(observation.state)
-        hidden = _remember(allies, hidden)
+        hidden = _next_hidden(allies, hidden)
         attacks, heading = self.score(task, observation, allies, enemies, hidden)
         scores = torch.full(observation.avail_actions.shape, -1.0, device=observation.state.device)
         scores[..., NO_OP], scores[..., STOP] = -9.0, 1e-3
@@ -213,7 +214,7 @@ class PullBack(ScoringPolicy):
     than its own observation, and before it walks the way that all enemies come from. So a policy
     can learn it for a team of any size: the teacher of teams that only shoot. An ally pulls
     back that was hit within `hit_lately_steps` and has less than `strong_share` of the strongest
-    ally's health and shield. (Players that stand until enemies come win or lose nearly all battles
+    ally's health and shield. (Policies that stand until enemies come win or lose nearly all battles
     of a map, as the last step before the fight falls.)
     """
 
@@ -249,7 +250,7 @@ SCRIPTED_POLICIES: dict[str, Callable[[int], Policy]] = {
     "kiting": Kiting,
     "pull_back": PullBack,
 }
-"""Scripted policies by name; each is made from a seed."""
+"""Scripted policies of SMAC's battles by name; each is made from a seed."""
 
 
 SCRIPTED_VERSION = 8
@@ -257,10 +258,16 @@ SCRIPTED_VERSION = 8
 
 
 def scripted_policy(name: str, seed: int = 0) -> Policy:
-    """The scripted policy of this name; UserError listing the known names if there is none."""
+    """The scripted policy of SMAC's battles of this name; UserError listing the known names otherwise."""
     if name not in SCRIPTED_POLICIES:
         raise UserError(f"unknown policy {name!r}; choose one of {', '.join(SCRIPTED_POLICIES)}")
     return SCRIPTED_POLICIES[name](seed)
+
+
+def scripted_policies(task: TaskSpec, env: str) -> dict[str, Callable[[int], Policy]]:
+    """The scripted policies that can play a task in an environment: "random", and those that know it."""
+    known = SCRIPTED_POLICIES if isinstance(task, BattleTask) else {"random": RandomPolicy}
+    return {**known, **environment_class(env).scripted_policies()}
 
 
 def _are_melee(units: tuple[str, ...], like: Tensor) -> Tensor:
@@ -268,8 +275,8 @@ def _are_melee(units: tuple[str, ...], like: Tensor) -> Tensor:
     return torch.tensor([unit in MELEE_UNITS for unit in units], device=like.device)
 
 
-def _remember(allies: Side, hidden: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The memory after seeing the allies once more."""
+def _next_hidden(allies: Side, hidden: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The hidden state after seeing the allies once more."""
     strength = allies.health + allies.shield
     before = {name: value.to(strength.device) for name, value in hidden.items()}
     hit = strength < before["strength"] - 1e-4

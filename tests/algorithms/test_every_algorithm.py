@@ -7,6 +7,7 @@ import pkgutil
 import pytest
 import torch
 from factories import make_episodes
+from update_steps import Steps, batch_of
 
 from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
@@ -46,6 +47,21 @@ def test_it_learns_and_acts_on_any_team(
     played = play(make_env("simulator", task, 2), module.eval(), torch.arange(2))
     chosen = played.episodes.avail_actions.gather(-1, played.episodes.actions.unsqueeze(-1))[..., 0]
     assert chosen[played.episodes.filled].all()
+
+
+def test_a_loss_is_told_the_share_that_its_batch_really_holds(
+    kind: type[MultiTaskAlgorithm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = kind(WIDTHS, width=8, n_heads=1)  # type: ignore[call-arg, arg-type]
+    steps = Steps(module, monkeypatch)
+    told = []
+    loss = module.loss
+    monkeypatch.setattr(
+        module, "loss", lambda episodes, share: (told.append(share), loss(episodes, share))[1]
+    )
+    module.training_step(batch_of("3m", "4m", n_offline=1), steps.step)
+    assert told == [1 / 3, 1 / 3]
+    assert float(steps.logged["train/4m/offline_share"]) == pytest.approx(1 / 3)
 
 
 def test_acting_follows_the_average(kind: type[MultiTaskAlgorithm]) -> None:

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from factories import make_episodes
+from update_steps import Steps, batch_of
 
-from hygen_lightning.algorithms import HyGen
 from hygen_lightning.algorithms.base import action_accuracy, ema
-from hygen_lightning.algorithms.hygen import skill_use
+from hygen_lightning.algorithms.hygen import HyGen, skill_use
 from hygen_lightning.models.agents import EntityTransformer
-from hygen_lightning.specs import Episodes, HybridBatch, UserError
+from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
 
 WIDTHS = load_task("3m").layout.widths
@@ -24,37 +24,6 @@ def small(**options: object) -> HyGen:
     torch.manual_seed(0)
     sizes = {"width": 8, "n_heads": 2, "pretrain_steps": 2, "target_update_interval": 2}
     return HyGen(WIDTHS, **{**sizes, **options})  # type: ignore[arg-type]
-
-
-class Steps:
-    """Drives a module as Lightning's loop does, without a Trainer."""
-
-    def __init__(self, module: HyGen, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.module, self.step = module, 0
-        monkeypatch.setattr(HyGen, "global_step", property(lambda _: self.step))
-        monkeypatch.setattr(HyGen, "trainer", SimpleNamespace(max_steps=10))
-        configured = module.configure_optimizers()
-        self.optimizer, self.scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
-        monkeypatch.setattr(module, "optimizers", lambda use_pl_optimizer=True: self.optimizer)
-        monkeypatch.setattr(module, "log", lambda *_, **__: None)
-        monkeypatch.setattr(module, "log_dict", lambda *_, **__: None)
-
-    def take(self, batch: HybridBatch) -> torch.Tensor:
-        self.module.on_train_batch_start(batch, self.step)
-        loss = self.module.training_step(batch, self.step)
-        assert loss is not None
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.module.on_after_backward()
-        self.module.optimizer_step(0, self.step, self.optimizer)
-        self.scheduler.step()
-        self.step += 1
-        return loss
-
-
-def batch_of(*tasks: str) -> HybridBatch:
-    episodes = {name: make_episodes(name, 3).trimmed() for name in tasks}
-    return HybridBatch(episodes, dict.fromkeys(tasks, 0.5), dict.fromkeys(tasks, 3))
 
 
 def parameters_of(module: torch.nn.Module) -> list[torch.Tensor]:
@@ -215,6 +184,15 @@ def test_the_loss_of_a_step_is_the_sum_over_tasks(monkeypatch: pytest.MonkeyPatc
 def test_the_conservative_weight_is_none_a_constant_or_the_offline_share(mode: str, expected: float) -> None:
     module = small(conservative=mode, conservative_constant=0.25)
     assert module.conservative_weight(0.7) == expected
+
+
+def test_the_loss_of_stage_two_follows_the_share_that_a_batch_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = small(pretrain_steps=0)
+    steps = Steps(module, monkeypatch)
+    batch = batch_of("3m", n_offline=1)
+    loss = module.training_step(batch, steps.step)
+    assert torch.equal(loss, module.policy_loss(batch.episodes["3m"], 1 / 3)[0])
+    assert not torch.equal(loss, module.policy_loss(batch.episodes["3m"], 1.0)[0])
 
 
 def test_networks_of_stage_one_can_start_stage_two_alone(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hygen_lightning.cli import main
-from hygen_lightning.data.odis import read_folder
+from hygen_lightning.data.hdf5 import read_folder
 from hygen_lightning.tasks import load_task
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from devices import NEEDS_A_GPU
 
+from hygen_lightning.calibration.fidelity import fidelity_report
 from hygen_lightning.commands.fidelity import fidelity
-from hygen_lightning.data.odis import write_part
+from hygen_lightning.data.hdf5 import write_part
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.envs.simulator.fidelity import fidelity_report
 from hygen_lightning.envs.simulator.step import Dynamics
 from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
@@ -58,10 +58,9 @@ def simulated(num_envs: int) -> Episodes:
 def test_battles_of_the_simulator_itself_are_reproduced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = load_task("3m")
     file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
     file.parent.mkdir(parents=True)
-    write_part(file, simulated(6), task)
+    write_part(file, simulated(6))
     assert fidelity(recordings=tmp_path, particles=16, json=True) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["episodes"] == 6
@@ -113,12 +112,12 @@ def test_copies_are_stepped_by_compiled_code_from_a_number_on(
 ) -> None:
     file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
     file.parent.mkdir(parents=True)
-    write_part(file, simulated(2), load_task("3m"))
+    write_part(file, simulated(2))
     calls: list[bool] = []
 
     def compiled(dynamic: bool) -> Dynamics:
         calls.append(dynamic)
-        return Dynamics()
+        return Dynamics.plain()
 
     monkeypatch.setattr("hygen_lightning.commands.fidelity.COMPILED_FROM", least)
     monkeypatch.setattr("hygen_lightning.commands.this_machine.can_compile", lambda device: True)
@@ -138,7 +137,7 @@ def test_a_machine_without_a_compiler_steps_the_copies_uncompiled_or_says_so(
 ) -> None:
     file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
     file.parent.mkdir(parents=True)
-    write_part(file, simulated(2), load_task("3m"))
+    write_part(file, simulated(2))
 
     def without_compiler(*_: object, **__: object) -> None:
         raise RuntimeError("no C++ compiler")
@@ -158,7 +157,7 @@ def test_the_ceiling_adds_its_figures_and_changes_no_other(
 ) -> None:
     file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
     file.parent.mkdir(parents=True)
-    write_part(file, simulated(6), load_task("3m"))
+    write_part(file, simulated(6))
     reports = []
     for ceiling in (False, True):
         assert fidelity(recordings=tmp_path, particles=16, ceiling=ceiling, json=True) == 0

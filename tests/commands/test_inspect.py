@@ -13,8 +13,9 @@ import torch
 from factories import make_episodes
 
 from hygen_lightning.commands.inspect import grouped, inspect
-from hygen_lightning.data.description import task_and_quality
-from hygen_lightning.data.odis import to_arrays, write_part, write_run
+from hygen_lightning.data.hdf5 import to_arrays, write_part, write_run
+from hygen_lightning.data.summary import task_and_quality
+from hygen_lightning.data.validation import BEHIND_THE_END
 from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
 
@@ -26,12 +27,12 @@ def dataset(tmp_path: Path) -> Path:
     """3m medium (two runs, one episode twice) and expert (one episode of medium among its own), cn-2."""
     folder = tmp_path / "dataset"
     medium = make_episodes(TASK, 10, wins=0.4)
-    write_run(folder / "3m" / "medium" / "run_0", medium, TASK, part_episodes=6, about={"player": "noise"})
-    write_run(folder / "3m" / "medium" / "run_1", medium[:1], TASK)
+    write_run(folder / "3m" / "medium" / "run_0", medium, part_episodes=6, about={"player": "noise"})
+    write_run(folder / "3m" / "medium" / "run_1", medium[:1])
     expert = Episodes.cat([medium[3:4], make_episodes(TASK, 3, seed=5, wins=1.0)])
-    write_run(folder / "3m" / "expert" / "run_0", expert, TASK)
+    write_run(folder / "3m" / "expert" / "run_0", expert)
     cn2 = load_task("cn-2")
-    write_run(folder / "cn-2" / "expert" / "run_0", make_episodes(cn2, 4, wins=0.75), cn2)
+    write_run(folder / "cn-2" / "expert" / "run_0", make_episodes(cn2, 4, wins=0.75))
     return folder
 
 
@@ -68,7 +69,7 @@ def test_a_data_set_is_described_by_task_and_quality(
 def test_the_numbers_are_those_of_the_episodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     episodes = make_episodes(TASK, 6, lengths=torch.tensor([5, 61, 9, 30, 2, 17]))
     path = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
-    write_part(path, episodes, TASK, {"environment": "simulator"})
+    write_part(path, episodes, {"environment": "simulator"})
     _, report = _report(capsys, path)
     got = report["tasks"]["3m"]["qualities"]["medium"]
     assert got["length"] == {"mean": pytest.approx(124 / 6), "min": 2.0, "max": 61.0}
@@ -129,7 +130,7 @@ def test_every_problem_is_listed_and_the_rest_still_described(
     dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = dataset / "3m" / "medium" / "run_2"
-    arrays = to_arrays(make_episodes(TASK, 3), TASK)
+    arrays = to_arrays(make_episodes(TASK, 3))
     arrays["obs"][1, 0, 0, 0] = np.nan
     arrays["reward"][2, 60] = 1.0
     arrays["actions_onehot"][0, 0, 0] = 0.0
@@ -139,17 +140,18 @@ def test_every_problem_is_listed_and_the_rest_still_described(
             file[key] = array
     (run / "part_1.h5").write_bytes((dataset / "3m/expert/run_0/part_0.h5").read_bytes()[:-50])
     other = load_task("5m")
-    write_part(run / "part_2.h5", make_episodes(other, 2), other)
+    write_part(run / "part_2.h5", make_episodes(other, 2))
     code, report = _report(capsys, dataset / "3m")
     assert (code, report["ok"]) == (2, False)
     wanted = [
         "part_0.h5: obs, episode 1: NaN",
-        "part_0.h5: reward, episode 2: reward after the end",
         "part_0.h5: actions_onehot, episode 0: does not agree",
         "part_1.h5: truncated",
         "this is data of 5m",
     ]
     assert len(report["problems"]) == len(wanted)
+    (accepted,) = report["accepted"].items()
+    assert accepted == (BEHIND_THE_END, 1)
     for text in wanted:
         assert any(text in problem for problem in report["problems"]), text
     assert report["tasks"]["3m"]["qualities"]["medium"]["episodes"] == 11
@@ -158,7 +160,7 @@ def test_every_problem_is_listed_and_the_rest_still_described(
 def test_a_file_whose_folders_name_no_task_needs_to_be_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_part(tmp_path / "part_0.h5", make_episodes(TASK, 2), TASK)
+    write_part(tmp_path / "part_0.h5", make_episodes(TASK, 2))
     code, report = _report(capsys, tmp_path)
     assert (code, report["tasks"]) == (2, {})
     assert "its arrays fit 3m; give --task NAME" in report["problems"][0]

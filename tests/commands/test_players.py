@@ -51,9 +51,9 @@ def test_the_table_has_a_row_per_task(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_task_sets_stand_for_their_tasks_each_once() -> None:
     hard = TASK_SETS["marine-hard"]
-    names = [task.name for task in command._tasks(["3m", "marine-hard", "2s3z", "3m"])]
+    names = [task.name for task in command._tasks(["3m", "marine-hard", "2s3z", "3m"], "simulator")]
     assert names == ["3m", *[task for task in (*hard.train, *hard.unseen) if task != "3m"], "2s3z"]
-    every_battle = [task.name for task in command._tasks(command.BATTLE_SETS)]
+    every_battle = [task.name for task in command._tasks(command.BATTLE_SETS, "simulator")]
     assert len(every_battle) == len(set(every_battle)) == 30
 
 

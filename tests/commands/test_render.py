@@ -12,7 +12,7 @@ from PIL import Image
 
 from hygen_lightning.cli import main
 from hygen_lightning.commands import render as command
-from hygen_lightning.data.odis import write_run
+from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.policy import PolicyOutput
 from hygen_lightning.specs import TaskSpec, UserError
 from hygen_lightning.tasks import load_task
@@ -67,7 +67,7 @@ def test_a_recorded_episode_is_drawn_as_it_was(tmp_path: Path, capsys: pytest.Ca
     task = load_task("3m")
     seeds = torch.arange(2)
     played = play(make_env("simulator", task, 2), scripted_policy("random", 3), seeds)
-    write_run(tmp_path / "3m" / "medium" / "run", played.episodes, task)
+    write_run(tmp_path / "3m" / "medium" / "run", played.episodes)
     render(recording=tmp_path / "3m" / "medium", out=tmp_path / "r.png", json=True)
     told = json.loads(capsys.readouterr().out)
     assert (told["length"], told["success"]) == (int(played.lengths[0]), bool(played.success[0]))
@@ -95,7 +95,7 @@ def test_a_checkpoints_policy_plays_with_its_skills(
         asked.append(path)
         return _Statue()
 
-    monkeypatch.setattr("hygen_lightning.load_policy", load_policy, raising=False)
+    monkeypatch.setattr("hygen_lightning.rollouts.policies.load_policy", load_policy)
     checkpoint = tmp_path / "best.ckpt"
     render(policy=str(checkpoint), out=tmp_path / "c.png", json=True)
     told = json.loads(capsys.readouterr().out)

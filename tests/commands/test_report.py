@@ -16,8 +16,8 @@ from hygen_lightning.specs import UserError
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     for seed in (1, 2, 3):
-        finished_run(tmp_path / "runs", "hygen", seed, {"3m": 10, "4m": 6 + seed})
-    finished_run(tmp_path / "runs", "bc", 1, {"3m": 8, "4m": 3})
+        finished_run(tmp_path / "runs", "hygen", seed, {"3m": 10, "4m": 6 + seed}, model={"lr": 0.001})
+    finished_run(tmp_path / "runs", "bc", 1, {"3m": 8, "4m": 3}, model={"lr": 0.01})
     return tmp_path / "runs"
 
 
@@ -26,13 +26,20 @@ def test_tables_name_their_kind_of_interval(
 ) -> None:
     assert report([runs / "hygen", runs / "bc"], out=tmp_path / "out") == 0
     text = capsys.readouterr().out
-    hygen, bc = text.index("hygen: 3 runs"), text.index("bc: one run")
+    hygen, bc = text.index("hygen: 3 seeds"), text.index("bc: one run")
     assert "95 % over seeds" in text[hygen:bc]
+    assert {("4m", "unseen", "3", "30"), ("3m", "seen", "3", "30")} <= {
+        (cells[0], cells[1], cells[-2], cells[-1])
+        for line in text[hygen:bc].splitlines()
+        if len(cells := line.replace("│", " ").split()) > 4
+    }
     assert "95 % over episodes" not in text[hygen:bc]
     assert "95 % over episodes" in text[bc:]
+    assert "groups differ in model.lr: 0.001 (hygen), 0.01 (bc)" in text
     assert "hygen over bc" in text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "report.json",
+        "runs.csv",
         "win_rates.png",
         "aggregates.png",
     }
@@ -46,13 +53,15 @@ def test_json_is_one_object_and_the_same_as_the_file(
     assert main(arguments) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((out / "report.json").read_text())
-    hygen = printed["groups"]["hygen"]
-    assert hygen["seeds"] == [1, 2, 3]
-    assert hygen["tasks"][1]["win_rate"] == pytest.approx(0.8)
-    assert hygen["unseen"]["mean"]["value"] == pytest.approx(0.8)
-    assert printed["groups"]["bc"]["unseen"]["mean"]["ci95"] is None
-    (pair,) = printed["probability_of_improvement"]["unseen"]
+    assert printed["groups"]["hygen"]["seeds"] == [1, 2, 3]
+    four = next(row for row in printed["tasks"] if (row["group"], row["task"]) == ("hygen", "4m"))
+    assert four["win_rate"] == pytest.approx(0.8)
+    means = {(row["group"], row["kind"]): row["mean"] for row in printed["aggregates"]}
+    assert means["hygen", "unseen"]["value"] == pytest.approx(0.8)
+    assert means["bc", "unseen"]["ci95"] is None
+    pair = next(row for row in printed["probability_of_improvement"] if row["kind"] == "unseen")
     assert (pair["group"], pair["over"], pair["probability"]["value"]) == ("hygen", "bc", 1.0)
+    assert len((out / "runs.csv").read_text().splitlines()) == 1 + 4 * 2
 
 
 def test_other_versions_are_refused_and_named_when_allowed(

@@ -16,7 +16,7 @@ from refusals import refused
 from tiny_runs import MAX_STEPS, VAL_EVERY, table, the_run, tiny_fit
 
 from hygen_lightning.cli import COMMANDS, TRAINER_COMMANDS, main
-from hygen_lightning.data.odis import write_run
+from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.report.learning_curves import _draw_tasks, read_metrics, task_win_rates
 from hygen_lightning.report.style import new_figure
 from hygen_lightning.tasks import load_task
@@ -268,7 +268,7 @@ def test_damaged_recordings_stop_a_run_with_file_key_and_episode(
     damage: Callable[[Path], None], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = load_task("3m")
-    (path,) = write_run(tmp_path / "data/3m/medium/run", make_episodes(task, 6), task)
+    (path,) = write_run(tmp_path / "data/3m/medium/run", make_episodes(task, 6))
     damage(path)
     options = ["--data.dataset_dir", str(tmp_path / "data"), "--data.quality", "medium"]
     line = refused([*tiny_fit(tmp_path), *options], capsys)
@@ -280,7 +280,7 @@ def test_recordings_of_another_map_are_refused_with_the_map_they_fit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = load_task("4m")
-    (path,) = write_run(tmp_path / "elsewhere", make_episodes(task, 4), task)
+    (path,) = write_run(tmp_path / "elsewhere", make_episodes(task, 4))
     home = tmp_path / "data/3m/medium/run/part_0.h5"
     home.parent.mkdir(parents=True)
     path.rename(home)
@@ -292,7 +292,7 @@ def test_a_missing_data_set_is_refused_with_what_there_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = load_task("3m")
-    write_run(tmp_path / "data/3m/expert/run", make_episodes(task, 4), task)
+    write_run(tmp_path / "data/3m/expert/run", make_episodes(task, 4))
     options = ["--data.dataset_dir", str(tmp_path / "data"), "--data.quality", "medium"]
     assert "3m/expert" in refused([*tiny_fit(tmp_path), *options], capsys)
 

@@ -54,9 +54,9 @@ def test_the_dynamic_share_goes_on_from_its_state() -> None:
         (lambda: LinearShare(steps=0), "steps is 0"),
         (lambda: FixedShare(float("nan")), "share is nan"),
         (lambda: DynamicShare(begin=0.1, end=0.5, data_win_rate=0.5), "can only fall"),
-        (lambda: DynamicShare(data_win_rate=None), "win rate is None"),
-        (lambda: DynamicShare(data_win_rate=0.0), "win rate is 0.0"),
-        (lambda: DynamicShare(data_win_rate=54.0), "win rate is 54.0"),
+        (lambda: DynamicShare(data_win_rate=None), "win rate is not told"),
+        (lambda: DynamicShare(data_win_rate=0.0), "win rate is 0, "),
+        (lambda: DynamicShare(data_win_rate=54.0), "win rate is 54, "),
         (lambda: DynamicShare(data_win_rate=0.5, window=0), "window is 0"),
         (lambda: split(32, 1.5, 100), "share is 1.5"),
         (lambda: split(0, 0.5, 100), "batch size is 0"),
@@ -74,43 +74,43 @@ def test_impossible_shares_are_refused(make, message: str) -> None:
 def test_a_batch_holds_int_of_share_times_size_recorded_episodes(
     batch_size: int, share: float, n_offline: int
 ) -> None:
-    assert split(batch_size, share, ring_size=200) == (n_offline, batch_size - n_offline)
+    assert split(batch_size, share, replay_size=200) == (n_offline, batch_size - n_offline)
 
 
 def test_floats_just_below_a_whole_number_do_not_cost_an_episode() -> None:
     assert int(100 * 0.29) == 28  # what plain truncation makes of it
-    assert split(100, 0.29, ring_size=200) == (29, 71)
+    assert split(100, 0.29, replay_size=200) == (29, 71)
 
 
-@given(batch_size=st.integers(1, 512), share=SHARES, ring_size=st.integers(1, 1000))
+@given(batch_size=st.integers(1, 512), share=SHARES, replay_size=st.integers(1, 1000))
 def test_counts_sum_to_the_batch_and_never_exceed_the_ring(
-    batch_size: int, share: float, ring_size: int
+    batch_size: int, share: float, replay_size: int
 ) -> None:
-    n_offline, n_online = split(batch_size, share, ring_size)
+    n_offline, n_online = split(batch_size, share, replay_size)
     assert n_offline + n_online == batch_size
-    assert 0 <= n_online <= ring_size
+    assert 0 <= n_online <= replay_size
     assert abs(n_offline - batch_size * share) < 1 + 1e-6 or n_online == 0
 
 
 @given(batch_size=st.integers(1, 512), share=SHARES)
 def test_a_bigger_share_never_means_fewer_recorded_episodes(batch_size: int, share: float) -> None:
-    counts = [split(batch_size, s, ring_size=512)[0] for s in (0.0, share / 2, share, 1.0)]
+    counts = [split(batch_size, s, replay_size=512)[0] for s in (0.0, share / 2, share, 1.0)]
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (0, batch_size)
 
 
 def test_a_ring_that_is_too_small_gives_a_recorded_batch() -> None:
-    assert split(32, 0.5, ring_size=15) == (32, 0)
-    assert split(32, 0.5, ring_size=16) == (16, 16)
-    assert split(32, 0.1, ring_size=0) == (32, 0)
+    assert split(32, 0.5, replay_size=15) == (32, 0)
+    assert split(32, 0.5, replay_size=16) == (16, 16)
+    assert split(32, 0.1, replay_size=0) == (32, 0)
 
 
 def test_without_recordings_the_batch_is_played() -> None:
-    assert split(32, 0.0, ring_size=40, has_offline=False) == (0, 32)
-    assert split(32, 0.5, ring_size=6, has_offline=False) == (0, 6)
+    assert split(32, 0.0, replay_size=40, has_offline=False) == (0, 32)
+    assert split(32, 0.5, replay_size=6, has_offline=False) == (0, 6)
 
 
 @pytest.mark.parametrize(("share", "has_offline"), [(0.0, True), (0.0, False), (0.5, False)])
 def test_an_empty_ring_with_nothing_recorded_to_draw_is_refused(share: float, has_offline: bool) -> None:
     with pytest.raises(UserError, match="replay buffer is empty"):
-        split(32, share, ring_size=0, has_offline=has_offline)
+        split(32, share, replay_size=0, has_offline=has_offline)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from factories import make_episodes
+from factories import make_episodes, step_bytes
 
-from hygen_lightning.data.odis import write_run
-from hygen_lightning.data.offline import OfflineEpisodes, load_offline
-from hygen_lightning.data.storage import FileRows, MemoryRows, step_bytes
+from hygen_lightning.data.buffers import EpisodesInMemory, EpisodesOnDisk, load_offline
+from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.specs import EPISODE_TENSORS, Episodes, UserError
 from hygen_lightning.tasks import load_task
 
@@ -19,7 +18,7 @@ TASK = load_task("3m")
 
 def _record(folder: Path, quality: str, n: int, wins: float = 0.5, seed: int = 0) -> Episodes:
     episodes = make_episodes(TASK, n, seed=seed, wins=wins)
-    write_run(folder / TASK.name / quality / "run_0", episodes, TASK, part_episodes=10)
+    write_run(folder / TASK.name / quality / "run_0", episodes, part_episodes=10)
     return episodes
 
 
@@ -56,7 +55,7 @@ def test_medium_expert_is_half_and_half_whatever_the_sizes(tmp_path: Path) -> No
     expert = set(_marks(_record(tmp_path, "expert", 10, wins=0.9, seed=2)))
     source = load_offline(tmp_path, TASK, "medium-expert")
     assert len(source) == 40
-    assert source.win_rate == pytest.approx(0.7)
+    assert source.statistics.win_rate == pytest.approx(0.7)
     generator = torch.Generator().manual_seed(0)
     for _ in range(6):
         marks = set(_marks(source.sample(8, generator)))
@@ -80,7 +79,10 @@ def test_shards_are_disjoint_cover_all_and_know_the_whole(tmp_path: Path) -> Non
     generator = torch.Generator().manual_seed(0)
     for shard, shard_marks in zip(shards, own):
         assert set(_marks(shard.sample(20, generator))) == set(shard_marks)
-        assert (shard.win_rate, shard.mean_return) == (whole.win_rate, whole.mean_return)
+        assert (shard.statistics.win_rate, shard.statistics.mean_return) == (
+            whole.statistics.win_rate,
+            whole.statistics.mean_return,
+        )
 
 
 def test_too_few_episodes_for_all_processes_are_refused(tmp_path: Path) -> None:
@@ -97,9 +99,12 @@ def test_recordings_too_big_for_memory_stay_in_their_files_and_give_the_same_bat
     size_gb = n_steps * step_bytes(TASK) / 1e9
     held = load_offline(tmp_path, TASK, "medium", max_in_memory_gb=size_gb)
     left = load_offline(tmp_path, TASK, "medium", max_in_memory_gb=size_gb * 0.99)
-    assert isinstance(held.recordings[0].rows, MemoryRows)
-    assert isinstance(left.recordings[0].rows, FileRows)
-    assert (held.win_rate, held.mean_return) == (left.win_rate, left.mean_return)
+    assert isinstance(held, EpisodesInMemory)
+    assert isinstance(left, EpisodesOnDisk)
+    assert (held.statistics.win_rate, held.statistics.mean_return) == (
+        left.statistics.win_rate,
+        left.statistics.mean_return,
+    )
     generators = [torch.Generator().manual_seed(5) for _ in range(2)]
     for n in (4, 1, 30, 8):
         a, b = held.sample(n, generators[0]), left.sample(n, generators[1])
@@ -153,23 +158,23 @@ def test_returns_count_the_rewards_of_played_steps(tmp_path: Path) -> None:
     returns = [
         sum(float(r) for r in episodes.reward[b, : int(episodes.length[b]) - 1]) for b in range(len(episodes))
     ]
-    assert source.mean_return == pytest.approx(sum(returns) / 8)
-    assert source.best_return == pytest.approx(max(returns))
+    assert source.statistics.mean_return == pytest.approx(sum(returns) / 8)
+    assert source.statistics.best_return == pytest.approx(max(returns))
 
 
 @pytest.mark.parametrize(
     ("task", "quality", "episodes", "win_rate", "mean_return"),
     [
         ("3m", "medium", 1500, 0.53867, 13.960),
-        ("cn-2", "expert", 2000, None, 1.0),
-        ("cn-2", "medium-expert", 4000, None, 0.71925),
-        ("cn-4", "medium", 2000, None, 0.034),
+        ("cn-2", "expert", 2000, 1.0, 1.0),
+        ("cn-2", "medium-expert", 4000, 0.71925, 0.71925),
+        ("cn-4", "medium", 2000, 0.034, 0.034),
     ],
 )
 def test_the_real_recordings_have_their_known_results(
-    recordings_dir: Path, task: str, quality: str, episodes: int, win_rate: float | None, mean_return: float
+    recordings_dir: Path, task: str, quality: str, episodes: int, win_rate: float, mean_return: float
 ) -> None:
-    source: OfflineEpisodes = load_offline(recordings_dir, load_task(task), quality)
+    source = load_offline(recordings_dir, load_task(task), quality)
     assert len(source) == episodes
-    assert source.win_rate == (None if win_rate is None else pytest.approx(win_rate, abs=1e-5))
-    assert source.mean_return == pytest.approx(mean_return, abs=1e-3)
+    assert source.statistics.win_rate == pytest.approx(win_rate, abs=1e-5)
+    assert source.statistics.mean_return == pytest.approx(mean_return, abs=1e-3)

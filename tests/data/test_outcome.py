@@ -8,7 +8,7 @@ import pytest
 import torch
 from factories import make_episodes
 
-from hygen_lightning.data.odis import read_folder
+from hygen_lightning.data.hdf5 import read_folder
 from hygen_lightning.specs import EPISODE_TENSORS, Episodes
 from hygen_lightning.tasks import load_task
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from factories import make_episodes
+from factories import make_episodes, step_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hygen_lightning.data.replay import ReplayBuffer
-from hygen_lightning.data.storage import step_bytes
+from hygen_lightning.data.buffers import ReplayBuffer
 from hygen_lightning.specs import EPISODE_TENSORS, Episodes, UserError
 from hygen_lightning.tasks import load_task
 

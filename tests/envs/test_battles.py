@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from arenas import act, arena, lost
 
-from hygen_lightning.envs.simulator import calibration as c
+from hygen_lightning.envs.simulator import constants as c
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.step import on_grid
 from hygen_lightning.tasks import load_task

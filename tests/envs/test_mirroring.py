@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator import movement
+from hygen_lightning.envs.simulator import walking
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.tasks import load_task
 from hygen_lightning.tasks.battles import EAST, FIRST_TARGET, NORTH, SOUTH, STOP, WEST
@@ -21,19 +21,19 @@ class Ties:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.met = torch.zeros(N_BATTLES, dtype=torch.bool)
-        self.around, self.signed = movement._around, movement._signed
-        monkeypatch.setattr(movement, "_around", self.watched_around)
-        monkeypatch.setattr(movement, "_signed", self.watched_signed)
+        self.around, self.signed = walking._around, walking._signed
+        monkeypatch.setattr(walking, "_around", self.watched_around)
+        monkeypatch.setattr(walking, "_signed", self.watched_signed)
 
     def watched_signed(self, turn: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        equal = (left - right).abs() <= 1.5 * movement.LEFT_FROM
+        equal = (left - right).abs() <= 1.5 * walking.LEFT_FROM
         self.met |= (equal & (turn > 0)).any(0)
         return self.signed(turn, left, right)
 
     def watched_around(self, vx: Tensor, vy: Tensor, bx: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
         strength = torch.hypot(bx, by)
         sideways = (bx * vy - by * vx).abs()
-        head_on = (strength > movement.TINY) & (sideways <= 1.5 * movement.LEFT_FROM * strength)
+        head_on = (strength > walking.TINY) & (sideways <= 1.5 * walking.LEFT_FROM * strength)
         self.met |= head_on.any(0)
         return self.around(vx, vy, bx, by)
 
@@ -46,7 +46,7 @@ def mirrored(env: SimulatorEnv, axis: str, middle: float) -> SimulatorEnv:
     for name in (axis, f"goal_{axis}"):
         turned[name] = 2 * middle - turned[name]
     other.battles = type(env.battles)(**turned)
-    other._seen()
+    other.observe()
     return other
 
 
@@ -67,7 +67,7 @@ def chosen(available: Tensor, generator: torch.Generator) -> Tensor:
 
 
 @pytest.mark.parametrize("axis", ["y", "x"])
-@pytest.mark.parametrize("name", ["3m", "2s3z", "8m", "3s_vs_3z"])
+@pytest.mark.parametrize("name", ["8m", "2s3z"])
 def test_a_mirrored_battle_has_the_mirrored_future(
     name: str, axis: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +92,7 @@ def test_a_mirrored_battle_has_the_mirrored_future(
     other = mirrored(env, axis, (low + high) / 2)
     ties, rounded = Ties(monkeypatch), torch.zeros(N_BATTLES, dtype=torch.bool)
     compared = 0
-    observation, image = env._seen(), other._seen()
+    observation, image = env.observe(), other.observe()
     for _ in range(N_STEPS):
         actions = chosen(observation.avail_actions, generator)
         turned = opposite(actions, axis)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from arenas import NEVER, act, after, arena
 
-from hygen_lightning.envs.simulator import calibration as c
+from hygen_lightning.envs.simulator import constants as c
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.envs.simulator.step import game_loop, prepared
+from hygen_lightning.envs.simulator.step import game_loop, give_orders
 from hygen_lightning.tasks import load_task
 from hygen_lightning.tasks.battles import FIRST_TARGET, NO_OP, STOP
 
@@ -18,7 +18,7 @@ N_BATTLES = 400
 def first_loops(env: SimulatorEnv, enemy: int) -> torch.Tensor:
     """[B]: the loop of one step in which the enemy first has a target, while the allies stop; 8 for none."""
     orders = torch.full((env.params.n_allies, env.num_envs), int(STOP))
-    s, plan = prepared(env.params, env.battles, orders)
+    s, plan = give_orders(env.params, env.battles, orders)
     first = torch.full((env.num_envs,), 8)
     for loop in torch.arange(8).unbind():
         s = game_loop(env.params, env.terrain, s, plan, loop)
@@ -64,7 +64,7 @@ def test_an_enemy_that_is_shot_at_turns_on_the_shooter_the_others_on_the_nearest
 def test_of_two_who_shoot_at_once_the_lot_decides() -> None:
     env = arena("3m", [(10, 16), (10.5, 16)], [(15.5, 16)], N_BATTLES)
     orders = torch.tensor([int(FIRST_TARGET), int(FIRST_TARGET), int(NO_OP)]).unsqueeze(1)
-    s, plan = prepared(env.params, env.battles, orders.expand(3, N_BATTLES))
+    s, plan = give_orders(env.params, env.battles, orders.expand(3, N_BATTLES))
     plan.look = torch.full_like(plan.look, NEVER)
     for loop in torch.arange(3).unbind():
         s = game_loop(env.params, env.terrain, s, plan, loop)
@@ -94,7 +94,7 @@ def test_with_its_target_in_range_an_enemy_looks_at_its_own_time_else_at_one_dra
         env.battles.target[3], env.battles.cooldown[3] = 0, 8.0
         env.battles.look_loop[0] = look_loop
         attacked = torch.tensor([int(STOP), int(FIRST_TARGET), int(NO_OP)]).unsqueeze(1)
-        s, plan = prepared(env.params, env.battles, attacked)
+        s, plan = give_orders(env.params, env.battles, attacked)
         plan.look = torch.full_like(plan.look, drawn)
         s = game_loop(env.params, env.terrain, s, plan, torch.tensor(0))
         assert int(s.target[3, 0]) == target
@@ -104,14 +104,14 @@ def test_eight_loops_are_counted_from_the_death_of_the_last_target_wherever_the_
     for x in (12, 10.2):
         env = arena("3m", [(11, 16), (x, 16)], [(16, 16)])
         env.battles.target[3], env.battles.health[0] = 0, 0.0
-        s, plan = prepared(env.params, env.battles, torch.tensor([[NO_OP], [STOP], [NO_OP]]))
+        s, plan = give_orders(env.params, env.battles, torch.tensor([[NO_OP], [STOP], [NO_OP]]))
         s = game_loop(env.params, env.terrain, s, plan, torch.tensor(6))
         assert (int(s.target[3, 0]), int(s.look_loop[0, 0])) == (1, 6)
 
 
 def test_when_it_looks_around_is_drawn_if_its_first_target_is_out_of_range() -> None:
     env = arena("3m", [(9.9, 16)], [(16, 16)], N_BATTLES)  # 6.1 away: seen, and not in range
-    s, plan = prepared(env.params, env.battles, torch.full((3, N_BATTLES), int(STOP)))
+    s, plan = give_orders(env.params, env.battles, torch.full((3, N_BATTLES), int(STOP)))
     plan.look = torch.zeros_like(plan.look)
     s = game_loop(env.params, env.terrain, s, plan, torch.tensor(0))
     assert bool((s.target[3] == 0).all())

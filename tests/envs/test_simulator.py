@@ -33,13 +33,14 @@ def played(env: SimulatorEnv, seeds: Tensor, n_steps: int, generator_seed: int =
 
 @pytest.mark.parametrize("name", all_task_names())
 def test_a_view_has_the_shapes_of_the_layout_and_only_finite_numbers(name: str) -> None:
-    env, layout = simulator(name, 3), load_task(name).layout
+    """A few steps of each map: that long battles stay finite, test_invariants.py checks by kind of map."""
+    env, layout = simulator(name, 2), load_task(name).layout
     generator = torch.Generator().manual_seed(0)
-    observation = env.reset(torch.arange(3))
-    for _ in range(20):
-        assert observation.obs.shape == (3, layout.n_allies, layout.obs_dim)
-        assert observation.state.shape == (3, layout.state_dim)
-        assert observation.avail_actions.shape == (3, layout.n_allies, layout.n_actions)
+    observation = env.reset(torch.arange(2))
+    for _ in range(3):
+        assert observation.obs.shape == (2, layout.n_allies, layout.obs_dim)
+        assert observation.state.shape == (2, layout.state_dim)
+        assert observation.avail_actions.shape == (2, layout.n_allies, layout.n_actions)
         assert observation.avail_actions.any(-1).all()
         assert torch.isfinite(observation.obs).all()
         assert torch.isfinite(observation.state).all()

@@ -12,10 +12,11 @@ import pytest
 import torch
 from arenas import random_actions
 from stand_in import FAKES, stand_in_for_starcraft
+from tiny_runs import tiny_fit
 from torch import Tensor
 
 from hygen_lightning.cli import main
-from hygen_lightning.data.odis import find_parts, read_part
+from hygen_lightning.data.hdf5 import find_parts, read_part
 from hygen_lightning.envs import make_env
 from hygen_lightning.envs.base import BattleLostError
 from hygen_lightning.envs.smac import env as smac_env
@@ -53,8 +54,9 @@ def test_its_battles_are_those_that_the_package_plays(smac: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     for battle in range(2):  # a game takes its seed once and plays on from there
         observation, expected = env.reset(seeds + 7 * battle), twin.reset(seeds + battle)
-        over = torch.zeros(2, dtype=torch.bool)
-        for _ in range(61):
+        over, steps_left = torch.zeros(2, dtype=torch.bool), 2
+        while steps_left:  # one step beyond the end of both battles
+            steps_left -= bool(over.all())
             assert_same(observation, expected)
             actions = random_actions(expected.avail_actions, generator)
             step, wanted = env.step(actions), twin.step(actions)
@@ -62,7 +64,7 @@ def test_its_battles_are_those_that_the_package_plays(smac: Path) -> None:
                 assert torch.equal(getattr(step, name), getattr(wanted, name)), name
             observation, expected = step.observation, wanted.observation
             over |= step.terminated
-        assert over.all()
+        assert_same(observation, expected)
         assert not observation.avail_actions[..., NO_OP + 1 :].any()
     with pytest.raises(ValueError, match="not available"):
         env.step(torch.ones(2, 3, dtype=torch.int64))
@@ -239,8 +241,8 @@ def test_a_task_that_starcraft_has_not_stops_a_run_before_it_learns(
     smac: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     others = set(multiprocessing.active_children())
-    words = ["fit", "--evaluation.env", "smac", "--data.eval_tasks", "[3m,4m]", "--run.root", str(smac)]
-    assert main(words) == 2
+    words = ["--evaluation.env", "smac", "--data.eval_tasks", "[3m,4m]"]
+    assert main(tiny_fit(smac, *words)) == 2
     said = capsys.readouterr()
     assert "SMAC has no map '4m' (it has 3m, 5m_vs_6m, 8m); play it in the simulator" in said.err
     assert "step 0" not in said.out

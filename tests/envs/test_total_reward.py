@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from total_reward import TotalReward
 
 from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.envs.simulator.step import conclude
 from hygen_lightning.rollouts.scripted import scripted_policy
-from hygen_lightning.tasks import all_task_names, load_task
+from hygen_lightning.tasks import all_task_names, battle_task, load_task
 from hygen_lightning.tasks.battles import STOP
 
 LASTING = {"marine", "marauder"}
 """Enemies whose losses stay: no shields, nothing that grows back."""
-LARGEST_QUICK_TEAM = 20
 
 
 def maps() -> list[object]:
-    """Every map; those of large teams among the slow tests."""
-    large = {name for name in all_task_names() if load_task(name).n_enemies > LARGEST_QUICK_TEAM}
-    return [pytest.param(n, marks=pytest.mark.slow if n in large else ()) for n in all_task_names()]
+    """Every map; all but the smallest of each combination of enemies are slow tests."""
+    smallest: dict[object, str] = {}
+    for name in sorted(all_task_names(), key=lambda name: load_task(name).n_enemies):
+        task = battle_task(name)
+        smallest.setdefault((task.map_type, frozenset(task.enemy_units)), name)
+    quick = smallest.values()
+    return [pytest.param(n, marks=() if n in quick else pytest.mark.slow) for n in all_task_names()]
 
 
 @pytest.mark.parametrize("name", maps())
@@ -68,10 +74,8 @@ def test_a_last_medivac_need_not_fall_and_is_missing_in_the_total() -> None:
     medivac = env.params.is_medivac[n:, 0]
     hurt = env.battles.health.clone()
     hurt[n:][~medivac] = 0.0
-    after, step = env._concluded(
-        env.params, env.terrain, env.battles, type(env.battles)(**{**env.battles.tensors(), "health": hurt})
-    )
-    env.battles = after
+    after = replace(env.battles, health=hurt)
+    env.battles, step = conclude(env.params, env.terrain, env.battles, after)
     total.add(step)
     assert bool(step.success)
     assert float(total.returns) == pytest.approx(20 * (1 - 160 / env.params.max_reward), abs=1e-4)

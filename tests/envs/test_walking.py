@@ -9,8 +9,8 @@ import torch
 from arenas import act, after, arena
 from torch import Tensor
 
-from hygen_lightning.envs.simulator import calibration as c
-from hygen_lightning.envs.simulator.movement import walk
+from hygen_lightning.envs.simulator import constants as c
+from hygen_lightning.envs.simulator.walking import walk
 from hygen_lightning.tasks.battles import EAST, FIRST_TARGET, NO_OP, WEST
 
 V = 9 / 64

@@ -11,7 +11,7 @@ import torch
 from imageio.v3 import immeta
 from PIL import Image
 
-from hygen_lightning.data.odis import read_folder
+from hygen_lightning.data.hdf5 import read_folder
 from hygen_lightning.report import battle_picture
 from hygen_lightning.report.battle_picture import draw_battle, write_gif
 from hygen_lightning.report.colours import ALLY, ENEMY, GROUND, HEALTHY, HIT, PAPER, SHIELD, SKILLS, palette

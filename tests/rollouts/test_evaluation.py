@@ -1,97 +1,86 @@
-"""Environments that stay open between rollouts."""
+"""Battles without exploration: one record per battle, and the environment that plays them."""
 
 from __future__ import annotations
 
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
 
-from hygen_lightning.envs import ENVIRONMENTS
-from hygen_lightning.envs.base import BattleEnv
-from hygen_lightning.rollouts.evaluation import OpenEnvs
-from hygen_lightning.specs import Observation, TaskSpec, TimeStep, UserError
-from hygen_lightning.tasks import load_task
+from hygen_lightning import BattleEvaluation, OnlineRollouts, evaluate, load_task, make_env, play
+from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.rollouts.scripted import scripted_policy
+from hygen_lightning.specs import BattleRequest
 
-CPU = torch.device("cpu")
+TASKS = [load_task("3m"), load_task("5m")]
 
 
-class FewBattles(BattleEnv):
-    """Holds at most four battles, plays none, notes that it was closed."""
+class Elsewhere(SimulatorEnv):
+    """The simulator under another name."""
 
-    closed = False
-
-    def __init__(self, task: TaskSpec, num_envs: int, device: torch.device) -> None:
-        self.task, self.num_envs = task, num_envs
-
-    @classmethod
-    def check_tasks(cls, tasks) -> None:
-        if any(task.name == "5m" for task in tasks):
-            raise UserError("5m is not played here")
-
-    @classmethod
-    def most_at_once(cls) -> int:
-        return 4
-
-    def reset(self, seeds: Tensor) -> Observation:
-        raise NotImplementedError
-
-    def step(self, actions: Tensor) -> TimeStep:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        self.closed = True
+    name = "elsewhere"
 
 
-@pytest.fixture
-def envs(monkeypatch: pytest.MonkeyPatch) -> OpenEnvs:
-    monkeypatch.setitem(ENVIRONMENTS, "few", f"{__name__}:FewBattles")
-    return OpenEnvs("few")
+ELSEWHERE = f"{__name__}:Elsewhere"
 
 
-def opened(envs: OpenEnvs, task: str, num_envs: int) -> FewBattles:
-    env = envs.of(load_task(task), num_envs, CPU)
-    assert env.task.name == task
-    assert isinstance(env, FewBattles)
-    return env
+def test_every_battle_is_one_record_and_tells_who_survived() -> None:
+    seeds = torch.tensor([4, 9, 2])
+    records = evaluate(
+        scripted_policy("pull_back"), TASKS, lambda task, n: make_env("simulator", task, n), lambda _: seeds
+    )
+    assert [(r.task, r.seed) for r in records] == [(task.name, s) for task in TASKS for s in (4, 9, 2)]
+    played = play(make_env("simulator", TASKS[1], 3), scripted_policy("pull_back"), seeds)
+    assert [r.success for r in records[3:]] == played.success.tolist()
+    assert [r.ret for r in records[3:]] == played.returns.tolist()
+    healths = [units[..., 0] for units in TASKS[1].layout.split_state(played.episodes.final_state)[:2]]
+    for side, left in zip(healths, ("allies_left", "enemies_left")):
+        assert [getattr(r, left) for r in records[3:]] == (side > 0).sum(1).tolist()
 
 
-def test_tasks_share_the_battles_that_can_be_held(envs: OpenEnvs) -> None:
-    envs.check([load_task("3m"), load_task("8m")])
-    first, second = opened(envs, "3m", 9), opened(envs, "8m", 9)
-    assert (first.num_envs, second.num_envs) == (2, 2)
-    assert opened(envs, "3m", 7) is first
-    assert not first.closed
-    assert opened(envs, "3m", 1).num_envs == 1
+class Learner:
+    """What the callback sees of a LightningModule."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.checked: list[str] = []
+        self.initial_hidden, self.act = (
+            getattr(scripted_policy("kiting"), n) for n in ("initial_hidden", "act")
+        )
+
+    def check_tasks(self, tasks: Any) -> None:
+        self.checked += [task.name for task in tasks]
 
 
-def test_where_there_is_no_room_the_one_used_longest_ago_is_closed(envs: OpenEnvs) -> None:
-    first, second = opened(envs, "3m", 2), opened(envs, "8m", 2)
-    assert opened(envs, "3m", 2) is first
-    third = opened(envs, "2s3z", 2)
-    assert (first.closed, second.closed, third.closed) == (False, True, False)
-    alone = opened(envs, "9m", 9)
-    assert alone.num_envs == 4
-    assert first.closed
-    assert third.closed
-    envs.close()
-    assert alone.closed
-    assert opened(envs, "9m", 9) is not alone
+def environment_after_setup(evaluation: BattleEvaluation, *others: Any) -> str:
+    """Which environment plays in a run with these callbacks."""
+    data = SimpleNamespace(eval_tasks=TASKS, extra_tasks=[], train_tasks=TASKS[:1])
+    trainer: Any = SimpleNamespace(datamodule=data, callbacks=[*others, evaluation])
+    learner: Any = Learner()
+    evaluation.setup(trainer, learner, "fit")
+    assert learner.checked == ["3m", "3m", "5m"]
+    played = evaluation._play(learner, BattleRequest(TASKS[0], seen=True, seeds=torch.arange(2)))
+    assert len(played.success) == 2
+    return evaluation.env_name
 
 
-def test_a_task_that_cannot_be_played_is_said_when_it_is_new(envs: OpenEnvs) -> None:
-    envs.check([load_task("3m")])
-    with pytest.raises(UserError, match="5m is not played here"):
-        envs.check([load_task("3m"), load_task("5m")])
+def test_null_follows_the_rollouts_and_a_name_does_not() -> None:
+    assert inspect.signature(BattleEvaluation).parameters.keys() == {"env"}
+    assert environment_after_setup(BattleEvaluation()) == "simulator"
+    assert environment_after_setup(BattleEvaluation(), OnlineRollouts(env=ELSEWHERE)) == ELSEWHERE
+    assert (
+        environment_after_setup(BattleEvaluation("simulator"), OnlineRollouts(env=ELSEWHERE)) == "simulator"
+    )
+    assert environment_after_setup(BattleEvaluation(ELSEWHERE), OnlineRollouts()) == ELSEWHERE
 
 
-def test_environments_of_any_number_of_battles_all_stay_open() -> None:
-    envs = OpenEnvs("simulator")
-    first = envs.of(load_task("3m"), 40, CPU)
-    assert envs.of(load_task("8m"), 1, CPU).num_envs == 1
-    assert envs.of(load_task("3m"), 40, CPU) is first
-    assert first.num_envs == 40
-
-
-def test_an_unknown_environment_is_refused_at_once() -> None:
-    with pytest.raises(UserError, match="unknown environment 'smax'"):
-        OpenEnvs("smax")
+@pytest.mark.parametrize("seen", [True, False])
+def test_tasks_are_told_apart_by_group(seen: bool) -> None:
+    evaluation, learner = BattleEvaluation(), Learner()
+    evaluation._play(learner, BattleRequest(TASKS[0], seen=seen, seeds=torch.arange(2)))  # type: ignore[arg-type]
+    assert evaluation.tasks_of("seen" if seen else "unseen") == {"3m"}
+    assert evaluation.tasks_of("extra") == set()
+    assert [record.seed for record in evaluation.records] == [0, 1]

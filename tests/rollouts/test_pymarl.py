@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.cli import main
-from hygen_lightning.data.odis import read_folder
+from hygen_lightning.data.hdf5 import read_folder
 from hygen_lightning.envs import make_env
 from hygen_lightning.policy import AgentInputs
 from hygen_lightning.rollouts.policies import named_policy

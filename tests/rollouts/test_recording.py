@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from factories import make_episodes
 
-from hygen_lightning.data.odis import write_run
-from hygen_lightning.data.offline import load_offline
-from hygen_lightning.rollouts.recording import record, without_opening
-from hygen_lightning.rollouts.scripted import scripted_policy
+from hygen_lightning.data.buffers import load_offline
+from hygen_lightning.data.hdf5 import write_run
+from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.policy import Policy
+from hygen_lightning.rollouts.recording import record, scripted_recordings, scripted_team, without_opening
+from hygen_lightning.rollouts.scripted import RandomPolicy, scripted_policies, scripted_policy
+from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
 from hygen_lightning.tasks.battles import EAST
 
@@ -40,7 +46,7 @@ def test_recordings_hold_no_random_opening_and_pass_the_checks(tmp_path: Path) -
     whole = record(TASK, scripted_policy("pull_back"), torch.zeros(4), opening * 0, "simulator", seed=1)
     assert not torch.equal(played.episodes.state[3, 0], whole.episodes.state[3, 0])
     assert (played.episodes.length < 50).all()
-    write_run(tmp_path / "3m" / "medium" / "run", played.episodes, TASK)
+    write_run(tmp_path / "3m" / "medium" / "run", played.episodes)
     assert len(load_offline(tmp_path, TASK, "medium")) == 4
 
 
@@ -50,3 +56,35 @@ def test_returns_are_of_the_recorded_steps() -> None:
     whole = record(TASK, scripted_policy("pull_back"), torch.zeros(8), opening * 0, "simulator", seed=1)
     torch.testing.assert_close(played.returns, played.episodes.reward.double().sum(1))
     assert played.returns.mean() < whole.returns.mean()
+
+
+def test_a_task_that_changed_under_its_name_is_recorded_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    said = []
+    for task in (TASK, TASK, replace(TASK, enemy_attack_move_to=None)):
+        root = scripted_recordings([task], "medium", 2)
+        said.append("recording 2 scripted episodes of 3m" in capsys.readouterr().out)
+    assert said == [True, False, True]
+    recordings = load_offline(root, TASK, "medium")
+    assert len(recordings) == 2
+
+
+def test_tasks_of_another_environment_are_played_there_by_its_own_policies() -> None:
+    task = load_task("cn-2")
+    team = scripted_team(task, "medium", f"{__name__}:Taught")
+    assert team.policies == ("slow", "slower")
+    assert scripted_team(task, "expert", f"{__name__}:Taught").policies == ("slow",)
+    assert scripted_team(TASK, "medium", f"{__name__}:Taught").env == "simulator"
+    assert [*scripted_policies(task, f"{__name__}:Taught")] == ["random", "slow", "slower"]
+    with pytest.raises(UserError, match="cn-2, and the environment simulator has no scripted policies"):
+        scripted_team(task, "medium", "simulator")
+
+
+class Taught(SimulatorEnv):
+    """An environment with two teachers of its own."""
+
+    @classmethod
+    def scripted_policies(cls) -> dict[str, Callable[[int], Policy]]:
+        return {"slow": RandomPolicy, "slower": RandomPolicy}

@@ -1,32 +1,84 @@
-"""Where units stand when a battle begins.
+"""How a battle begins: where the units stand, and the first walk of the enemies.
 
-In the recordings of 3m the first Marine stands on the spawn point and the others 0.6885 south and
-east of it: the game packs units around the point at 0.918 of the sum of their radii. Larger teams
-continue this pattern on a square lattice, nearest places first (an assumption). Enemies have walked
-one game loop along their attack-move when the first observation is taken.
+In the recordings of 3m the first Marine stands on the spawn point and the others 0.6885 south and east of
+it: the game packs units around the point at 0.918 of the sum of their radii. Larger teams continue this
+pattern on a square lattice, nearest places first (assumed). The first observation is taken after the
+enemies have walked for one game loop.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator.calibration import PACKING
+from hygen_lightning.envs.simulator.constants import PACKING
+from hygen_lightning.envs.simulator.state import START_STREAM, BattleState, flag, uniform
+from hygen_lightning.envs.simulator.step import on_grid
 from hygen_lightning.envs.simulator.terrain import Terrain
+from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.envs.simulator.units import UNITS
+from hygen_lightning.envs.simulator.walking import wanted_velocity
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks.battles import BattleTask
 
 LATTICE = 0.6885 / 2
-"""Places are tried on this lattice."""
+"""Map units between the places of the lattice."""
 REACH = 24
-"""Places up to this many lattice steps from the spawn point are tried."""
+"""Largest distance of a place from the spawn point, in lattice steps along x and y."""
+
+
+def new_battles(
+    params: UnitParams, terrain: Terrain, places: tuple[Tensor, Tensor], seeds: Tensor
+) -> BattleState:
+    """Battles of these seeds [B] int64. places: x, y [N], see `formation`."""
+    n, goal = params.n_allies, params.task.enemy_attack_move_to
+    order = unit_order(params, seeds)
+    s = BattleState.blank(n, params.n_enemies, seeds)
+    s.x, s.y = (place.unsqueeze(1).expand_as(order).gather(0, order) for place in places)
+    s.health, s.shield, s.energy = (
+        full.expand_as(s.x).clone() for full in (params.health, params.shield, params.energy)
+    )
+    s.goal_x, s.goal_y = s.x[n:], s.y[n:]
+    if goal is not None:
+        s.goal_x = s.goal_x + (goal[0] - places[0][n:].mean())
+        s.goal_y = s.goal_y + (goal[1] - places[1][n:].mean())
+    return first_loop(params, terrain, s)
+
+
+def first_loop(params: UnitParams, terrain: Terrain, before: BattleState) -> BattleState:
+    """The battles after the enemies' first game loop of walking (measured: the first recorded positions of
+    3m are one loop of walking away from the spawn point)."""
+    s = copy.copy(before)
+    is_enemy = torch.arange(params.n_units, device=s.x.device).unsqueeze(1) >= params.n_allies
+    idle, nobody = torch.zeros_like(s.x[: params.n_allies]), torch.zeros_like(s.x)
+    vx, vy = wanted_velocity(params, terrain, s, (idle, idle), nobody, flag(~is_enemy).expand_as(s.x))
+    s.x, s.y = on_grid(s.x + vx), on_grid(s.y + vy)
+    return s
+
+
+def attack_move_goals(task: BattleTask, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Where enemies that stand at x, y [E, B] walk to, each [E, B]: all by the same way, or nowhere."""
+    goal = task.enemy_attack_move_to
+    if goal is None:
+        return x, y
+    return x - x.mean(0) + goal[0], y - y.mean(0) + goal[1]
+
+
+def unit_order(params: UnitParams, seeds: Tensor) -> Tensor:
+    """[N, B] int64: the place that each unit takes; enemies of one type are shuffled in each battle."""
+    total, n, names = params.n_units, params.n_allies, params.names
+    kinds = torch.tensor([i if i < n else total + names.index(names[i], n) for i in range(total)])
+    draw = uniform(seeds, torch.zeros_like(seeds), params.draw[:total], START_STREAM)
+    order = (kinds.to(seeds.device).unsqueeze(1) + draw).argsort(dim=0)
+    ranks = kinds.argsort(stable=True).to(seeds.device).unsqueeze(1)
+    return torch.empty_like(order).scatter_(0, ranks.expand_as(order).contiguous(), order)
 
 
 def formation(task: BattleTask, terrain: Terrain) -> tuple[Tensor, Tensor]:
-    """x, y [N] float32 at the start, allies sorted as SMAC does (unit type, x, y)."""
+    """x, y [N] float32 at the start; allies sorted as SMAC sorts them (unit type, x, y)."""
     allies = _packed(task.ally_units, task.ally_spawns, terrain)
     enemies = _packed(task.enemy_units, task.enemy_spawns, terrain)
     order = sorted(range(len(allies)), key=lambda i: (task.ally_units.index(task.ally_units[i]), allies[i]))
@@ -37,7 +89,7 @@ def formation(task: BattleTask, terrain: Terrain) -> tuple[Tensor, Tensor]:
 def _packed(
     units: tuple[str, ...], spawns: tuple[tuple[float, float], ...], terrain: Terrain
 ) -> list[tuple[float, float]]:
-    """One place per unit, each the nearest free one to its spawn point."""
+    """One place per unit: the free one nearest to its spawn point."""
     offsets = _offsets()
     open_cells = terrain.open.tolist()
     taken: list[tuple[float, float, float]] = []
@@ -55,7 +107,7 @@ def _packed(
 
 
 def _offsets() -> list[tuple[float, float]]:
-    """Lattice places, nearest first; of equally near ones south, east, north, west."""
+    """Places of the lattice, nearest first; equally near ones in the order south, east, north, west."""
     steps = range(-REACH, REACH + 1)
     cells = [(i, j) for i in steps for j in steps]
     cells.sort(

@@ -1,6 +1,6 @@
-"""What the agents see: SMAC's observations, states, available actions and rewards.
+"""SMAC's observations, states, available actions, outcome and rewards.
 
-Pure functions of a `BattleState`, so they also run on recorded states. Facts: SMAC
+Pure functions of a `BattleState`, so they also run on recorded states. Source: SMAC
 `starcraft2.py` (`get_obs_agent`, `get_state_dict`, `get_avail_agent_actions`, `reward_battle`,
 `update_units`), with its default options.
 """
@@ -12,12 +12,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator.flags import flag, mask_of
-from hygen_lightning.envs.simulator.state import BattleState
-from hygen_lightning.envs.simulator.terrain import CENTRE, EXTENT, Terrain
+from hygen_lightning.envs.simulator.state import BattleState, flag, mask_of
+from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import MAX_SHIELD_OF_NONE, UnitParams
 from hygen_lightning.specs import Observation
-from hygen_lightning.tasks.battles import FIRST_TARGET, NO_OP, SHOOT_RANGE, SIGHT_RANGE
+from hygen_lightning.tasks.battles import (
+    FIRST_TARGET,
+    NO_OP,
+    SHOOT_RANGE,
+    SIGHT_RANGE,
+    STATE_CENTRE,
+    STATE_EXTENT,
+)
 
 MOVE_LOOKAHEAD = 1.0
 """A move is available when the cell this far ahead can be walked (half of SMAC's move amount)."""
@@ -27,7 +33,7 @@ REWARD_PER_KILL, REWARD_WIN, REWARD_SCALE = 10.0, 200.0, 20.0
 
 @dataclass
 class Sight:
-    """Who is where, seen from each ally. dx, dy, distance [A, N, B]: unit n as seen from ally a."""
+    """dx, dy, distance [A, N, B]: from ally a to unit n, map units."""
 
     dx: Tensor
     dy: Tensor
@@ -44,10 +50,7 @@ class Sight:
 def battle_observation(
     params: UnitParams, terrain: Terrain, state: BattleState, over: Tensor | None = None
 ) -> Observation:
-    """The view of every battle. obs [B, A, obs_dim], state [B, state_dim], avail_actions [B, A, K].
-
-    over [B] bool: battles in which nothing but no-op is available, whoever lives.
-    """
+    """The observation of every battle. over [B] bool: battles in which only no-op is available."""
     sight = Sight.of(params, state)
     available = available_actions(params, terrain, state, sight)  # [A, K, B]
     obs = observations(params, state, sight, available)  # [A, obs_dim, B]
@@ -63,7 +66,7 @@ def battle_observation(
 
 def available_actions(params: UnitParams, terrain: Terrain, state: BattleState, sight: Sight) -> Tensor:
     """[A, K, B] float, 1 where available: no-op for the dead; stop, open moves and targets in shooting
-    range for the living. (With bools until the end, compiled code takes twice as long for a view.)"""
+    range for the living. (With bools until the end, compiled code takes twice as long.)"""
     n = params.n_allies
     x, y, alive = state.x[:n], state.y[:n], state.alive[:n].unsqueeze(1).float()
     step = MOVE_LOOKAHEAD
@@ -137,7 +140,7 @@ def global_state(params: UnitParams, state: BattleState) -> Tensor:
     health = state.health / params.health
     shield = state.shield / params.shield.clamp(min=MAX_SHIELD_OF_NONE)
     weapon = torch.where(params.is_medivac, state.energy, state.cooldown.clamp(min=0)) / params.max_cooldown
-    x, y = (state.x - CENTRE) / EXTENT, (state.y - CENTRE) / EXTENT
+    x, y = (state.x - STATE_CENTRE) / STATE_EXTENT, (state.y - STATE_CENTRE) / STATE_EXTENT
 
     def block(columns: list[Tensor], rows: slice, types: Tensor, has_shield: int) -> Tensor:
         parts = [c[rows].unsqueeze(1) for c in columns]
@@ -154,7 +157,7 @@ def global_state(params: UnitParams, state: BattleState) -> Tensor:
 
 
 def outcome(params: UnitParams, state: BattleState) -> tuple[Tensor, Tensor]:
-    """lost, success [B] bool; both False while both sides stand, and when both fell in one step.
+    """lost, success [B] bool; both False while both sides live, and if both fell in one step.
 
     On MMM maps allies lose with only Medivacs left, and win when a single Medivac is the last
     enemy (SMAC `only_medivac_left`).
@@ -172,7 +175,7 @@ def outcome(params: UnitParams, state: BattleState) -> tuple[Tensor, Tensor]:
 
 
 def reward(params: UnitParams, before: BattleState, after: BattleState, success: Tensor) -> Tensor:
-    """[B] scaled reward: damage and kills since `before`, its absolute value, and the win."""
+    """[B] scaled reward: the absolute value of damage and kills since `before`, and the win."""
     n = params.n_allies
     was = before.health[n:] + before.shield[n:]
     now = torch.where(after.alive[n:], after.health[n:] + after.shield[n:], 0.0)

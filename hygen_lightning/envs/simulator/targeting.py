@@ -1,42 +1,70 @@
-"""Who aims at whom: ordered targets of the allies, chosen targets of the attack-moving enemies."""
+"""Who aims at whom: the allies at their ordered targets, the attack-moving enemies at targets they choose."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator import calibration as c
-from hygen_lightning.envs.simulator.flags import flag
-from hygen_lightning.envs.simulator.orders import CALM, Plan
-from hygen_lightning.envs.simulator.state import BattleState
+from hygen_lightning.envs.simulator import constants as c
+from hygen_lightning.envs.simulator.state import BattleState, flag
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 
+CALM = 1000.0
+"""Added to the squared distance of an ally who does not attack the enemy that chooses a target."""
 FAR = 1e6
 """Score of what cannot be a target."""
 
 
+@dataclass
+class Plan:
+    """The allies' orders for one step, and the random draws of the step.
+
+    target [A, B] int64: the unit to attack or heal, -1 for none.
+    east, north [A, B]: direction of a move; zeros for none.
+    menace [A, E, B]: 0 where an ally is ordered to attack an enemy, else CALM: enemies prefer targets
+        that attack them (measured).
+    look [E, B] int64: the loop in which an enemy without a target in range looks for one.
+    jitter [N, B] game loops: added to a weapon's period by a shot.
+    lot [N, B] in [0, 1): one draw per unit for several choices: which of several shooters an enemy turns
+        to, its `look_loop` if its first target is out of range, whether a unit that just stopped is pushed.
+    """
+
+    target: Tensor
+    east: Tensor
+    north: Tensor
+    menace: Tensor
+    look: Tensor
+    jitter: Tensor
+    lot: Tensor
+
+
 def choose_targets(params: UnitParams, s: BattleState, plan: Plan, loop: Tensor) -> Tensor:
-    """Set `s.target`; hold the ready weapon of an enemy that finds a target and had no living one.
+    """Set `s.target`, and delay the ready weapon of an enemy that finds a target and had no living one.
 
-    - An enemy without a target takes, in the loop in which it looks around, the nearest ally that it sees, of
-      those ordered to attack it if there are any; in the first loop of a step it knows of no orders.
-    - Any shot of an ally wakes it: where some who shot lately are ordered to attack it, it turns on one of
-      them, drawn by lot, else on the nearest ally in hearing.
-    - When its target dies it takes the nearest at once.
-    - While its target is in range it looks around every eight loops, counted from the loop in which it took
-      its first target or the last one died; if it would shoot in that loop, it looks in the next one, from
-      then on. While its target is out of range it looks in a loop drawn anew in every step, and gives it up.
-    - Its first target, or one that it has shot at, is kept while ordered to attack it; else it takes the
-      nearest ally in range that is ordered to attack it, if there is one.
-    - A later target that it has not shot at and that does not attack it is weighed in every loop until the
-      shot is near: the nearest attacker in range, or the nearest ally, replaces it.
-    - Who turns from a target in range that does not attack it to one that does shoots later by ANSWER_LOOPS.
+    - An enemy without a target looks for one in one loop of every step. It takes the nearest ally within
+      `params.notice`, first among those ordered to attack it; in the first loop of a step it does not know
+      the orders yet.
+    - Any shot of an ally wakes it: it turns to one of those who just shot at it, drawn by lot, else to the
+      nearest ally within hearing.
+    - When its target dies it takes the nearest ally at once.
+    - With its target in range it reconsiders every eight loops, counted from the loop in which it took its
+      first target or in which the last one died; if it would shoot in that loop, it reconsiders one loop
+      later, from then on. With its target out of range it reconsiders in a loop drawn anew in every step,
+      and drops the target.
+    - It keeps its first target, and one that it has shot at, while that is ordered to attack it; else it
+      takes the nearest ally in range that is ordered to attack it, if there is one.
+    - A later target that it has not shot at, and that does not attack it, is reconsidered in every loop
+      until the shot is near: the nearest attacker in range, or the nearest ally, replaces it.
+    - Turning from a target in range that does not attack it to one that does delays the shot by
+      ANSWER_LOOPS.
 
-    Returns near [E, B]: 1.0 if a living ally is within `params.reach` of the enemy, whether it can shoot it
-    or not.
+    Returns ally_near [E, B]: 1.0 if a living ally is within `params.reach` of the enemy, whether or not it
+    can shoot it.
     """
     n = params.n_allies
-    ordered, alive, current = plan.orders.target, s.alive, s.target[n:]
+    ordered, alive, current = plan.target, s.alive, s.target[n:]
     ally_target = torch.where(alive[:n] & _living(alive, ordered), ordered, -1)
     dx = s.x[:n].unsqueeze(1) - s.x[n:].unsqueeze(0)  # [A, E, B]
     dy = s.y[:n].unsqueeze(1) - s.y[n:].unsqueeze(0)
@@ -49,10 +77,10 @@ def choose_targets(params: UnitParams, s: BattleState, plan: Plan, loop: Tensor)
     sees = params.notice.clamp(min=0.0).square()  # [A, E, 1]
     hears = torch.where(params.notice > 0, params.notice + c.ANSWER_MARGIN, 0.0).square()
     visible = alive[:n].unsqueeze(1) & (square <= torch.where(woken, hears, sees))
-    struck = woken & shot.unsqueeze(1) & (plan.orders.menace < CALM)
+    struck = woken & shot.unsqueeze(1) & (plan.menace < CALM)
     first = plan.lot[:n].unsqueeze(1) - CALM  # below any distance
     ignores_orders = woken | ~(idle | standing) | (idle & (loop == 0))
-    menace = torch.where(standing & ~reached, CALM, plan.orders.menace)
+    menace = torch.where(standing & ~reached, CALM, plan.menace)
     score = torch.where(struck, first, square + torch.where(ignores_orders, 0.0, menace))
     best, nearest = torch.where(visible, score, FAR).min(0)
     found = torch.where(best < FAR, nearest, -1)
@@ -70,9 +98,8 @@ def choose_targets(params: UnitParams, s: BattleState, plan: Plan, loop: Tensor)
         chosen = torch.where(params.is_medivac[n:], _patients(params, s), chosen)
         ally_target = torch.where(_useful(params, s, ally_target), ally_target, -1)
     wait = torch.where(woken | ~idle, torch.where(best < 0, 0.0, c.RETARGET_LOOPS), c.CHOOSING_LOOPS)
-    first_look = torch.where(
-        ~idle | _reaches(params, s, chosen), loop, (plan.lot[n:] * c.LOOPS_PER_STEP).long()
-    )
+    drawn_look = (plan.lot[n:] * c.LOOPS_PER_STEP).long()
+    first_look = torch.where(~idle | _reaches(params, s, chosen), loop, drawn_look)
     fresh = (chosen >= 0) & ~standing
     s.look_loop = torch.where(fresh, first_look, s.look_loop)
     s.not_shot_at = torch.where(chosen != current, flag(~idle & (chosen >= 0)), s.not_shot_at)
@@ -85,8 +112,8 @@ def choose_targets(params: UnitParams, s: BattleState, plan: Plan, loop: Tensor)
 
 
 def _due(s: BattleState, plan: Plan, loop: Tensor, in_range: Tensor) -> Tensor:
-    """[E, B] bool: who looks around in this loop. Whoever shoots in it (target in_range [E, B], weapon
-    ready) looks one loop later, in later steps too: `s.look_loop` moves on."""
+    """[E, B] bool: who reconsiders its target in this loop. Whoever shoots in it (target in_range [E, B],
+    weapon ready) does so one loop later, in later steps too: `s.look_loop` moves on."""
     due = torch.where(in_range, s.look_loop, plan.look) == loop
     shoots = due & in_range & (s.cooldown[-len(in_range) :] <= 0)
     later = torch.where(s.look_loop == c.LOOPS_PER_STEP - 1, 0, s.look_loop + 1)
@@ -95,7 +122,7 @@ def _due(s: BattleState, plan: Plan, loop: Tensor, in_range: Tensor) -> Tensor:
 
 
 def _attacked_by(params: UnitParams, ordered: Tensor, target: Tensor) -> Tensor:
-    """[E, B] bool: whether the ally at target [E, B] (others: False) is ordered to attack that enemy.
+    """[E, B] bool: whether the ally at target [E, B] is ordered to attack that enemy; False for no ally.
 
     ordered [A, B] int64: whom the allies are ordered to attack."""
     n = params.n_allies
@@ -105,7 +132,7 @@ def _attacked_by(params: UnitParams, ordered: Tensor, target: Tensor) -> Tensor:
 
 
 def _living(alive: Tensor, target: Tensor) -> Tensor:
-    """alive [N, B]; target [M, B] int64, -1 for none -> [M, B] bool: whether it is a unit alive."""
+    """alive [N, B]; target [M, B] int64, -1 for none -> [M, B] bool: whether it is a living unit."""
     return (target >= 0) & alive.gather(0, target.clamp(min=0))
 
 
@@ -119,7 +146,7 @@ def _reaches(params: UnitParams, s: BattleState, target: Tensor) -> Tensor:
 
 
 def _patients(params: UnitParams, s: BattleState) -> Tensor:
-    """[E, B] int64: for every enemy, as if it were a Medivac, the nearest hurt friend to heal, or -1."""
+    """[E, B] int64: the nearest hurt unit that an enemy could heal as a Medivac, or -1."""
     n = params.n_allies
     dx, dy = (p[n:].unsqueeze(0) - p[n:].unsqueeze(1) for p in (s.x, s.y))  # [healer, patient, B]
     hurt = (s.alive & (s.health < params.health))[n:].unsqueeze(0) & params.can_heal[n:, n:]

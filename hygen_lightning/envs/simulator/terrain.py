@@ -1,4 +1,4 @@
-"""Where units may stand and how they get there, from the cliff levels of the SMAC map files."""
+"""Where units can stand, and the ways around walls, from the cliff levels of the SMAC map files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator.calibration import WALL_MARGIN
-from hygen_lightning.envs.simulator.paths import way_table
+from hygen_lightning.envs.simulator.constants import WALL_MARGIN
 from hygen_lightning.tasks.maps import terrain_levels
 
 if TYPE_CHECKING:
@@ -19,11 +18,16 @@ PLAYABLE_FROM, PLAYABLE_TO = 2, 30
 """Playable area of every map in both directions. The recordings confirm x < 30 and the 28 units
 by which SMAC scales positions; the rest is an assumption that holds for all spawn points."""
 VOID = "0"
-"""Cliff level that no unit enters."""
+"""Cliff level of cells that no unit enters."""
 RAMP = "r"
 """A cell that joins two levels."""
-CENTRE, EXTENT = 16.0, 28.0
-"""SMAC's state holds (position - CENTRE) / EXTENT (map size / 2, playable size)."""
+NO_WAY = 1e6
+"""Length of a way that does not exist."""
+SAMPLES = 96
+"""Points tested along a line of sight: closer together than half a cell on every map."""
+
+_tables: dict[str, Tensor | None] = {}
+"""Way tables computed so far, by terrain."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,9 @@ class Terrain:
 
     open [H, W] bool, row y, column x. level [H, W] float: cliff level, ramps half way, -9 for void.
     box: x0, x1, y0, y1 of the open cells if they form a rectangle of one level, else None.
-    ways [C, C] int16 or None: from cell to cell, the cell to walk to next (see paths.py); None where
-    every straight line between open cells is free. Cliff walkers need none: on the map where they
-    fight, every straight line is free for them.
+    ways [C, C] int16 or None: from cell to cell, the cell to walk to next (`way_table`); None where
+    every straight line between open cells is free. Cliff walkers ignore it: on the only map that has
+    them, every straight line is free for them.
     """
 
     name: str
@@ -94,7 +98,7 @@ class Terrain:
     def kept_inside(
         self, params: UnitParams, x: Tensor, y: Tensor, to_x: Tensor, to_y: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The step from x, y to to_x, to_y, stopped at walls and cliffs; units slide along them."""
+        """Where a step from x, y to to_x, to_y ends: units stop at walls and cliffs and slide along them."""
         if self.box is not None:
             x0, x1, y0, y1 = self.box
             m = WALL_MARGIN
@@ -128,3 +132,57 @@ def _box(grid: Tensor) -> tuple[float, float, float, float] | None:
     y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     filled = bool(grid[y0:y1, x0:x1].all())
     return (float(x0), float(x1), float(y0), float(y1)) if filled else None
+
+
+def way_table(name: str, level: Tensor) -> Tensor | None:
+    """[cells, cells] int16: the cell to walk to in a straight line, on the way from cell a to cell b.
+
+    It is b itself where the line is free, else the corner of the shortest way, else (no way) b. None
+    if every line between open cells is free. level [H, W]: cliff levels, negative for void; a line is
+    free where the level never jumps by more than one half. Computed once per terrain.
+    """
+    if name not in _tables:
+        _tables[name] = _way_table(level)
+    return _tables[name]
+
+
+def _way_table(level: Tensor) -> Tensor | None:
+    height, width = level.shape
+    cells = (level.flatten() > 0).nonzero().flatten()  # [C]
+    sight = _line_of_sight(level, cells)
+    if bool(sight.all()):
+        return None
+    x, y = (cells % width).float(), torch.div(cells, width, rounding_mode="floor").float()
+    length = torch.hypot(x.unsqueeze(0) - x.unsqueeze(1), y.unsqueeze(0) - y.unsqueeze(1))
+    edges = torch.where(sight, length, NO_WAY)
+    total, via = edges, torch.arange(len(cells)).expand(len(cells), -1)
+    for _ in range(6):  # each round doubles the corners of a way
+        closer, corner = _shortest_by_one_corner(total)
+        better = closer < total - 1e-4
+        via = torch.where(better, via.gather(1, corner), via)
+        total = torch.where(better, closer, total)
+    table = torch.arange(height * width, dtype=torch.int16).expand(height * width, -1).clone()
+    table[cells.unsqueeze(1), cells.unsqueeze(0)] = cells[via].to(torch.int16)
+    return table
+
+
+def _shortest_by_one_corner(total: Tensor) -> tuple[Tensor, Tensor]:
+    """total [C, C] -> the shortest way over any one cell [C, C], and that cell."""
+    rows = [(row.unsqueeze(1) + total).min(0) for row in total]
+    return torch.stack([r.values for r in rows]), torch.stack([r.indices for r in rows])
+
+
+def _line_of_sight(level: Tensor, cells: Tensor) -> Tensor:
+    """[C, C] bool: whether the straight line between two cells is free."""
+    width = level.shape[1]
+    flat = level.flatten()
+    x, y = cells % width + 0.5, torch.div(cells, width, rounding_mode="floor") + 0.5
+    free = torch.ones(len(cells), len(cells), dtype=torch.bool)
+    before = flat[cells].unsqueeze(1)
+    for part in torch.linspace(0, 1, SAMPLES):
+        px = x.unsqueeze(1) + (x.unsqueeze(0) - x.unsqueeze(1)) * part
+        py = y.unsqueeze(1) + (y.unsqueeze(0) - y.unsqueeze(1)) * part
+        now = flat[py.long() * width + px.long()]
+        free &= (now - before).abs() <= 0.5
+        before = now
+    return free

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator.calibration import MIN_SCAN_RANGE, PACKING, SCAN_MARGIN
+from hygen_lightning.envs.simulator.constants import MIN_SCAN_RANGE, PACKING, SCAN_MARGIN
 from hygen_lightning.envs.simulator.units import UNITS, UnitType
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks.battles import BattleTask

@@ -9,7 +9,7 @@ Sources, by column:
   max_cooldown: the divisor that SMAC's state uses (`unit_max_cooldown`), not a weapon period.
   backswing: published weapon data, NORMAL seconds: Marine 0.75, Marauder 0, default 0.5 (assumed for the
   others, and so is that they stand for it like Marines).
-The Marine's period, range and damage are also measured in the recordings (see calibration.py), and its
+The Marine's period, range and damage are also measured in the recordings (see constants.py), and its
 backswing: of 10 to 15 loops, 12 make the recorded damage likeliest.
 """
 

@@ -1,42 +1,40 @@
-"""Where units walk: towards targets, along orders, around one another, inside the walls."""
+"""How units walk: towards targets or along orders, around each other, inside the walls."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator import calibration as c
-from hygen_lightning.envs.simulator.flags import flag
-from hygen_lightning.envs.simulator.orders import Orders
-from hygen_lightning.envs.simulator.state import BattleState
+from hygen_lightning.envs.simulator import constants as c
+from hygen_lightning.envs.simulator.state import BattleState, flag
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 
 TINY = 1e-6
 FAR = 1e6
 LEFT_FROM = 1e-3
-"""Map units. A unit passes on its left only where the edge on the left is nearer by more than this, or its
-step leads to the left by more; else on its right (measured in the first step of the recordings: two that meet
-both pass on their right)."""
+"""Map units by which the left edge has to be nearer (or the step has to lead left) for a unit to pass on its
+left; else it passes on its right (measured in the first step of the recordings: two that meet both pass on
+their right)."""
 
 
 def wanted_velocity(
     params: UnitParams,
     terrain: Terrain,
     s: BattleState,
-    orders: Orders,
+    heading: tuple[Tensor, Tensor],
     chasing: Tensor,
     standing: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """vx, vy [N, B] in map units per loop, before anything is in the way.
+    """vx, vy [N, B] in map units per loop, as if nothing were in the way.
 
-    chasing [N, B]: 1.0 if it walks to its target; standing [N, B]: 1.0 if it does not walk. Others follow
-    their order: allies a direction, enemies the way to the goal of their attack-move.
+    chasing [N, B]: 1.0 for units that walk to their target; standing [N, B]: 1.0 for those that do not
+    walk. All others walk on: allies along their heading (east, north) [A, B], enemies towards their goal.
     """
-    n = params.n_allies
+    n, (east, north) = params.n_allies, heading
     index = s.target.clamp(min=0)
-    aim_x = torch.where(chasing > 0, s.x.gather(0, index), torch.cat([s.x[:n] + orders.east, s.goal_x]))
-    aim_y = torch.where(chasing > 0, s.y.gather(0, index), torch.cat([s.y[:n] + orders.north, s.goal_y]))
+    aim_x = torch.where(chasing > 0, s.x.gather(0, index), torch.cat([s.x[:n] + east, s.goal_x]))
+    aim_y = torch.where(chasing > 0, s.y.gather(0, index), torch.cat([s.y[:n] + north, s.goal_y]))
     aim_x, aim_y = terrain.waypoint(params, s.x, s.y, aim_x, aim_y)
     dx, dy = aim_x - s.x, aim_y - s.y
     distance = torch.sqrt(dx * dx + dy * dy)
@@ -46,16 +44,18 @@ def wanted_velocity(
 
 
 def walk(params: UnitParams, terrain: Terrain, s: BattleState, vx: Tensor, vy: Tensor, lot: Tensor) -> None:
-    """Move every unit by its velocity: around units in its way, apart from others, inside the walls.
+    """Move every unit by its velocity [N, B], around and apart from the others, inside the walls.
 
-    A unit whose way is blocked by one that walks goes past along the tangent, at full speed; one blocked
-    by a unit that stands slides around it, past the nearer edge of all that stand there; two allies that
-    walk into each other turn aside (SLIDE_TURN, YIELD_TURN). Overlaps of more than CONTACT_SLACK are pushed
-    apart by those who walk into the other; nobody gives way to one who comes from behind or from the side
-    (measured in the first step of the recordings: of three Marines that meet, the one walking ahead keeps
-    its line), but for a unit in its first loop of standing, by lot (SHOVE_ODDS). lot [N, B]: `Plan.lot`.
+    - A unit blocked by a walking one passes along the tangent, at full speed.
+    - A unit blocked by a standing one slides around it (SLIDE_TURN), past the nearer edge of all units
+      that stand there.
+    - Two allies that walk into each other turn aside (YIELD_TURN).
+    - Overlaps above CONTACT_SLACK are pushed apart by whoever walks into the other: a unit does not give
+      way to one that comes from behind or from the side (measured in the first step of the recordings: of
+      three Marines that meet, the one ahead keeps its line), except in its first loop of standing, by lot
+      (SHOVE_ODDS). lot [N, B]: `Plan.lot`.
     """
-    px = torch.where(s.alive, s.x, FAR)  # the dead are in nobody's way
+    px = torch.where(s.alive, s.x, FAR)  # the dead block nobody
     moves = vx * vx + vy * vy > 0
     walks, still = flag(moves), flag(s.alive & ~moves)
     soft = flag(s.alive & ~moves & (s.walked > 0) & _soft(lot))
@@ -65,7 +65,7 @@ def walk(params: UnitParams, terrain: Terrain, s: BattleState, vx: Tensor, vy: T
     if torch.compiler.is_compiling():
         torch._dynamo.graph_break()  # else compiled code computes the lines above anew for every pair
     dx, dy = px.unsqueeze(0) - px.unsqueeze(1), s.y.unsqueeze(0) - s.y.unsqueeze(1)  # [i, j, B]: i to j
-    # In place where nobody else reads the tensor: memory is what costs.
+    # In place where no other line reads the tensor: time goes into memory traffic.
     distance = (dx * dx).add_(dy * dy).sqrt_().clamp_(min=TINY)
     inverse = distance.reciprocal()
     nx, ny = dx.mul_(inverse), dy.mul_(inverse)
@@ -85,8 +85,8 @@ def walk(params: UnitParams, terrain: Terrain, s: BattleState, vx: Tensor, vy: T
     left = torch.where(ahead > 0, params.apart + aside, -FAR).amax(1)
     right = torch.where(ahead > 0, params.apart - aside, -FAR).amax(1)
     turn = _signed(turn, left, right)
-    # What share of an overlap i takes, where that is settled: the rest where it pushes one on, SHOVED_SHARE
-    # where it is pushed on, all where it gives way, nothing where it passes; -1 where it is not settled.
+    # Share of an overlap that i takes, where a rule fixes it (else -1): the rest where it pushes j on,
+    # SHOVED_SHARE where it is pushed on, all where it gives way, nothing where it passes.
     forced = torch.where(towards > TINY, soft.unsqueeze(0) * (2.0 - c.SHOVED_SHARE) - 1.0, -1.0)
     forced = torch.where((away < -TINY) & (soft.unsqueeze(1) > 0), c.SHOVED_SHARE, forced)
     forced = torch.where(meets > 0, 1.0, torch.where(meets < 0, 0.0, forced))
@@ -105,51 +105,51 @@ def walk(params: UnitParams, terrain: Terrain, s: BattleState, vx: Tensor, vy: T
 
 
 def _soft(lot: Tensor) -> Tensor:
-    """lot [N, B] -> [N, B] bool: who may be pushed on in its first loop of standing."""
-    return (lot * c.LOOPS_PER_STEP).remainder(1.0) < c.SHOVE_ODDS  # the whole part chose a look_loop
+    """lot [N, B] -> [N, B] bool: which units can be pushed in their first loop of standing."""
+    return (lot * c.LOOPS_PER_STEP).remainder(1.0) < c.SHOVE_ODDS  # the integer part chose a look_loop
 
 
 def _turn(target: Tensor, slides: Tensor, yields: Tensor) -> Tensor:
-    """[N, B] radians by which a unit turns off its aim, to one side; 0 for those who need not.
+    """[N, B] radians by which a unit turns aside; 0 if nothing requires it.
 
-    target [N, B] int64; slides, yields [N, B]: above 0 where one that stands, or that gives way, is in the
-    way, and where the unit itself gives way to an ally.
+    target [N, B] int64. slides [N, B]: above 0 where a unit that stands or gives way is ahead; yields
+    [N, B]: above 0 where the unit itself gives way to an ally.
     """
     by = torch.where(target >= 0, c.SLIDE_TURN, c.AIMLESS_SLIDE_TURN)
     return torch.where(yields > 0, c.YIELD_TURN, torch.where(slides > 0, by, 0.0))
 
 
 def _signed(turn: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """The turn [N, B], positive to the left: to the side whose edge is nearer, to the right if neither is.
+    """turn [N, B] with a sign: positive is left. To the nearer edge, to the right if they are equal.
 
-    left, right [N, B]: how far aside a unit must go to get past, in map units."""
+    left, right [N, B]: map units that a unit must go aside to pass."""
     return torch.where(left < right - LEFT_FROM, turn, -turn)
 
 
 def _turned(vx: Tensor, vy: Tensor, turn: Tensor, else_x: Tensor, else_y: Tensor) -> tuple[Tensor, Tensor]:
-    """The velocity turned by so many radians (left is positive), or the other one where that is 0."""
+    """The velocity turned by `turn` radians (left is positive), or (else_x, else_y) where that is 0."""
     cos, sin = torch.cos(turn), torch.sin(turn)
     x, y = vx * cos - vy * sin, vx * sin + vy * cos
     return torch.where(turn == 0, else_x, x), torch.where(turn == 0, else_y, y)
 
 
 def _along(vx: Tensor, vy: Tensor, nx: Tensor, ny: Tensor) -> tuple[Tensor, Tensor]:
-    """[i, j, B] each: how far i and how far j walks in the direction nx, ny from i to j."""
+    """[i, j, B] each: how far i and j walk along (nx, ny), the direction from i to j."""
     towards = (vx.unsqueeze(1) * nx).add_(vy.unsqueeze(1) * ny)
     return towards, (vx.unsqueeze(0) * nx).add_(vy.unsqueeze(0) * ny)
 
 
 def _total(pushes: Tensor) -> Tensor:
-    """[N, N, B] -> [N, B], in an order of the terms that makes no difference: a battle does not depend
-    on its place in the batch, nor on rows of units that are not there. The sum is taken in float64;
-    code compiled for CPU adds one row after another anyway."""
+    """[N, N, B] -> [N, B]: a sum that does not depend on the batch size: in float64, rounded once.
+
+    Code compiled for CPU adds row after row in any case."""
     if torch.compiler.is_compiling():
         return pushes.sum(1)
     return pushes.sum(1, dtype=torch.float64).float()
 
 
 def _around(vx: Tensor, vy: Tensor, bx: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
-    """The velocity turned along the tangent of what blocks it. bx, by [N, B]: direction of the block."""
+    """The velocity turned along the tangent of what blocks it. bx, by [N, B]: direction of the obstacle."""
     speed = torch.sqrt(vx * vx + vy * vy)
     strength = torch.sqrt(bx * bx + by * by)
     blocked = strength > TINY

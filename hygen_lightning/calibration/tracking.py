@@ -15,8 +15,9 @@ import math
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator.calibration import LOOPS_PER_STEP
-from hygen_lightning.envs.simulator.recorded import HEALTH_GRID, battle_state
+from hygen_lightning.calibration.recorded import HEALTH_GRID, battle_state
+from hygen_lightning.envs.simulator.constants import LOOPS_PER_STEP
+from hygen_lightning.envs.simulator.formation import attack_move_goals
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import Dynamics
 from hygen_lightning.envs.simulator.terrain import Terrain
@@ -70,15 +71,12 @@ class Tracker:
     ) -> None:
         """start [B, state_dim]: the first recorded states, on the device that is to compute."""
         self.params, self.terrain, self.n_particles = params, terrain, n_particles
-        self._dynamics = dynamics or Dynamics()
+        self._dynamics = dynamics or Dynamics.plain()
         self.device = start.device
         self._generator = torch.Generator(self.device).manual_seed(seed)
         first = battle_state(params, start)
-        n, goal = params.n_allies, params.task.enemy_attack_move_to
-        first.goal_x, first.goal_y = first.x[n:], first.y[n:]
-        if goal is not None:
-            first.goal_x = first.goal_x - first.goal_x.mean(0) + goal[0]
-            first.goal_y = first.goal_y - first.goal_y.mean(0) + goal[1]
+        n = params.n_allies
+        first.goal_x, first.goal_y = attack_move_goals(params.task, first.x[n:], first.y[n:])
         self.battles = self._copies(first)
         self._last_shot = torch.full_like(self.battles.target[n:], -1)  # step of every enemy's, [E, B x P]
         # With more than a million copies, some get the seeds of the next tracker's, which harms nobody.
@@ -94,7 +92,7 @@ class Tracker:
         s.cooldown = torch.cat([own, s.cooldown[n:]])
         s.seed, s.step = self._seeds[: s.seed.shape[0]], torch.full_like(s.step, step)
         s.last_action = known.last_action
-        self.battles = self._dynamics(self.params, self.terrain, s, self._repeat(actions))
+        self.battles = self._dynamics.advance(self.params, self.terrain, s, self._repeat(actions))
         shot = self.battles.cooldown[n:] > s.cooldown[n:] + SHOT_RISE_LOOPS
         self._last_shot = torch.where(shot, step, self._last_shot)
         return self.battles

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator.ceiling import ceiling, kind_of, share_by_kind
+from hygen_lightning.calibration.ceiling import ceiling, kind_of, share_by_kind
+from hygen_lightning.calibration.recorded import battle_state
+from hygen_lightning.calibration.tracking import Tracker
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.observation import battle_observation, outcome, reward
-from hygen_lightning.envs.simulator.recorded import battle_state
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import Dynamics
 from hygen_lightning.envs.simulator.terrain import Terrain
-from hygen_lightning.envs.simulator.tracking import Tracker
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.specs import Episodes
 from hygen_lightning.tasks.battles import FIRST_TARGET, NO_OP, STOP, BattleTask
@@ -49,7 +49,7 @@ def fidelity_report(
     compiled: fuse the steps of the copies with `torch.compile` (results differ in rounding).
     done: told how many episodes more have been followed; with_ceiling, twice as many in all.
     """
-    dynamics = Dynamics.compiled(dynamic=True) if compiled else Dynamics()
+    dynamics = Dynamics.compiled(dynamic=True) if compiled else Dynamics.plain()
     steps = transitions(task, episodes, n_particles, seed, device, dynamics, done)
     battles, success = replayed(task, episodes, seed)
     report = {

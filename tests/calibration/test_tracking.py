@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from hygen_lightning.calibration.tracking import REDRAWN_SHARE, TARGET_DOUBT, Tracker
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.terrain import Terrain
-from hygen_lightning.envs.simulator.tracking import REDRAWN_SHARE, TARGET_DOUBT, Tracker
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.tasks import load_task
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from hygen_lightning.calibration.recorded import battle_state
 from hygen_lightning.envs.simulator.observation import battle_observation, outcome, reward
-from hygen_lightning.envs.simulator.recorded import battle_state
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.tasks import load_task

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from factories import make_episodes
+from factories import make_episodes, step_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hygen_lightning.data.odis import write_run
-from hygen_lightning.data.offline import OfflineEpisodes, load_offline
-from hygen_lightning.data.replay import ReplayBuffer
-from hygen_lightning.data.storage import pack, step_bytes, unpack
+from hygen_lightning.data.buffers import OfflineEpisodes, ReplayBuffer, load_offline, pack, unpack
+from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.specs import EPISODE_TENSORS, Episodes, TaskSpec
 from hygen_lightning.tasks import load_task
 
@@ -25,7 +23,7 @@ Store = OfflineEpisodes | ReplayBuffer
 
 def _recorded(folder: Path, task: TaskSpec, episodes: Episodes) -> Path:
     for quality in ("medium", "expert"):
-        write_run(folder / task.name / quality / "run", episodes, task, part_episodes=13)
+        write_run(folder / task.name / quality / "run", episodes, part_episodes=13)
     return folder
 
 
@@ -110,9 +108,9 @@ def test_an_earlier_state_is_not_changed_by_later_draws(tmp_path: Path) -> None:
     store = _in_memory(tmp_path, make_episodes(TASK, N))
     store.sample(3, torch.Generator())
     state = store.state_dict()
-    before = state["orders"][0].clone()
+    before = state["left"][0].clone()
     store.sample(20, torch.Generator())
-    assert torch.equal(state["orders"][0], before)
+    assert torch.equal(state["left"][0], before)
 
 
 def test_every_episode_is_drawn_sooner_or_later(make_store) -> None:

@@ -12,13 +12,12 @@ from factories import make_episodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hygen_lightning.data import files, odis
-from hygen_lightning.data.odis import (
+from hygen_lightning.data import files, hdf5
+from hygen_lightning.data.hdf5 import (
     DTYPES,
-    count_steps,
     find_parts,
-    read_attributes,
     read_folder,
+    read_header,
     read_part,
     read_rows,
     to_arrays,
@@ -48,7 +47,7 @@ def test_every_real_recording_survives_reading_and_writing_bit_for_bit(
 ) -> None:
     for path in find_parts(recordings_dir):
         task = load_task(path.relative_to(recordings_dir).parts[0])
-        write_part(tmp_path / "part_0.h5", read_part(path, task), task)
+        write_part(tmp_path / "part_0.h5", read_part(path, task))
         original, written = _arrays(path), _arrays(tmp_path / "part_0.h5")
         assert original.keys() == written.keys()
         for key in original:
@@ -65,7 +64,7 @@ def test_every_real_recording_survives_reading_and_writing_bit_for_bit(
 def test_episodes_of_any_task_survive_the_arrays_of_the_format(name: str, n: int, seed: int) -> None:
     task = load_task(name)
     episodes = make_episodes(task, n, seed=seed)
-    arrays = to_arrays(episodes, task)
+    arrays = to_arrays(episodes)
     assert {key: array.dtype for key, array in arrays.items()} == {k: np.dtype(v) for k, v in DTYPES.items()}
     assert_equal(to_episodes(arrays, task), episodes)
 
@@ -74,8 +73,8 @@ def test_runs_and_parts_are_joined_in_natural_order(tmp_path: Path) -> None:
     task = load_task("3m")
     episodes = make_episodes(task, 24)
     folder = tmp_path / "3m" / "medium"
-    late = write_run(folder / "run_10", episodes[12:], task, part_episodes=1)
-    early = write_run(folder / "run_9", episodes[:12], task, part_episodes=1)
+    late = write_run(folder / "run_10", episodes[12:], part_episodes=1)
+    early = write_run(folder / "run_9", episodes[:12], part_episodes=1)
     assert [path.name for path in early] == [f"part_{k}.h5" for k in range(12)]
     assert find_parts(folder) == [*early, *late]
     assert_equal(read_folder(folder, task), episodes)
@@ -84,16 +83,16 @@ def test_runs_and_parts_are_joined_in_natural_order(tmp_path: Path) -> None:
 def test_unfinished_recordings_in_hidden_places_are_left_out(tmp_path: Path) -> None:
     task = load_task("3m")
     episodes = make_episodes(task, 2)
-    parts = write_run(tmp_path / "medium" / "run", episodes, task)
-    write_run(tmp_path / ".medium.123" / "run", episodes, task)
-    write_part(tmp_path / "medium" / "run" / ".part_1.h5", episodes, task)
+    parts = write_run(tmp_path / "medium" / "run", episodes)
+    write_run(tmp_path / ".medium.123" / "run", episodes)
+    write_part(tmp_path / "medium" / "run" / ".part_1.h5", episodes)
     assert find_parts(tmp_path) == parts
 
 
 def test_short_episodes_are_padded_to_the_episode_limit(tmp_path: Path) -> None:
     task = load_task("3m")
     episodes = make_episodes(task, 3, lengths=torch.tensor([5, 9, 2]))
-    write_part(tmp_path / "part_0.h5", episodes.trimmed(), task)
+    write_part(tmp_path / "part_0.h5", episodes.trimmed())
     assert _arrays(tmp_path / "part_0.h5")["obs"].shape == (3, 61, 3, 30)
     assert_equal(read_part(tmp_path / "part_0.h5", task), episodes)
 
@@ -101,7 +100,7 @@ def test_short_episodes_are_padded_to_the_episode_limit(tmp_path: Path) -> None:
 def test_files_without_the_redundant_one_hot_or_the_trailing_axis_are_read_too(tmp_path: Path) -> None:
     task = load_task("3m")
     episodes = make_episodes(task, 4)
-    arrays = to_arrays(episodes, task)
+    arrays = to_arrays(episodes)
     del arrays["actions_onehot"]
     with h5py.File(tmp_path / "part_0.h5", "w") as file:
         for key, array in arrays.items():
@@ -112,7 +111,7 @@ def test_files_without_the_redundant_one_hot_or_the_trailing_axis_are_read_too(t
 def test_what_stands_in_the_padding_is_never_seen() -> None:
     task = load_task("3m")
     episodes = make_episodes(task, 2, lengths=torch.tensor([4, 7]))
-    arrays = to_arrays(episodes, task)
+    arrays = to_arrays(episodes)
     arrays["actions"][:, 10:] = 77
     assert torch.equal(to_episodes(arrays, task).actions, episodes.actions)
 
@@ -120,10 +119,9 @@ def test_what_stands_in_the_padding_is_never_seen() -> None:
 def test_rows_can_be_read_by_themselves(tmp_path: Path) -> None:
     task = load_task("5m_vs_6m")
     episodes = make_episodes(task, 9)
-    write_part(tmp_path / "part_0.h5", episodes, task)
+    write_part(tmp_path / "part_0.h5", episodes)
     rows = np.array([1, 4, 8])
     assert_equal(read_rows(tmp_path / "part_0.h5", task, rows), episodes[torch.from_numpy(rows)])
-    assert count_steps(tmp_path / "part_0.h5", task) == int(episodes.length.sum())
 
 
 def test_big_files_are_read_in_blocks_that_keep_their_numbers(
@@ -131,8 +129,8 @@ def test_big_files_are_read_in_blocks_that_keep_their_numbers(
 ) -> None:
     task = load_task("3m")
     episodes = make_episodes(task, 11)
-    write_part(tmp_path / "part_0.h5", episodes, task)
-    monkeypatch.setattr(odis, "BLOCK_EPISODES", 4)
+    write_part(tmp_path / "part_0.h5", episodes)
+    monkeypatch.setattr(hdf5, "BLOCK_EPISODES", 4)
     assert_equal(read_part(tmp_path / "part_0.h5", task), episodes)
     with h5py.File(tmp_path / "part_0.h5", "r+") as file:
         file["reward"][9, 0, 0] = np.nan
@@ -142,16 +140,16 @@ def test_big_files_are_read_in_blocks_that_keep_their_numbers(
 
 def test_a_file_says_how_it_was_recorded(tmp_path: Path) -> None:
     task = load_task("3m")
-    write_part(tmp_path / "part_0.h5", make_episodes(task, 1), task, {"environment": "simulator", "seed": 7})
+    write_part(tmp_path / "part_0.h5", make_episodes(task, 1), {"environment": "simulator", "seed": 7})
     expected = {"task": "3m", "environment": "simulator", "seed": 7}
-    assert read_attributes(tmp_path / "part_0.h5") == expected
+    assert read_header(tmp_path / "part_0.h5").about == expected
 
 
 def test_a_run_is_never_written_over(tmp_path: Path) -> None:
     task = load_task("3m")
-    write_run(tmp_path / "run", make_episodes(task, 2), task)
+    write_run(tmp_path / "run", make_episodes(task, 2))
     with pytest.raises(UserError, match="already holds recordings"):
-        write_run(tmp_path / "run", make_episodes(task, 2), task)
+        write_run(tmp_path / "run", make_episodes(task, 2))
 
 
 def test_writing_refuses_what_loading_would_refuse(tmp_path: Path) -> None:
@@ -159,7 +157,7 @@ def test_writing_refuses_what_loading_would_refuse(tmp_path: Path) -> None:
     episodes = make_episodes(task, 2)
     episodes.obs[1, 0, 0, 0] = torch.nan
     with pytest.raises(UserError, match=r"obs, episode 1: NaN or infinity at step 0"):
-        write_part(tmp_path / "part_0.h5", episodes, task)
+        write_part(tmp_path / "part_0.h5", episodes)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -168,15 +166,15 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
 ) -> None:
     task = load_task("3m")
     path = tmp_path / "part_0.h5"
-    write_part(path, make_episodes(task, 2), task)
+    write_part(path, make_episodes(task, 2))
     before = path.read_bytes()
 
     def full_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        write_part(path, make_episodes(task, 5), task)
+    with pytest.raises(UserError, match=r"part_0\.h5: No space left on device, 0\.\d MB not written"):
+        write_part(path, make_episodes(task, 5))
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["part_0.h5"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hygen_lightning.envs.simulator.ceiling import Share, ceiling, kind_of, share_by_kind
+from hygen_lightning.calibration.ceiling import Share, ceiling, kind_of, share_by_kind
+from hygen_lightning.calibration.fidelity import replayed, view_errors
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.envs.simulator.fidelity import replayed, view_errors
 from hygen_lightning.specs import Episodes
 from hygen_lightning.tasks import load_task
 

@@ -13,9 +13,16 @@ from factories import make_episodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hygen_lightning.data.checks import REQUIRED_KEYS, check_values, expected_shapes, tasks_that_fit
-from hygen_lightning.data.odis import examine_part, find_parts, read_part, to_arrays, write_part
-from hygen_lightning.specs import UserError
+from hygen_lightning.data.hdf5 import find_parts, read_blocks, read_part, to_arrays, write_part
+from hygen_lightning.data.validation import (
+    BEHIND_THE_END,
+    REQUIRED_KEYS,
+    UNMARKED_TIMEOUT,
+    check_values,
+    expected_shapes,
+    tasks_that_fit,
+)
+from hygen_lightning.specs import EPISODE_TENSORS, UserError
 from hygen_lightning.tasks import all_task_names, load_task
 
 TASK = load_task("3m")
@@ -25,7 +32,7 @@ Arrays = dict[str, np.ndarray]
 
 @pytest.fixture
 def arrays() -> Arrays:
-    return to_arrays(make_episodes(TASK, 5, lengths=LENGTHS), TASK)
+    return to_arrays(make_episodes(TASK, 5, lengths=LENGTHS))
 
 
 def _write(path: Path, arrays: Arrays) -> Path:
@@ -76,14 +83,6 @@ BAD_VALUES: dict[str, tuple[Callable[[Arrays], None], str]] = {
         _set("actions", (0, 1, 1, 0), -1),
         "actions, episode 0: an action outside 0..8 at step 1",
     ),
-    "a reward at the final step": (
-        _set("reward", (0, 8, 0), 1.0),
-        "reward, episode 0: reward after the end at step 8",
-    ),
-    "a reward in the padding": (
-        _set("reward", (3, 30, 0), 1.0),
-        "reward, episode 3: reward after the end at step 30",
-    ),
     "no end": (_end_nowhere, "terminated, episode 4: does not end exactly once"),
     "two ends": (_set("terminated", (4, 3, 0), 1), "terminated, episode 4: does not end exactly once"),
     "an end too late": (_end_late, "terminated, episode 3: ends elsewhere"),
@@ -96,9 +95,9 @@ BAD_VALUES: dict[str, tuple[Callable[[Arrays], None], str]] = {
 @pytest.mark.parametrize("fault", BAD_VALUES)
 def test_a_bad_value_is_found_where_it_is(fault: str, arrays: Arrays, tmp_path: Path) -> None:
     spoil, message = BAD_VALUES[fault]
-    assert check_values(arrays, TASK, "part_0.h5") == []
+    assert check_values(arrays, TASK, "part_0.h5").problems == []
     spoil(arrays)
-    found = [str(problem) for problem in check_values(arrays, TASK, "part_0.h5")]
+    found = [str(problem) for problem in check_values(arrays, TASK, "part_0.h5").problems]
     assert any(line.startswith(f"part_0.h5: {message}") for line in found), found
     assert all("\n" not in line for line in found)
     if fault != "another one-hot":  # which loading ignores, because it derives it
@@ -107,9 +106,40 @@ def test_a_bad_value_is_found_where_it_is(fault: str, arrays: Arrays, tmp_path: 
             read_part(path, TASK)
 
 
+def _poison_what_nobody_reads(arrays: Arrays) -> None:
+    """The time behind the end, and the reward of the final step; LENGTHS [9, 61, 20, 5, 33]."""
+    for row, length in enumerate(LENGTHS.tolist()):
+        for key in ("obs", "state", "reward"):
+            arrays[key][row, length:] = np.nan
+        arrays["reward"][row, length - 1] = 5.0
+
+
+def test_nan_and_rewards_behind_the_end_are_ignored_and_said(tmp_path: Path) -> None:
+    episodes = make_episodes(TASK, 5, lengths=LENGTHS)
+    arrays = to_arrays(episodes)
+    _poison_what_nobody_reads(arrays)
+    arrays["terminated"][0, 30] = 1
+    found = check_values(arrays, TASK, "part_0.h5")
+    assert found.problems == []
+    assert found.accepted == {BEHIND_THE_END: 5}
+    read = read_part(_write(tmp_path / "part_0.h5", arrays), TASK)
+    assert all(torch.equal(getattr(read, name), getattr(episodes, name)) for name in EPISODE_TENSORS)
+
+
+def test_time_outs_that_no_step_marks_as_the_end_are_truncated(arrays: Arrays, tmp_path: Path) -> None:
+    arrays["terminated"][1] = 0  # the episode of 61 stored steps, as PyMARL writes it
+    found = check_values(arrays, TASK, "part_0.h5")
+    assert found.problems == []
+    assert found.accepted == {UNMARKED_TIMEOUT: 1}
+    read = read_part(_write(tmp_path / "part_0.h5", arrays), TASK)
+    assert read.terminated[1].nonzero().flatten().tolist() == [59]
+    assert read.truncated[1].nonzero().flatten().tolist() == [59]
+    assert not check_values(to_arrays(read), "again.h5").accepted
+
+
 def test_episodes_are_counted_and_numbered_within_the_file(arrays: Arrays) -> None:
     arrays["obs"][2:4, 0] = np.nan
-    (problem,) = check_values(arrays, TASK, "x.h5", first_episode=1000)
+    (problem,) = check_values(arrays, TASK, "x.h5", first_episode=1000).problems
     assert problem.episode == 1002
     assert "(2 episodes have this)" in str(problem)
 
@@ -123,7 +153,7 @@ def test_a_missing_array_is_named(key: str, arrays: Arrays, tmp_path: Path) -> N
 
 def test_data_of_another_map_is_recognised(tmp_path: Path) -> None:
     other = load_task("5m_vs_6m")
-    path = _write(tmp_path / "part_0.h5", to_arrays(make_episodes(other, 2), other))
+    path = _write(tmp_path / "part_0.h5", to_arrays(make_episodes(other, 2)))
     with pytest.raises(
         UserError, match=r"obs: shape .* where 3m has \(episodes, 61, 3, 30\); .* of 5m_vs_6m"
     ):
@@ -131,7 +161,7 @@ def test_data_of_another_map_is_recognised(tmp_path: Path) -> None:
 
 
 def test_a_map_of_the_same_shapes_is_told_by_the_note_of_the_recorder(tmp_path: Path) -> None:
-    write_part(tmp_path / "part_0.h5", make_episodes(TASK, 2), TASK, {"task": "3m_on_ice"})
+    write_part(tmp_path / "part_0.h5", make_episodes(TASK, 2), {"task": "3m_on_ice"})
     with pytest.raises(UserError, match=r"part_0\.h5: was recorded on 3m_on_ice; give the data of 3m"):
         read_part(tmp_path / "part_0.h5", TASK)
 
@@ -184,7 +214,7 @@ def test_a_truncated_or_damaged_file_gives_one_line_or_its_episodes(
     tmp_path_factory: pytest.TempPathFactory, share: float, flips: list[int]
 ) -> None:
     path = tmp_path_factory.mktemp("damaged") / "part_0.h5"
-    _write(path, to_arrays(make_episodes(TASK, 1), TASK))
+    _write(path, to_arrays(make_episodes(TASK, 1)))
     content = bytearray(path.read_bytes())
     for flip in flips:
         content[flip % min(len(content), 6000)] ^= 0x5A
@@ -211,6 +241,7 @@ def test_all_real_recordings_pass(recordings_dir: Path) -> None:
     assert parts
     for path in parts:
         task = load_task(path.relative_to(recordings_dir).parts[0])
-        for problems, block in examine_part(path, task, with_onehot=True):
-            assert problems == []
+        for found, block in read_blocks(path, task, with_onehot=True):
+            assert found.problems == []
+            assert found.accepted == {}
             assert block is not None

@@ -1,0 +1,1 @@
+"""The embedded simulator held against recorded StarCraft II battles: what `fidelity` measures."""

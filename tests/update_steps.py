@@ -1,0 +1,54 @@
+"""Updates of an algorithm as Lightning's loop takes them, without a Trainer."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from factories import make_episodes
+
+from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+from hygen_lightning.specs import HybridBatch
+
+
+class Steps:
+    """Drives a module; `step` is its `global_step` and may be set, `logged` what it logged last."""
+
+    def __init__(
+        self, module: MultiTaskAlgorithm, monkeypatch: pytest.MonkeyPatch, max_steps: int = 10
+    ) -> None:
+        self.module, self.step = module, 0
+        kind = type(module)
+        trainer = SimpleNamespace(max_steps=max_steps, training=True)
+        monkeypatch.setattr(kind, "global_step", property(lambda _: self.step))
+        monkeypatch.setattr(kind, "trainer", trainer)
+        configured = module.configure_optimizers()
+        self.optimizer, self.scheduler = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
+        monkeypatch.setattr(module, "optimizers", lambda use_pl_optimizer=True: self.optimizer)
+        monkeypatch.setattr(module, "lr_schedulers", lambda: self.scheduler)
+        self.logged: dict[str, torch.Tensor] = {}
+        monkeypatch.setattr(module, "log_step", lambda metrics, prog_bar=False: self.logged.update(metrics))
+
+    def take(self, batch: HybridBatch) -> torch.Tensor:
+        self.module.on_train_batch_start(batch, self.step)
+        loss = self.module.training_step(batch, self.step)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.module.on_after_backward()
+        self.module.optimizer_step(0, self.step, self.optimizer)
+        self.scheduler.step()
+        self.step += 1
+        return loss
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+
+def batch_of(*tasks: str, n_offline: int = 3) -> HybridBatch:
+    """Three short episodes of each task, the first n_offline of them recorded."""
+    lengths = torch.tensor([6, 4, 5])
+    episodes = {name: make_episodes(name, 3, lengths=lengths).trimmed() for name in tasks}
+    return HybridBatch(episodes, dict.fromkeys(tasks, 0.5), dict.fromkeys(tasks, n_offline))
