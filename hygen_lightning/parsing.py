@@ -40,11 +40,16 @@ class CommandParser(ArgumentParser):
         return super().add_argument(*names, **options)
 
 
-def shipped(path: str) -> str:
-    """conf/... and sweeps/... of the package, where no such file lies in the present folder."""
-    roots = (PACKAGE, PACKAGE.parent)  # installed, and in the source tree
-    found = [root / path for root in roots if path.split("/")[0] in ("conf", "sweeps")]
-    return next((str(p) for p in found if not Path(path).exists() and p.is_file()), path)
+def shipped(path: str) -> Path:
+    """The package's own conf/... or sweeps/...: inside it where it is installed, else beside it."""
+    inside = PACKAGE / path
+    return inside if inside.is_file() else PACKAGE.parent / path
+
+
+def found_file(path: str) -> Path:
+    """A file of the user's, or what the package ships under this name: conf/tasks/toy.yaml works anywhere."""
+    ours = Path(path).parts[:1] in (("conf",), ("sweeps",)) and not Path(path).exists()
+    return shipped(path) if ours and shipped(path).is_file() else Path(path)
 
 
 def check_config(path: Path) -> None:

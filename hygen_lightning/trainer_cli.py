@@ -27,7 +27,7 @@ from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.datamodule import HybridDataModule
 from hygen_lightning.data.hdf5 import write_run
-from hygen_lightning.parsing import check_config, differences, explain, own_complaint, shipped
+from hygen_lightning.parsing import check_config, differences, explain, found_file, own_complaint, shipped
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
@@ -96,14 +96,14 @@ class ConfigFile(ActionConfigFile):
     """--config FILE: one of the user's, or one that the package ships."""
 
     def __call__(self, parser: Any, cfg: Any, values: str, option_string: str | None = None) -> None:
-        path = shipped(values)
-        check_config(Path(path))
-        super().__call__(parser, cfg, path, option_string)
+        path = found_file(values)
+        check_config(path)
+        super().__call__(parser, cfg, str(path), option_string)
 
 
 def _layers(*names: str) -> list[str]:
     """Shipped configs as `default_config_files`, which are patterns."""
-    return [glob.escape(shipped(name)) for name in names]
+    return [glob.escape(str(shipped(name))) for name in names]
 
 
 class HyGenCLI(LightningCLI):
@@ -184,15 +184,20 @@ class HyGenCLI(LightningCLI):
         given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         given.add_argument("-c", "--config", nargs="?")
         given.add_argument("--ckpt_path", nargs="?")
+        given.add_argument("--data.task_set", nargs="?", dest="task_set")
         known, _ = given.parse_known_args(words)
         if command == "fit" and known.config is None:
             layers = _layers("conf/base.yaml", "conf/quickstart.yaml")
             self._subcommand_parsers[command].default_config_files = layers
+        #: The quickstart names tasks; a set that is asked for stands instead of them.
+        self.other_tasks = command == "fit" and known.config is None and known.task_set is not None
         self._parse(self.argv, known.ckpt_path if known.ckpt_path != "last" else None)
 
     def _parse(self, argv: list[str], checkpoint: str | None) -> None:
         """Set `config`; a checkpoint's model, and the tasks that it learned, lie under the options."""
-        below = {}
+        below: dict[str, Any] = {}
+        if self.other_tasks:
+            below["data"] = dict.fromkeys(("train_tasks", "eval_tasks", "extra_tasks"))
         if checkpoint is not None:
             content = read_checkpoint(checkpoint, "model_config", "trained_on", "state_dict")
             below["model"] = content["model_config"]
@@ -341,6 +346,7 @@ class HyGenCLI(LightningCLI):
         for name, parts in self._callback(BattleEvaluation).played.items():
             episodes = Episodes.cat([played.episodes for played in parts])
             write_run(folder / name / "policy" / run, episodes)
+        self.after_validate()
         print(f"recordings: {folder}", flush=True)
 
     def _write_results(self, steps: int, known: dict[str, Any] | None = None) -> None:

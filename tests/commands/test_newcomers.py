@@ -50,7 +50,10 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("report", "required: runs"),
         ("report empty", "no results.json at or below it; give folders of finished runs"),
         ("inspect empty", "holds no .h5 files; give a folder of recordings, or record with `collect`"),
-        ("sweep nowhere.yaml", "nowhere.yaml: no such file; the project's sweep files lie in sweeps/"),
+        (
+            "sweep nowhere.yaml",
+            "nowhere.yaml: no such file; give a sweep file, or one of the package: sweeps/hygen.yaml",
+        ),
         ("benchmark updat", "invalid choice: 'updat'"),
         ("report empty --out afile", "afile is a file, no folder"),
         ("benchmark simulator --plot afile/x.png", "afile is a file, no folder"),
