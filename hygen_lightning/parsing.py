@@ -80,7 +80,7 @@ def explain(
 
     classes: of an option that names a class, the names that it knows.
     """
-    own = own_complaint(error)
+    own = complaint_of(error)
     if own is not None:
         return own
     key, text = _innermost(" ".join(str(error).split()))
@@ -144,10 +144,10 @@ def _unknown(name: str, options: list[str]) -> str:
     return f"unknown option {name}; {hint}"
 
 
-def own_complaint(error: BaseException | None) -> str | None:
-    """The message of this package's own error, if one led to `error`."""
+def complaint_of(error: BaseException | None, kind: type[Exception] = UserError) -> str | None:
+    """The message of an error of this kind, if one led to `error`."""
     while error is not None:
-        if isinstance(error, UserError):
+        if isinstance(error, kind):
             return str(error)
         error = error.__cause__ or error.__context__
     return None

@@ -27,7 +27,7 @@ from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.datamodule import HybridDataModule
 from hygen_lightning.data.hdf5 import write_run
-from hygen_lightning.parsing import check_config, differences, explain, found_file, own_complaint, shipped
+from hygen_lightning.parsing import check_config, complaint_of, differences, explain, found_file, shipped
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
@@ -57,10 +57,14 @@ def run_trainer_command(argv: list[str]) -> int:
         with lasting_output():
             HyGenCLI(argv)
     except (ArgumentError, TypeError, ValueError) as error:  # what jsonargparse makes of a class's UserError
-        own = own_complaint(error)
+        own = complaint_of(error)
         if own is None:
             raise
         raise UserError(own) from error
+    except OSError as error:  # a folder of recordings, runs or the cache that may not be read or written
+        if error.filename is None:
+            raise
+        raise UserError(f"{error.filename}: {error.strerror}; give another place") from error
     return 0
 
 
@@ -256,6 +260,15 @@ class HyGenCLI(LightningCLI):
         run = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
         model = read_checkpoint(checkpoint, "model_config")["model_config"]
         return {**((self.subcommand == "fit" and run) or {}), "model": model}
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (ImportError, TypeError, ValueError) as error:
+            missing = complaint_of(error, ImportError)  # of a logger, a plugin, a class of the user's
+            if missing is None:
+                raise
+            raise UserError(f"a package that the options need is not installed: {missing}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         kwargs["logger"] = self._loggers(self._get(self.config_init, "trainer.logger"))

@@ -13,7 +13,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """To be given with `=`: pytest takes a folder that stands alone for one of tests, before it reads this."""
+    """Give them with `=`: a folder that stands alone is one of tests to pytest, which then misses this."""
     parser.addoption("--golden", default="../shared/golden", help="folder of golden numbers")
     parser.addoption("--recordings", default="../shared/dataset", help="folder of recorded episodes")
 
