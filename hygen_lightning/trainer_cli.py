@@ -27,6 +27,7 @@ from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.datamodule import HybridDataModule
 from hygen_lightning.data.hdf5 import write_run
+from hygen_lightning.envs import environment_class
 from hygen_lightning.parsing import check_config, complaint_of, differences, explain, found_file, shipped
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
@@ -262,6 +263,11 @@ class HyGenCLI(LightningCLI):
         return {**((self.subcommand == "fit" and run) or {}), "model": model}
 
     def instantiate_classes(self) -> None:
+        """The environments first: a file that is imported for one may register tasks of its own."""
+        config = self.config[self.subcommand]
+        for env in (config.rollouts.env, config.evaluation.env):
+            if env is not None:
+                environment_class(env)
         try:
             super().instantiate_classes()
         except (ImportError, TypeError, ValueError) as error:
@@ -311,12 +317,10 @@ class HyGenCLI(LightningCLI):
         if self.trainer.is_global_zero:
             parser = self._parser(self.subcommand)
             self._callback(RunFiles).config_yaml = parser.dump(config, skip_none=False)
-        if self.datamodule.dataset_dir is None:
-            self.datamodule.dataset_dir = str(
-                scripted_recordings(
-                    self.datamodule.train_tasks, self.datamodule.quality, config.run.record_episodes
-                )
-            )
+        data = self.datamodule
+        if data.dataset_dir is None and data.prefill_episodes == 0:  # online-only runs need none
+            known = data.train_tasks, data.quality, config.run.record_episodes, config.rollouts.env
+            data.dataset_dir = str(scripted_recordings(*known))
 
     def after_fit(self) -> None:
         """The best checkpoint plays the final evaluation; then the files are written."""

@@ -27,6 +27,7 @@ def finished_run(
     name: str = "",
     time: str = "20260101-000000",
     model: dict[str, Any] | None = None,
+    seed_known: bool = True,
     **facts: Any,
 ) -> Path:
     """A run folder with results.json: wins of `episodes` battles by task, of which 3m alone is seen.
@@ -38,7 +39,7 @@ def finished_run(
     results = [
         TaskResult(task, task == "3m", episodes, n, 20.0, 30.0, task in extra) for task, n in wins.items()
     ]
-    facts = {"algorithm": algorithm, "seed": seed, **FACTS, **facts}
+    facts = {"algorithm": algorithm, "seed": seed if seed_known else None, **FACTS, **facts}
     write_results(folder / "results.json", results, facts)
     unfinished_run(folder, algorithm, seed, name, model)
     return folder

@@ -74,6 +74,8 @@ def run(
     check_above_zero(steps=steps, record_episodes=record_episodes, threads=threads)
     words = [piece for path in configs or [] for piece in ("--config", path)]
     if dataset_dir is not None:
+        if not dataset_dir.is_dir():
+            raise UserError(f"--dataset_dir {dataset_dir} is no folder; give one with recordings")
         words += ["--data.dataset_dir", str(dataset_dir)]
     wanted = _resolved(words)
     schedule = schedule_of(wanted)

@@ -60,9 +60,10 @@ def report(
         print_json(payload)
         return 0
     _print_comparison(comparison)
-    lines = [*unfinished, *replaced, *(f"mixed: {line}" for line in mixed)]
-    print(*lines, *(f"groups differ in {line}" for line in differences), sep="\n", end="\n" if lines else "")
-    print("written:", ", ".join(str(path) for path in (out / "report.json", out / "runs.csv", *plots)))
+    said = [*unfinished, *replaced, *(f"mixed: {line}" for line in mixed)]
+    said += [f"groups differ in {line}" for line in differences]
+    written = ", ".join(str(path) for path in (out / "report.json", out / "runs.csv", *plots))
+    print(*said, f"written: {written}", sep="\n")
     return 0
 
 

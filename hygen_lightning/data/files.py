@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,12 @@ def check_place(path: Path) -> None:
     nearest = next(parent for parent in path.absolute().parents if parent.exists())
     if not nearest.is_dir():
         raise UserError(f"{path}: {nearest.name} is a file, no folder; give another place to write to")
-    if not os.access(nearest, os.W_OK):
-        raise UserError(f"{path}: {nearest} may not be written to; give another place to write to")
+    try:
+        tempfile.TemporaryFile(dir=nearest).close()
+    except OSError as error:
+        raise UserError(
+            f"{path}: {nearest} may not be written to ({error.strerror}); give another place to write to"
+        ) from error
 
 
 @contextmanager

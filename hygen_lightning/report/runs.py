@@ -169,7 +169,7 @@ def grouped(runs: Iterable[Run]) -> tuple[dict[str, list[Run]], list[str]]:
             newest[run.folder if run.seed is None else run.seed] = run
             if older is not None:
                 replaced.append(f"left out: {older.name}, for {run.name} repeats its seed {run.seed}")
-        groups.append(sorted(newest.values(), key=lambda r: (r.seed is None, r.seed)))
+        groups.append(sorted(newest.values(), key=lambda r: (r.seed is None, r.seed or 0)))
     return dict(zip(_labels(groups), groups)), replaced
 
 
@@ -196,13 +196,14 @@ def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def differences_between(groups: Groups) -> list[str]:
-    """One line per setting that all groups have and that differs between them."""
+    """One line per setting that all groups have, that differs between them and is in no label."""
     settings = {label: runs[0].settings for label, runs in groups.items()}
     shared = set.intersection(*(set(one) for one in settings.values()))
     return [
         f"{name}: " + ", ".join(f"{_value(one[name])} ({label})" for label, one in settings.items())
         for name in differing_settings(list(settings.values()))
         if name in shared and name != "model.class_path"
+        if not all(f"{name.rpartition('.')[2]}=" in label for label in settings)
     ]
 
 
@@ -226,7 +227,7 @@ def run_table(groups: Groups) -> DataFrame:
     rows = [
         {
             "group": label,
-            "run": run.name,
+            "run": str(run.folder),
             "seed": run.seed,
             "task": task,
             "kind": "extra" if entry.get("extra") else "seen" if entry["seen"] else "unseen",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 from lightning.pytorch.utilities import rank_zero_only
 
 from hygen_lightning.benchmark.fit_times import FitTimes, calls
+from hygen_lightning.benchmark.measured_fit import measured_fit
 from hygen_lightning.benchmark.run import Part, Schedule, estimate, parts_of, schedule_of
 from hygen_lightning.cli import main
+from hygen_lightning.specs import UserError
 
 OPTIONS = {
     "trainer": {"max_steps": 20, "val_check_interval": 6},
@@ -109,5 +112,12 @@ def test_what_fit_refuses_is_refused(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["benchmark", "run", "--configs", "[missing.yaml]"]) == 2
     assert main(["benchmark", "run", "--steps", "0"]) == 2
     assert main(["benchmark", "run", "--threads", "0"]) == 2
-    assert main(["benchmark", "run", "--dataset_dir", "missing", "--steps", "1"]) == 2
+    assert main(["benchmark", "run", "--dataset_dir", "missing"]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 4
+
+
+def test_a_fit_that_fails_is_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.CompletedProcess([], 2, "", "many words\nno recordings there\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    with pytest.raises(UserError, match="ended with code 2: no recordings there"):
+        measured_fit((), {}, threads=1)

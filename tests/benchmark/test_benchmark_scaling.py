@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hygen_lightning.benchmark import scaling as benchmark_scaling
 from hygen_lightning.benchmark.scaling import MAPS, growth
 from hygen_lightning.cli import main
 from hygen_lightning.tasks import load_task
@@ -25,7 +26,11 @@ def test_the_maps_have_three_to_twenty_seven_agents() -> None:
     assert (agents[0], agents[-1]) == (3, 27)
 
 
-def test_every_size_is_measured_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_size_is_measured_and_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ENV_BATCH", "BASE_BATCH", "BASE_TIMESTEPS"):
+        monkeypatch.setattr(benchmark_scaling, name, 4)
     few = ["--maps", '["4m","3m"]', "--batches", "[1,2]", "--timesteps", "[3]", "--repeats", "1"]
     plot = tmp_path / "growth.png"
     words = ["benchmark", "scaling", *few, "--seconds", "0.05", "--memory", "false", "--plot", str(plot)]

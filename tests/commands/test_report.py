@@ -35,6 +35,7 @@ def test_tables_name_their_kind_of_interval(
     }
     assert "95 % over episodes" not in text[hygen:bc]
     assert "95 % over episodes" in text[bc:]
+    assert "\nwritten: " in text
     assert "groups differ in model.lr: 0.001 (hygen), 0.01 (bc)" in text
     assert "hygen over bc" in text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {

@@ -12,7 +12,9 @@ from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.benchmark.update import loss_of
 from hygen_lightning.models import fast
 from hygen_lightning.models.fast import rows
+from hygen_lightning.models.fast.folding import compiled_folded_block
 from hygen_lightning.models.fast.rows import Chunking, DistinctEnemies
+from hygen_lightning.models.layers import TransformerBlock
 from hygen_lightning.tasks import load_task
 
 
@@ -113,3 +115,18 @@ def test_the_definition_holds_within_its_block_and_no_longer() -> None:
             pass
         assert not fast.is_on()
     assert fast.is_on()
+
+
+def test_a_block_is_folded_anew_only_where_it_must_be() -> None:
+    network = make_network(make_layout("marines", 2, 2))
+    entities = network.action_decoder.entities
+    block, tokens = entities.transformer.blocks[0], entities.tokens
+    assert isinstance(block, TransformerBlock)
+    assert entities.folds.of(block, tokens) is not entities.folds.of(block, tokens), "gradients are asked for"
+    with torch.no_grad():
+        kept = entities.folds.of(block, tokens)
+        assert entities.folds.of(block, tokens) is kept
+        tokens.enemy.weight.mul_(1.1)
+        assert entities.folds.of(block, tokens) is not kept
+    entities.compile_blocks()
+    assert type(entities.folds.of(block, tokens)) is compiled_folded_block()

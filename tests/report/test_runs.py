@@ -99,6 +99,12 @@ def test_results_without_their_config_are_grouped_by_folder_and_data(tmp_path: P
     }
 
 
+def test_runs_of_unknown_seeds_all_count(tmp_path: Path) -> None:
+    for k in (1, 2):
+        finished_run(tmp_path / str(k), "HyGen", k, {"3m": 9}, seed_known=False)
+    assert seeds_in(tmp_path) == {"HyGen": [None, None]}
+
+
 def test_a_damaged_config_is_one_clear_line(tmp_path: Path) -> None:
     (finished_run(tmp_path, "HyGen", 1, {"3m": 9}) / "config.yaml").write_text("model: [")
     with pytest.raises(UserError, match=r"config\.yaml: cannot be read as a config"):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from tiny_runs import table, the_run, tiny_fit
 from torch import Tensor
 
+from hygen_lightning.cli import main
 from hygen_lightning.data.buffers import ReplayBuffer
 from hygen_lightning.envs import ENVIRONMENTS
 from hygen_lightning.envs.base import BattleEnv
@@ -228,3 +231,16 @@ def test_environments_of_any_number_of_battles_all_stay_open() -> None:
 def test_an_unknown_environment_is_refused_at_once() -> None:
     with pytest.raises(UserError, match="unknown environment 'smax'"):
         OpenEnvs("smax")
+
+
+def test_a_run_without_recordings_learns_from_what_it_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    words = ["--data.quality", "none", "--model.init_args.pretrain_steps", "0", "--trainer.max_steps", "4"]
+    assert main(tiny_fit(tmp_path, *words)) == 0
+    rows = table(the_run(tmp_path) / "metrics.csv")
+    assert {float(row["train/3m/offline_share"]) for row in rows if "train/3m/offline_share" in row} == {0.0}
+    played = [float(row["rollout/3m/replay_episodes"]) for row in rows if "rollout/3m/epsilon" in row]
+    assert played == [2, 4], "a batch of two, then two each second step"
+    assert not (tmp_path / "hygen_lightning").exists(), "nothing was recorded"

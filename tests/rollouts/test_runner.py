@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.policy import PolicyOutput
 from hygen_lightning.rollouts.runner import Rollout, play
 from hygen_lightning.rollouts.scripted import scripted_policy
-from hygen_lightning.specs import Observation, TaskSpec, TimeStep
+from hygen_lightning.specs import Observation, TaskSpec, TimeStep, UserError
 from hygen_lightning.tasks import load_task
 
 STOP, NORTH = 1, 2
@@ -94,7 +95,7 @@ def battles() -> CountdownBattles:
     return CountdownBattles([2, 3], success=[True, False], timed_out=[False, True])
 
 
-def test_an_episode_stores_its_final_view_and_nothing_after_it() -> None:
+def test_an_episode_stores_its_final_observation_and_nothing_after_it() -> None:
     episodes = play(battles(), Counting(), torch.arange(2)).episodes
     assert episodes.filled.tolist() == [[True, True, True, False], [True, True, True, True]]
     assert episodes.obs[:, :, 0, 0].tolist() == [[0, 1, 2, 0], [0, 1, 2, 3]]
@@ -137,9 +138,9 @@ def test_battles_that_are_over_leave_and_change_nothing() -> None:
     assert torch.equal(played.skills, expected.skills)
 
 
-@pytest.mark.parametrize("player", ["kiting", "nearest_attack"])
-def test_simulated_battles_leave_without_a_trace(player: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    env, policy, seeds = SimulatorEnv(load_task("3m"), 12), scripted_policy(player, seed=1), torch.arange(12)
+@pytest.mark.parametrize("name", ["kiting", "nearest_attack"])
+def test_simulated_battles_leave_without_a_trace(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    env, policy, seeds = SimulatorEnv(load_task("3m"), 12), scripted_policy(name, seed=1), torch.arange(12)
     played = play(env, policy, seeds)
     assert len(played.lengths.unique()) > 3
     monkeypatch.setattr(SimulatorEnv, "only", lambda *_: None)
@@ -160,8 +161,8 @@ def test_more_battles_than_an_environment_holds_are_played_in_turn_and_are_the_s
         assert torch.equal(getattr(played.episodes, name), getattr(expected.episodes, name)), name
     assert torch.equal(played.success, expected.success)
     assert torch.equal(played.returns, expected.returns)
-    wandering = play(few, scripted_policy("kiting", seed=1), seeds, 0.0, opening, torch.Generator())
-    differs = (wandering.episodes.actions[:, 0] != expected.episodes.actions[:, 0]).any(1)
+    exploring = play(few, scripted_policy("kiting", seed=1), seeds, 0.0, opening, torch.Generator())
+    differs = (exploring.episodes.actions[:, 0] != expected.episodes.actions[:, 0]).any(1)
     assert differs[opening == 0].sum() == 0
     assert differs[opening > 0].any()
 
@@ -189,7 +190,7 @@ def test_exploration_takes_available_actions_at_about_its_share() -> None:
     actions = play(env, Counting(), torch.arange(50), 0.5, generator=generator).episodes.actions[:, :40]
     assert set(actions.unique().tolist()) == {STOP, NORTH}
     share_north = (actions == NORTH).float().mean()
-    assert abs(share_north - 0.25) < 0.02, "half wander, half of those go north"
+    assert abs(share_north - 0.25) < 0.02, "half are random, half of those go north"
 
 
 def test_each_battle_explores_at_its_own_share_and_opens_at_random() -> None:
@@ -202,6 +203,29 @@ def test_each_battle_explores_at_its_own_share_and_opens_at_random() -> None:
     assert north[1, :40].float().mean() > 0.7
     assert north[2, :20].any()
     assert not north[2, 20:].any()
+
+
+def test_the_share_of_random_actions_is_counted_over_the_steps_played() -> None:
+    env = CountdownBattles([2, 6], [True] * 2, [False] * 2)
+    played = play(env, Counting(), torch.arange(2), opening=torch.tensor([0, 4]), generator=torch.Generator())
+    assert played.explored.tolist() == [0, 4 * 3]
+    assert played.random_share == 4 / 8
+    assert play(env, Counting(), torch.arange(2)).random_share == 0.0
+
+
+def test_an_environment_that_shows_other_sizes_than_its_layout_is_refused() -> None:
+    env = battles()
+    wrong = env._observation
+    env._observation = lambda: replace(wrong(), state=torch.zeros(2, 5))  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"state is \(2, 5\), the layout of 3m says \(2, 48\)"):
+        play(env, Counting(), torch.arange(2))
+
+
+def test_an_environment_that_does_not_end_at_its_limit_is_refused() -> None:
+    env = CountdownBattles([61], [True], [False])
+    assert env.task.episode_limit_env_steps == 60
+    with pytest.raises(UserError, match="goes on after the 60 steps of 3m"):
+        play(env, Counting(), torch.arange(1))
 
 
 def test_no_exploration_means_greedy_and_needs_no_generator() -> None:

@@ -35,6 +35,28 @@ class SignalAt(Callback):
             os.kill(os.getpid(), self.number)
 
 
+class CtrlCTwice(Callback):
+    """A user who does not wait for the step to end."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: object) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+class StopsEarly(Callback):
+    """What EarlyStopping and a time limit do: no step after this many."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step == self.step
+
+
 class RankReport(Callback):
     """What each rank did, in `rank<r>.pt` of the run folder: draws, schedules, battles, parameters."""
 

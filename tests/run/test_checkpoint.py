@@ -17,7 +17,7 @@ from hygen_lightning.checkpoint import load_policy, read_checkpoint
 from hygen_lightning.cli import main
 from hygen_lightning.envs import make_env
 from hygen_lightning.rollouts.runner import play
-from hygen_lightning.run.checkpoint import save_atomically
+from hygen_lightning.run.checkpoint import save_atomically, written_or_reported
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
 
@@ -101,6 +101,18 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
         save_atomically({"number": 2}, path)
     assert torch.load(path, weights_only=True) == {"number": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_that_fails_calls_only_what_is_there_good(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken disk")))
+    assert not written_or_reported({}, path, before=path)
+    assert capsys.readouterr().out == f"could not write {path}: broken disk; there is none before it\n"
+    path.touch()
+    assert not written_or_reported({}, path, before=path)
+    assert capsys.readouterr().out.endswith("the checkpoint before it is still good\n")
 
 
 def test_a_write_that_torch_gives_up_on_is_an_os_error(
@@ -199,16 +211,15 @@ def test_a_truncated_checkpoint_is_one_line(
     assert str(cut) in line
 
 
-@pytest.mark.parametrize("content", [b"some notes\n", b"", b"PK\x03\x04 half a zip"])
 @pytest.mark.parametrize(
-    "words",
+    ("words", "content"),
     [
-        "validate --ckpt_path",
-        "test --ckpt_path",
-        "fit --ckpt_path",
-        "fit --model.skills_from",
-        "collect 3m --policy",
-        "render --policy",
+        ("validate --ckpt_path", b"some notes\n"),
+        ("test --ckpt_path", b""),
+        ("fit --ckpt_path", b"PK\x03\x04 half a zip"),
+        ("fit --model.skills_from", b"some notes\n"),
+        ("collect 3m --policy", b""),
+        ("render --policy", b"PK\x03\x04 half a zip"),
     ],
 )
 def test_another_kind_of_file_as_checkpoint_is_one_line_in_our_own_words(

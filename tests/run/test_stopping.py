@@ -14,16 +14,10 @@ from tiny_runs import assert_same_run, callback, command, run_command, the_run, 
 from hygen_lightning.cli import main
 
 
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_exactly(
-    number: signal.Signals,
-    exit_code: int,
-    tiny_run: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stop = callback("SignalAt", step=6, number=int(number))
-    assert main(tiny_fit(tmp_path, *stop)) == exit_code
+    assert main(tiny_fit(tmp_path, *callback("SignalAt", step=6))) == 143
     out = capsys.readouterr().out
     assert f"saved step 7 in {the_run(tmp_path) / 'checkpoints' / 'last.ckpt'}" in out
     assert main(tiny_fit(tmp_path, "--resume", "auto")) == 0
@@ -38,11 +32,12 @@ def test_a_request_in_the_last_step_saves_the_finished_training(tiny_run: Path, 
     assert_same_run(the_run(tmp_path), tiny_run)
 
 
-def test_under_slurm_the_warning_before_the_time_limit_stops_a_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGUSR1, 138), (signal.SIGINT, 130)])
+def test_ctrl_c_and_the_warning_of_slurm_before_its_time_limit_stop_a_run_too(
+    number: signal.Signals, exit_code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_JOB_ID", "1")
-    assert main(tiny_fit(tmp_path, *callback("SignalAt", step=2, number=int(signal.SIGUSR1)))) == 138
+    assert main(tiny_fit(tmp_path, *callback("SignalAt", step=1, number=int(number)))) == exit_code
     assert (the_run(tmp_path) / "checkpoints" / "last.ckpt").exists()
 
 
@@ -59,10 +54,10 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
     moments = random.Random(4)
     words = tiny_fit(tmp_path, "--checkpoint.every_n_steps=1", "--resume", "auto")
     kills = 0
-    for _ in range(5):
-        kills += killed_after(words, tmp_path, moments.uniform(0.0, 0.8))
+    for _ in range(20):
+        kills += killed_after(words, tmp_path, moments.uniform(0.0, 0.6))
         torch.load(the_run(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
-    assert kills >= 3  # the machine may have been quicker than the killer
+    assert kills >= 12  # the machine may have been quicker than the killer
     code, _, err = run_command(*words)
     assert code == 0, err
     assert_same_run(the_run(tmp_path), tiny_run)
