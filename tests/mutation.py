@@ -112,9 +112,10 @@ def main() -> int:
     survivors, n = [], 0
     for path, line, option, program in mutants():
         n += 1
+        print(f"{path.relative_to(ROOT)}:{line} {option}", file=sys.stderr, flush=True)
         if survives(path, option, program):
-            survivors.append(f"{path.relative_to(ROOT)}:{line} {option}")
-            print("survivor:", survivors[-1], flush=True)
+            survivors.append(option)
+            print(f"survivor: {path.relative_to(ROOT)}:{line} {option}", flush=True)
     print(f"{n} mutants, {len(survivors)} survivors")
     return min(len(survivors), 1)
 

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "tasks": {"specs"},
     "data": {"specs", "tasks", "seeding"},
     "envs": {"specs", "tasks", "policy"},
-    "calibration": {"specs", "tasks", "envs"},
+    "calibration": {"specs", "tasks", "envs", "data"},
     "models": {"specs"},
     "losses": {"specs"},
     "checkpoint": {"specs", "policy"},

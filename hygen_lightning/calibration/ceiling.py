@@ -1,8 +1,8 @@
-"""What limits the fidelity figures: the same measures on battles of the simulator itself.
+"""Upper bound of the fidelity figures: the same measures on battles of the simulator itself.
 
-There the simulator is exactly right, so what is still wrong comes from what recordings hide and from
-the chances of a battle. Some situations are harder to foresee than others; a kind of transition is
-named "living enemies/those of them with a living ally within 6 map units", such as "3/1".
+There the dynamics are exactly right, so all error comes from hidden variables and from chance. Some
+situations are harder to predict than others: transitions are grouped by "living enemies / those of them with
+a living ally within 6 map units", such as "3/1".
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.tasks.battles import SHOOT_RANGE
 
 FEWEST_TRANSITIONS = 20
-"""A kind that the simulator's battles show less often has no share worth reweighting."""
+"""Kinds with fewer simulated transitions are left out of the reweighted mean."""
 
 
 class Share(TypedDict):
-    """How many transitions there are, and the share (0..1) of them that is exact; None of none."""
+    """Number of transitions, and the share (0..1) of them that is exact; None without transitions."""
 
     transitions: int
     exact_share: float | None
 
 
 class Ceiling(TypedDict):
-    """Shares (0..1) of the simulator's own transitions in which the allies' health is exact.
+    """Shares (0..1) of transitions in which the allies' health is exact.
 
-    ally_health_ceiling: of all; ally_health_ceiling_same_mix: with the kinds as frequent as in the
-    recordings; ally_health_ceiling_covered_share: share of the recorded transitions whose kind that
-    takes in (see `FEWEST_TRANSITIONS`); ally_health_exact_share_covered: of these recorded transitions;
+    ally_health_ceiling: of all simulated transitions.
+    ally_health_ceiling_same_mix: reweighted to the frequency of the kinds in the recordings, over kinds
+        with at least FEWEST_TRANSITIONS.
+    ally_health_ceiling_covered_share: share of the recorded transitions that are of these kinds.
+    ally_health_exact_share_covered: exact share of those recorded transitions.
     kinds: recorded and simulated shares by kind.
     """
 
@@ -45,7 +47,7 @@ class Ceiling(TypedDict):
 
 
 def kind_of(params: UnitParams, before: BattleState) -> Tensor:
-    """[B, 2] int64: how many enemies live, and how many of these have a living ally in range."""
+    """[B, 2] int64: number of living enemies, and of those with a living ally in range."""
     n = params.n_allies
     living = before.alive[n:]
     near = Sight.of(params, before).distance[:, n:] <= SHOOT_RANGE  # [A, E, B]
@@ -64,7 +66,7 @@ def share_by_kind(kind: Tensor, exact: Tensor) -> dict[str, Share]:
 
 
 def ceiling(recorded: dict[str, Share], simulated: dict[str, Share]) -> Ceiling:
-    """Shares by kind of recordings and of the simulator's own battles, and what these sum up to."""
+    """Exact shares of recordings and of the simulator's own battles, by kind and in total."""
     usual = {kind for kind, share in simulated.items() if share["transitions"] >= FEWEST_TRANSITIONS}
     n_recorded = {kind: share["transitions"] for kind, share in recorded.items()}
     covered = {kind: number for kind, number in n_recorded.items() if kind in usual}
@@ -85,7 +87,7 @@ def ceiling(recorded: dict[str, Share], simulated: dict[str, Share]) -> Ceiling:
 
 
 def _mean(shares: dict[str, Share], weights: dict[str, int]) -> float | None:
-    """Mean share over the kinds of `weights`, each as often as that says; None where there are none."""
+    """Weighted mean of the shares over the kinds in `weights`; None if the weights are zero."""
     total = sum(weights.values())
     if total == 0:
         return None

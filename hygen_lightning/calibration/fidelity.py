@@ -1,4 +1,4 @@
-"""How faithful the simulator is: recorded transitions and episodes against simulated ones."""
+"""Fidelity of the simulator: recorded transitions and episodes compared with simulated ones."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ from hygen_lightning.specs import Episodes
 from hygen_lightning.tasks.battles import FIRST_TARGET, NO_OP, STOP, BattleTask
 
 PAIRS_AT_ONCE = {"cpu": 36 * 2**15, "cuda": 36 * 2**21}
-"""Pairs of units, summed over the copies that are followed at once: bounds the memory and decides the speed
-(3m has 36 per copy; on 2 CPU cores 106 000 copies of it step per second with 2 ** 15 at once, 93 000 with
-2 ** 17, one run, simulator version 6, not compiled; the figure for GPUs is a plain choice). Other devices
-take that of the CPU."""
+"""Pairs of units in a batch of copies: bounds the memory and decides the speed (3m has 36 per copy; on 2 CPU
+cores 106 000 copies step per second in batches of 2 ** 15, 93 000 in batches of 2 ** 17: one run, simulator
+version 6, not compiled; assumed for GPUs). Other devices use the CPU's."""
 VIEW_EPISODES = 256
-"""Episodes whose views are computed at once."""
+"""Episodes whose observations are computed at once."""
 CPU = torch.device("cpu")
 
 
@@ -41,13 +40,13 @@ def fidelity_report(
     compiled: bool = False,
     done: Callable[[int], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """All measures of issue form: exactness of views, errors of one step, free-running episodes.
+    """All measures: errors of observations, errors of one step, free-running episodes.
 
-    n_particles: simulated copies per episode that estimate what the recordings hide.
-    with_ceiling: follow the free-running episodes too, as if they were recorded (see `ceiling`).
-    device: where the copies are stepped (another device draws other numbers).
+    n_particles: simulated copies per episode that estimate the hidden variables.
+    with_ceiling: also follow the free-running episodes, as if they were recorded (see `ceiling`).
+    device: where the copies are stepped (random numbers differ between devices).
     compiled: fuse the steps of the copies with `torch.compile` (results differ in rounding).
-    done: told how many episodes more have been followed; with_ceiling, twice as many in all.
+    done: called with the number of episodes just followed; with_ceiling, twice as many in total.
     """
     dynamics = Dynamics.compiled(dynamic=True) if compiled else Dynamics.plain()
     steps = transitions(task, episodes, n_particles, seed, device, dynamics, done)
@@ -59,14 +58,14 @@ def fidelity_report(
         "free_running": free_running(task, episodes, battles, success),
     }
     if with_ceiling:
-        # Another seed: with seed 0 a copy would draw the same numbers as the battle that it follows.
+        # If both seeds were 0, a copy would draw the same numbers as the battle that it follows.
         own = transitions(task, battles, n_particles, seed + 1, device, dynamics, done)
         report |= ceiling(*(share_by_kind(part.kind, part.ally_exact) for part in (steps, own)))
     return report
 
 
 def view_errors(task: BattleTask, episodes: Episodes) -> dict[str, float]:
-    """Largest errors of our observations, available actions and rewards, from the recorded states."""
+    """Largest errors of observations, available actions and rewards computed from the recorded states."""
     params, terrain = UnitParams.of(task, CPU), Terrain.of(task.terrain, CPU)
     obs_error = reward_error = 0.0
     mismatches = 0
@@ -88,11 +87,11 @@ def view_errors(task: BattleTask, episodes: Episodes) -> dict[str, float]:
 
 @dataclass
 class Transitions:
-    """One simulated step from each of M recorded states, held against the states that followed.
+    """One simulated step from each of M recorded states, compared with the next recorded state.
 
-    kind [M, 2] int64 (see `kind_of`); ally_exact, enemy_exact [M] bool: whether the health of all
-    units of the side is right; ally_offset, enemy_offset [any number]: map units, of every unit that
-    lives on; reward_error [M].
+    kind [M, 2] int64: see `kind_of`. ally_exact, enemy_exact [M] bool: the health of all units of the
+    side is right. ally_offset, enemy_offset: map units, one number per unit that stays alive.
+    reward_error [M].
     """
 
     kind: Tensor
@@ -121,7 +120,7 @@ class Transitions:
         )
 
 
-@torch.inference_mode()  # else torch.compile tells views from other tensors, and compiles for each anew
+@torch.inference_mode()  # else torch.compile compiles anew for views
 def transitions(
     task: BattleTask,
     episodes: Episodes,

@@ -1,17 +1,40 @@
-"""Recorded SMAC states as battle states of the simulator, so that its functions can be compared with them."""
+"""Recorded SMAC episodes, and their states as battle states of the simulator."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from hygen_lightning.data.hdf5 import find_parts, read_part
+from hygen_lightning.data.summary import task_and_quality
 from hygen_lightning.envs.simulator.constants import POSITION_GRID
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.unit_params import UnitParams
-from hygen_lightning.tasks.battles import STATE_CENTRE, STATE_EXTENT
+from hygen_lightning.specs import Episodes, UserError
+from hygen_lightning.tasks.battles import STATE_CENTRE, STATE_EXTENT, BattleTask
 
 HEALTH_GRID = 256.0
 """StarCraft II keeps health in multiples of 1 / 256."""
+
+
+def recorded_episodes(path: Path, task: BattleTask) -> Episodes:
+    """All recorded episodes of a task in a file or below a folder; UserError if there are none."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder; give --recordings a file or a folder of recordings")
+    parts = [part for part in (find_parts(path) if path.is_dir() else [path]) if _is_of(part, task.name)]
+    if not parts:
+        raise UserError(f"{path}: holds no recordings of {task.name}; give another folder, or --task NAME")
+    return Episodes.cat([read_part(part, task) for part in parts])
+
+
+def _is_of(part: Path, task: str) -> bool:
+    """Whether a file is of this task; True where its path names no task."""
+    try:
+        return task_and_quality(part)[0] == task
+    except UserError:
+        return True
 
 
 def battle_state(params: UnitParams, state: Tensor, last_action: Tensor | None = None) -> BattleState:

@@ -1,10 +1,9 @@
-"""What a recording hides, estimated from the past of each episode: a particle filter.
+"""A particle filter that estimates the hidden variables of recorded episodes.
 
-Recorded states hold neither the targets, cooldowns and backswing of the enemies, nor when they look
-around, nor the fraction of a loop by which a weapon was ready early. Every episode is followed by P
-simulated copies ("particles") that share all that is recorded and differ in what is hidden. After each
-step the copies that agree with the recorded health and positions are kept and multiplied, and exchange
-what is known apart.
+Recorded states do not show the enemies' targets, cooldowns, backswing and `look_loop`, nor the fraction of a
+loop by which a weapon was ready early. Every episode is followed by P simulated copies (particles) that
+share the recorded variables and differ in the hidden ones. After each step the copies are resampled by how
+well they agree with the recorded health and positions.
 """
 
 from __future__ import annotations
@@ -24,34 +23,33 @@ from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 
 POSITION_SCALE = 0.3
-"""Map units: an enemy that is off by so much makes a copy count 1 / e (but see SAME_PLACE_SCALE; assumed)."""
+"""Offset of an enemy, in map units, that reduces a copy's weight to 1 / e (see SAME_PLACE_SCALE; assumed)."""
 SAME_PLACE_SCALE, SAME_PLACE_WEIGHT = 0.01, 3.0
-"""Map units within which an enemy is where it was recorded, so that the loops in which it walked are known;
-and how much that counts, beside 1 for the wider scale. (Likelihood of the next recorded health, on every
-third episode: higher so than by one scale of 0.15; 0.02 and 0.04, or a weight of 1 or 10, are no better.)"""
+"""A second, narrow scale in map units and its weight relative to the wide one: an enemy at its recorded
+place walked in the right loops. (Likelihood of the next recorded health, every third episode: higher than
+with one scale of 0.15; 0.02 and 0.04, or weights of 1 and 10, are no better.)"""
 LARGEST_OFFSET = 0.5
-"""Map units beyond which an enemy that is off counts no less."""
+"""Largest offset in map units that counts."""
 MISS = 1e-3
-"""Weight of a copy per ally whose health it gets wrong. It matters little: on every sixth episode, the
-share of exact health was 0.780 at 0.001, 0.01 and 0.03 alike with simulator version 3 (mean of three
-seeds, which differ by 0.003), 0.818 and 0.817 at 0.001 and 0.0001 with version 4 (one seed)."""
+"""Factor of a copy's weight per ally with wrong health. It matters little: exact share on every sixth
+episode 0.780 at 0.001, 0.01 and 0.03 with simulator version 3 (mean of three seeds, which differ by 0.003),
+0.818 and 0.817 at 0.001 and 0.0001 with version 4 (one seed)."""
 DOUBT = 0.01
-"""Share of copies in which hidden cooldowns are drawn anew after every step (halved and doubled,
-together with TARGET_DOUBT: no difference that seeds do not make)."""
+"""Share of copies whose hidden cooldowns are redrawn after every step (half and double, together with
+TARGET_DOUBT, differ less than seeds do)."""
 TARGET_DOUBT = 0.02
-"""Share of the enemies' targets drawn anew after every step (likelihood of the next recorded health, on
-every sixth episode: higher at 0.02 than at 0.04)."""
+"""Share of the enemies' targets redrawn after every step (likelihood of the next recorded health, every
+sixth episode: higher at 0.02 than at 0.04)."""
 LOOK_DOUBT = 0.05
-"""Share of the loops in which enemies look around drawn anew after every step (likelihood higher at 0.05
-than at 0.1)."""
+"""Share of `look_loop` redrawn after every step (likelihood higher at 0.05 than at 0.1)."""
 REDRAWN_SHARE = 0.5
-"""In the copies of an episode that none followed, share of what is hidden drawn anew;
-in the copies of `DOUBT`, of the cooldowns."""
+"""Share of the hidden variables redrawn in episodes where no copy has the right health, and of the
+cooldowns in the copies chosen by DOUBT."""
 COOLDOWN_BLUR_LOOPS = 0.5
-"""Hidden cooldowns are shifted by up to this much after every step, so that no two copies stay alike."""
+"""Largest random shift of hidden cooldowns after every step, which keeps copies from becoming equal."""
 SHOT_RISE_LOOPS = 3.0
-"""A cooldown that is higher by more than this after a step tells of a shot: a new target or walking
-raises it by at most two loops. Weapons with a period below eleven loops may shoot unseen."""
+"""A cooldown that rises by more than this in a step shows a shot: a new target or walking raises it by at
+most two loops. Shots of weapons with a period below eleven loops may be missed."""
 
 
 class Tracker:
@@ -69,7 +67,7 @@ class Tracker:
         seed: int,
         dynamics: Dynamics | None = None,
     ) -> None:
-        """start [B, state_dim]: the first recorded states, on the device that is to compute."""
+        """start [B, state_dim]: the first recorded states, on the device that steps the copies."""
         self.params, self.terrain, self.n_particles = params, terrain, n_particles
         self._dynamics = dynamics or Dynamics.plain()
         self.device = start.device
@@ -79,11 +77,11 @@ class Tracker:
         first.goal_x, first.goal_y = attack_move_goals(params.task, first.x[n:], first.y[n:])
         self.battles = self._copies(first)
         self._last_shot = torch.full_like(self.battles.target[n:], -1)  # step of every enemy's, [E, B x P]
-        # With more than a million copies, some get the seeds of the next tracker's, which harms nobody.
+        # Beyond a million copies, seeds repeat those of the next tracker: harmless.
         self._seeds = torch.arange(self.battles.seed.shape[0], device=self.device) + seed * 1_000_003
 
     def predict(self, recorded: BattleState, actions: Tensor, step: int) -> BattleState:
-        """Every copy one step later, [N, B x P], from the recorded states. actions [A, B] int64."""
+        """Step every copy from the recorded state: [N, B x P]. actions [A, B] int64."""
         s = copy.copy(self.battles)
         known, n = self._copies(recorded), self.params.n_allies
         s.x, s.y, s.health, s.shield, s.energy = known.x, known.y, known.health, known.shield, known.energy
@@ -98,7 +96,7 @@ class Tracker:
         return self.battles
 
     def most_common(self) -> BattleState:
-        """[N, B]: per episode a copy with the most common health of the allies."""
+        """[N, B]: per episode, a copy with the most common health of the allies."""
         health = (self.battles.health[: self.params.n_allies] * HEALTH_GRID).round().long()
         key, order = _fingerprint(health).view(-1, self.n_particles).sort(dim=1, stable=True)  # [B, P]
         group = torch.zeros_like(key)
@@ -109,7 +107,7 @@ class Tracker:
         return self.battles.columns(column)
 
     def learn(self, recorded: BattleState) -> None:
-        """Keep the copies that agree with the states [N, B] that were recorded after the step."""
+        """Resample the copies by their agreement with the recorded states [N, B] after the step."""
         p = self.n_particles
         wrong, places = self._disagreement(recorded)
         weight = (wrong * math.log(MISS) + places).view(-1, p).double().softmax(1)
@@ -125,15 +123,15 @@ class Tracker:
         self._doubt(lost)
 
     def drop_after(self, n_episodes: int) -> None:
-        """Follow the first episodes only (the others are over)."""
+        """Keep the first episodes only (the others are over)."""
         columns = torch.arange(n_episodes * self.n_particles, device=self.device)
         self.battles, self._last_shot = self.battles.columns(columns), self._last_shot[:, columns]
 
     def _disagreement(self, recorded: BattleState) -> tuple[Tensor, Tensor]:
-        """How many allies' health is wrong, and how likely the enemies' places are, as logs; [B x P].
+        """Number of allies with wrong health, and the log weight of the enemies' places; [B x P] each.
 
-        Each enemy adds log(exp(-d / POSITION_SCALE) + SAME_PLACE_WEIGHT exp(-d / SAME_PLACE_SCALE)) at d map
-        units from its recorded place; one that is dead, there or here, adds 0, like one 0.034 units off.
+        An enemy d map units from its recorded place adds log(exp(-d / POSITION_SCALE) + SAME_PLACE_WEIGHT
+        exp(-d / SAME_PLACE_SCALE)); an enemy that is dead in either adds 0, as if it were 0.034 units off.
         """
         n, known, s = self.params.n_allies, self._copies(recorded), self.battles
         wrong = (s.health[:n] != known.health[:n]).sum(0)
@@ -143,13 +141,10 @@ class Tracker:
         return wrong, torch.where(s.alive & known.alive, places, 0.0)[n:].sum(0)
 
     def _exchange(self) -> None:
-        """Copies with one story (who shot last in which step, at whom) exchange enemies' cooldowns.
+        """Permute each enemy's cooldown among the copies with equal histories (last shots and targets).
 
-        Given the story, what the recording says about one enemy's weapon says little about
-        another's, so a mixture is about as likely as the copies it comes from. That holds only
-        approximately, for a story leaves out all shots but the last ones, which tie the enemies
-        together too. Row by row, the copies of a story are put in a random order and take each
-        other's places.
+        Given that history, the cooldowns of different enemies are nearly independent (approximately:
+        earlier shots are left out), so a mixture is about as likely as the copies that it comes from.
         """
         s, n, p = self.battles, self.params.n_allies, self.n_particles
         story = _fingerprint(torch.cat([self._last_shot, s.target[n:]])).view(-1, p)  # [B, P]
@@ -164,10 +159,10 @@ class Tracker:
         s.cooldown = cooldown
 
     def _doubt(self, lost: Tensor) -> None:
-        """Draw what is hidden anew where no copy agreed (`lost` [B x P]); elsewhere the cooldowns of a few
-        copies, blurring the rest, a few targets (who is noticed, not who is followed further) and looks. The
-        backswing, who walked, and whether a target was shot at, are left as they are (simpler; exchanged with
-        the cooldowns, the backswing makes recorded health no likelier).
+        """Redraw hidden variables: in many copies where none had the right health (lost [B x P] bool), else
+        in a few. Cooldowns that are not redrawn are blurred; targets are redrawn among visible allies.
+        Backswing, `walked` and `not_shot_at` stay as they are (redrawing the backswing with the cooldowns
+        does not raise the likelihood).
         """
         s, n = self.battles, self.params.n_allies
         hidden, aimed = s.cooldown[n:], s.target[n:]
@@ -202,7 +197,7 @@ class Tracker:
 
 
 def _fingerprint(rows: Tensor) -> Tensor:
-    """[C] int64: a number per column of rows [M, C] int64, the same for equal columns only (nearly)."""
+    """[C] int64: a hash of each column of rows [M, C] int64."""
     generator = torch.Generator().manual_seed(0)
     factor = torch.randint(-(2**62), 2**62, (len(rows), 1), generator=generator).to(rows.device)
     return (rows * factor).sum(0)  # wraps around

@@ -273,7 +273,7 @@ class HyGenNetwork(nn.Module):
         mixer: MixerKind = "attention",
     ) -> None:
         super().__init__()
-        self.widths, self.n_skills = widths, n_skills
+        self.n_skills = n_skills
         self.trajectory_encoder = TrajectoryEncoder(
             widths, width, n_heads, trajectory_encoder, state_attention, key_width
         )

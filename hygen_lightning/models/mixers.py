@@ -42,12 +42,6 @@ class SumMixer(nn.Module):
         """state [B, T, state_dim], filled [B, T] bool or None -> the sum over agents."""
         return lambda qs: zero_unfilled(qs, filled).sum(dim=-1)
 
-    def forward(
-        self, layout: EntityLayout, qs: Tensor, state: Tensor, filled: Tensor | None = None
-    ) -> Tensor:
-        """qs [B, T, A] -> team value [B, T]."""
-        return self.weights(layout, state, filled)(qs)
-
 
 @dataclass
 class MixingWeights:
@@ -108,12 +102,6 @@ class AttentionMixer(nn.Module):
             self.out_weights(context).abs(),
             self.value(context)[..., 0],
         )
-
-    def forward(
-        self, layout: EntityLayout, qs: Tensor, state: Tensor, filled: Tensor | None = None
-    ) -> Tensor:
-        """qs [B, T, A], state [B, T, state_dim] -> team value [B, T]."""
-        return self.weights(layout, state, filled)(qs)
 
 
 def _mlp(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from arenas import random_actions
 from devices import NEEDS_A_GPU
 from torch import Tensor
 
-from hygen_lightning.envs import ENVIRONMENTS, make_env
+from hygen_lightning.envs import make_env
 from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks import all_task_names, load_task
+from hygen_lightning.tasks import all_task_names, battle_task, load_task
 
 
 def simulator(name: str, num_envs: int) -> SimulatorEnv:
@@ -100,12 +103,27 @@ def test_compiled_battles_are_the_same_but_for_rounding(device: str) -> None:
     assert wrong <= numbers // 1000  # who just reaches a range or a contact may differ
 
 
-def test_unknown_environments_and_units_are_refused_in_one_line() -> None:
-    assert "simulator" in ENVIRONMENTS
-    with pytest.raises(UserError, match="unknown environment"):
-        make_env("starcraft3", load_task("3m"), 1)
-    with pytest.raises(UserError, match="is no battle"):
-        make_env("simulator", load_task("cn-2"), 1)
+def test_tasks_that_cannot_be_simulated_are_refused_in_one_line() -> None:
+    marines = battle_task("3m")
+    SimulatorEnv.check_tasks([marines, load_task("MMM")])
+    thor = replace(marines, name="thors", ally_units=("thor", "marine", "marine"))
+    crowd = replace(marines, name="crowd", ally_units=("baneling",) * 3, unit_type_bits=2, map_type="bane")
+    for task, line in (
+        (load_task("cn-2"), "cn-2 is no battle"),
+        (thor, "'thors': the simulator does not know thor"),
+        (crowd, "'crowd': 2 type bits stand for baneling, zergling, but the units are marine"),
+    ):
+        with pytest.raises(UserError, match=line):
+            SimulatorEnv.check_tasks([marines, task])
+
+
+def test_type_bits_of_a_task_that_is_no_map_of_smac_stand_in_the_order_of_its_units() -> None:
+    task = replace(
+        battle_task("3m"), map_type="own", unit_type_bits=2, ally_units=("marine", "marauder", "marine")
+    )
+    params = UnitParams.of(task, torch.device("cpu"))
+    assert params.ally_types.tolist() == [[1, 0], [0, 1], [1, 0]]
+    assert params.enemy_types.tolist() == [[1, 0]] * 3
 
 
 @NEEDS_A_GPU

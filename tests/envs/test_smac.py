@@ -202,7 +202,7 @@ def test_a_game_whose_process_is_killed_is_said(smac: Path) -> None:
     process.kill()
     process.join()
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="game on 3m ended unasked"):
+        with pytest.raises(RuntimeError, match="game on 3m ended unexpectedly"):
             env.reset(ONE)
     env.close()
 

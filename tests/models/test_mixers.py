@@ -14,7 +14,7 @@ def test_the_team_value_never_falls_when_an_agents_value_rises(family: str, size
     batch = make_episodes(layout, sizes["n_episodes"], sizes["n_steps"])
     mixer = AttentionMixer(layout.widths, width=16)
     qs = torch.randn(*batch.reward.shape, layout.n_allies, requires_grad=True)
-    total = mixer(layout, qs, batch.state)
+    total = mixer.weights(layout, batch.state)(qs)
     assert total.shape == batch.reward.shape
     total.sum().backward()
     assert qs.grad is not None
@@ -33,7 +33,9 @@ def test_the_order_of_allies_does_not_matter() -> None:
     shuffled = torch.cat(
         [allies[:, :, order].flatten(2), enemies.flatten(2), last[:, :, order].flatten(2)], dim=-1
     )
-    torch.testing.assert_close(mixer(layout, qs[:, :, order], shuffled), mixer(layout, qs, batch.state))
+    torch.testing.assert_close(
+        mixer.weights(layout, shuffled)(qs[:, :, order]), mixer.weights(layout, batch.state)(qs)
+    )
 
 
 def test_the_context_weights_are_normalised_over_the_query_axis() -> None:
@@ -49,8 +51,8 @@ def test_steps_that_are_not_filled_are_neither_read_nor_valued() -> None:
     mixer = AttentionMixer(layout.widths, width=16)
     qs = torch.randn(2, 4, 3)
     poisoned = torch.where(batch.filled.unsqueeze(-1), batch.state, torch.nan)
-    total = mixer(layout, qs, poisoned, batch.filled)
-    full = mixer(layout, qs, torch.nan_to_num(poisoned))
+    total = mixer.weights(layout, poisoned, batch.filled)(qs)
+    full = mixer.weights(layout, torch.nan_to_num(poisoned))(qs)
     torch.testing.assert_close(total, torch.where(batch.filled, full, 0))
 
 
@@ -60,8 +62,8 @@ def test_one_set_of_weights_mixes_several_sets_of_values() -> None:
     mixer = AttentionMixer(layout.widths, width=16)
     weights = mixer.weights(layout, batch.state)
     low, high = torch.randn(2, 4, 3), torch.randn(2, 4, 3)
-    torch.testing.assert_close(weights(low), mixer(layout, low, batch.state))
-    torch.testing.assert_close(weights(high), mixer(layout, high, batch.state))
+    torch.testing.assert_close(weights(low), mixer.weights(layout, batch.state)(low))
+    torch.testing.assert_close(weights(high), mixer.weights(layout, batch.state)(high))
 
 
 def test_the_sum_mixer_adds_the_agents_values_where_steps_are_filled() -> None:

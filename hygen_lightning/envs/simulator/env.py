@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -49,6 +50,12 @@ class SimulatorEnv(BattleEnv):
         self.dynamics = Dynamics.compiled(dynamic=False) if compiled else Dynamics.plain()
         self.battles = self._new(torch.zeros(num_envs, dtype=torch.int64))
         self._available = torch.zeros(0)
+
+    @classmethod
+    def check_tasks(cls, tasks: Sequence[TaskSpec]) -> None:
+        """Makes one battle of each."""
+        for task in tasks:
+            cls(task, 1)
 
     def reset(self, seeds: Tensor) -> Observation:
         if seeds.shape != (self.num_envs,):

@@ -1,8 +1,7 @@
-"""Who takes part in a battle: the constants of every unit, as tensors that broadcast over battles.
+"""The constants of the units of a task, as tensors that broadcast over battles.
 
-Inside the simulator the units come first and the battles last, [N, B] with N = A + E and the
-allies on top: one operation then runs over long contiguous rows of battles. A last dimension of
-size 1 broadcasts over the battles.
+Inside the simulator units come first and battles last, [N, B] with N = A + E and the allies on top, so that
+one operation runs over long contiguous rows of battles. A last dimension of size 1 broadcasts over them.
 """
 
 from __future__ import annotations
@@ -29,19 +28,20 @@ NEVER_APART = -1e6
 class UnitParams:
     """Constants of the N units of a task; tensors [N, 1] float32 unless said otherwise.
 
-    is_medivac, flying, cliff_walking, zerg, bursts, splashes_line [N, 1] bool (the last two:
-    Baneling, Colossus). draw [N + E, 1] int64: number of each random draw of a step.
-    max_cooldown: SMAC's divisor. backswing: game loops; 0 for allies, whose orders cut it short.
+    draw [N + E, 1] int64: number of each random draw of a step.
+    speed: map units per game loop. period: game loops between shots. radius: map units.
+    backswing: game loops; 0 for allies, whose orders cut it short. max_cooldown: SMAC's divisor.
+    is_medivac, flying, cliff_walking, zerg, bursts (Baneling), splashes_line (Colossus) [N, 1] bool.
     reach [N, N, 1]: centre distance within which a row unit can shoot at (or heal) a column unit.
     notice [A, E, 1]: centre distance within which an enemy notices an ally; -1 if it cannot shoot it.
     apart [N, N, 1]: closest centre distance of two units, far below 0 where they do not collide.
-    gives_way [N, N, 1]: where two allies walk into each other the one of lower number gives way: 1 if that is
-    the row unit, -1 if it is the column unit; 0 for all other pairs.
-    damage [N, N, 1]: what one shot of a row unit takes from a column unit's health (armour and bonus
-    counted); raw_damage [N, N, 1]: the same without armour, which does not protect shields.
-    can_shoot [N, N, 1] bool: opponents that the weapon reaches (ground or air); can_heal likewise.
-    ally_types [A, types], enemy_types [E, types]: SMAC's one-hot type bits.
-    line_splashers, bursters: rows of units that may hit a line across their shot, or explode.
+    gives_way [N, N, 1]: of two allies that walk into each other, the one with the lower number gives
+        way: 1 if that is the row unit, -1 if it is the column unit; 0 for all other pairs.
+    damage [N, N, 1]: health that a shot of a row unit takes from a column unit, with armour and bonus.
+    raw_damage [N, N, 1]: the same without armour, which does not protect shields.
+    can_shoot [N, N, 1] bool: opponents that the weapon can hit (ground or air); can_heal likewise.
+    ally_types [A, types], enemy_types [E, types]: one-hot type bits of the observations.
+    line_splashers, bursters: rows of units that hit a line across their shot, or explode.
     """
 
     task: BattleTask
@@ -93,7 +93,7 @@ class UnitParams:
 
     @cached_property
     def max_reward(self) -> float:
-        """Unscaled return of a won battle without shield regeneration (SMAC `max_reward`)."""
+        """Unscaled return of a won battle if nothing regenerates (SMAC `max_reward`)."""
         enemies = self.units[self.n_allies :]
         return 200.0 + sum(10.0 + u.health + u.shield for u in enemies)
 
@@ -211,9 +211,19 @@ def _damage(attacker: UnitType, target: UnitType, armour: float) -> float:
 def _type_bits(
     task: BattleTask, names: tuple[str, ...], order: dict[str, tuple[str, ...]], device: torch.device
 ) -> Tensor:
-    """[units, type bits] one-hot, or no columns where the map has none."""
+    """[units, type bits] one-hot, or no columns where the task has none.
+
+    On maps of SMAC the bits stand in SMAC's order, elsewhere in the order of first appearance.
+    """
+    kinds = order.get(task.map_type) or tuple(dict.fromkeys((*task.ally_units, *task.enemy_units)))
     bits = torch.zeros(len(names), task.unit_type_bits, device=device)
     if task.unit_type_bits:
+        named = kinds[: task.unit_type_bits]
+        if not set(names) <= set(named):
+            raise UserError(
+                f"task {task.name!r}: {task.unit_type_bits} type bits stand for {', '.join(named)}, "
+                f"but the units are {', '.join(sorted(set(names)))}"
+            )
         for row, name in enumerate(names):
-            bits[row, order[task.map_type].index(name)] = 1
+            bits[row, kinds.index(name)] = 1
     return bits

@@ -1,4 +1,4 @@
-"""What each unit can do: one row per unit type, every number with its source.
+"""Unit stats: one row per unit type, each column with its source.
 
 Times are game loops (16 per NORMAL second, as in the SMAC map files) and lengths are map units.
 
@@ -7,10 +7,10 @@ Sources, by column:
   damage, bonus, period, range, splash, healing: published StarCraft II 4.x values (Liquipedia,
   patches 4.0 to 4.10), "faster" seconds converted to loops with 22.4 loops per second.
   max_cooldown: the divisor that SMAC's state uses (`unit_max_cooldown`), not a weapon period.
-  backswing: published weapon data, NORMAL seconds: Marine 0.75, Marauder 0, default 0.5 (assumed for the
-  others, and so is that they stand for it like Marines).
-The Marine's period, range and damage are also measured in the recordings (see constants.py), and its
-backswing: of 10 to 15 loops, 12 make the recorded damage likeliest.
+  backswing: published weapon data, NORMAL seconds: Marine 0.75, Marauder 0, default 0.5 (assumed for all
+  others, and that they stand still for it as Marines do).
+The Marine's period, range and damage are also measured in the recordings (constants.py), and its backswing:
+of 10 to 15 loops, 12 give the recorded damage the highest likelihood.
 """
 
 from __future__ import annotations
@@ -26,11 +26,10 @@ class UnitType:
     """One unit type.
 
     speed: map units per game loop. weapon_range: edge to edge. period: loops between shots; backswing:
-    loops from a shot on in which an attack-moving unit does not walk.
-    separation: radius that keeps units apart (0: the radius). hits: hits per shot (armour counts
-    for each). zerg: health grows back slowly.
-    bonus / bonus_against: extra damage per hit against an attribute.
-    splash: "" (one target), "line" (Colossus) or "burst" (Baneling, dies of it).
+    loops after a shot in which an attack-moving unit stands.
+    separation: radius that keeps units apart (0: `radius`). hits: per shot; armour counts for each.
+    zerg: health regenerates. bonus, bonus_against: extra damage per hit against an attribute.
+    splash: "" (one target), "line" (Colossus) or "burst" (Baneling, which dies of it).
     """
 
     health: float

@@ -1,1 +1,1 @@
-"""StarCraft II through the `smac` package, for those who have both. Nothing here needs them on import."""
+"""StarCraft II through the `smac` package; importing this needs neither."""

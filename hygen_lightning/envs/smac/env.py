@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs.base import BattleEnv, BattleLostError
-from hygen_lightning.envs.smac.game import Brought, Game, Shown, answers
+from hygen_lightning.envs.smac.game import Game, GameObservation, GameStep, answers
 from hygen_lightning.specs import Observation, TaskSpec, TimeStep, UserError
 from hygen_lightning.tasks.battles import NO_OP
 
 GAMES_VARIABLE = "HYGEN_SMAC_GAMES"
 MOST_GAMES = 8
-"""Games at once unless GAMES_VARIABLE says otherwise, but no more than cores: as many as the authors'
-parallel runner starts. Each holds about a gigabyte of memory."""
+"""Default number of games at once, but no more than CPU cores (the authors' parallel runner: 8). Each needs
+about a gigabyte of memory."""
 LARGEST_SEED = 2**31
 
 
@@ -39,8 +39,8 @@ def _smac_version() -> str:
 class SmacEnv(BattleEnv):
     """B battles of one task in StarCraft II, played by the `smac` package with its default options.
 
-    Every battle has a game of its own in a process of its own. StarCraft II takes a seed when it
-    starts and none later, so battles with equal seeds are not equal.
+    Every battle has its own game in its own process. StarCraft II takes a seed only when it starts, so
+    battles with equal seeds are not equal. A battle that is over offers no-op only.
     """
 
     name = "smac"
@@ -52,7 +52,7 @@ class SmacEnv(BattleEnv):
         self.check_installed()
         self.task, self.num_envs, self.device = task, num_envs, torch.device(device)
         self._games = [Game(task.name) for _ in range(num_envs)]
-        self._shown: list[Shown] = []
+        self._last: list[GameObservation] = []
         self._over = np.ones(num_envs, dtype=bool)
         self._available = np.zeros((num_envs, 0, 0), dtype=bool)
         try:
@@ -65,7 +65,7 @@ class SmacEnv(BattleEnv):
     @classmethod
     def check_installed(cls) -> None:
         cls.most_at_once()
-        package = find_spec("smac")  # looked at, not imported: the other project is slow to import
+        package = find_spec("smac")  # not imported: SMAC3, of the same name, is slow to import
         if package is None or PathFinder.find_spec("env", package.submodule_search_locations) is None:
             raise UserError(
                 "the environment 'smac' needs SMAC's package: run pip install '.[smac]' in this project's "
@@ -79,7 +79,7 @@ class SmacEnv(BattleEnv):
 
     @classmethod
     def check_tasks(cls, tasks: Sequence[TaskSpec]) -> None:
-        """Asks the package about all of them, without starting StarCraft II."""
+        """Compares sizes with the package's own, without starting StarCraft II."""
         if not tasks:
             return
         game = Game(tasks[0].name)
@@ -92,41 +92,39 @@ class SmacEnv(BattleEnv):
 
     @classmethod
     def most_at_once(cls) -> int:
-        said = os.environ.get(GAMES_VARIABLE)
-        if said is None:
+        value = os.environ.get(GAMES_VARIABLE)
+        if value is None:
             return min(MOST_GAMES, os.cpu_count() or 1)
-        if not said.isdecimal() or int(said) < 1:
-            raise UserError(f"{GAMES_VARIABLE} is {said!r}; give the number of games to play at once")
-        return int(said)
+        if not value.isdecimal() or int(value) < 1:
+            raise UserError(f"{GAMES_VARIABLE} is {value!r}; give the number of games to play at once")
+        return int(value)
 
     def reset(self, seeds: Tensor) -> Observation:
         if seeds.shape != (self.num_envs,):
             raise ValueError(f"{self.num_envs} seeds expected, got shape {tuple(seeds.shape)}")
         self._check_open()
-        self._shown = answers(self._games, "reset", [seed % LARGEST_SEED for seed in seeds.tolist()])
+        self._last = answers(self._games, "reset", [seed % LARGEST_SEED for seed in seeds.tolist()])
         self._over = np.zeros(self.num_envs, dtype=bool)
         return self._observation()
 
     def step(self, actions: Tensor) -> TimeStep:
         """Raises BattleLostError where StarCraft II stopped answering; `reset` starts it anew."""
         self._check_open()
-        if not self._shown:
+        if not self._last:
             raise ValueError(f"{self.task.name}: a step before the first reset")
         chosen = actions.cpu().numpy()
         if not np.take_along_axis(self._available, chosen[:, :, None], axis=2).all():
             raise ValueError(f"{self.task.name}: an action was not available in the last observation")
         played = [i for i in range(self.num_envs) if not self._over[i]]
         games, orders = [self._games[i] for i in played], [chosen[i].tolist() for i in played]
-        steps = [Brought(shown) for shown in self._shown]
-        for i, brought in zip(played, answers(games, "step", orders)):
-            steps[i] = brought
-        shown = [step.shown for step in steps if step.shown is not None]
-        if len(shown) < self.num_envs:
+        steps = [GameStep(observation) for observation in self._last]
+        for i, step in zip(played, answers(games, "step", orders)):
+            steps[i] = step
+        observations = [step.observation for step in steps if step.observation is not None]
+        if len(observations) < self.num_envs:
             raise BattleLostError(f"StarCraft II stopped answering on {self.task.name}")
-        self._shown = shown
-        observation = (
-            self._observation()
-        )  # in the view that ends a battle SMAC still shows what its agents could do
+        self._last = observations
+        observation = self._observation()  # the last one of a battle still has SMAC's available actions
         self._over |= np.array([s.terminated for s in steps])
         return TimeStep(
             observation=observation,
@@ -136,14 +134,14 @@ class SmacEnv(BattleEnv):
             success=torch.tensor([s.success for s in steps], device=self.device),
         )
 
-    def only(self, battles: Tensor) -> SmacEnv:
-        rows = battles.tolist()
+    def only(self, rows: Tensor) -> SmacEnv:
+        kept = rows.tolist()
         part = copy.copy(self)
-        part.num_envs = len(rows)
-        part._games = [self._games[i] for i in rows]
-        part._shown = [self._shown[i] for i in rows] if self._shown else []
-        part._over = self._over[rows]
-        part._available = self._available[rows]
+        part.num_envs = len(kept)
+        part._games = [self._games[i] for i in kept]
+        part._last = [self._last[i] for i in kept] if self._last else []
+        part._over = self._over[kept]
+        part._available = self._available[kept]
         return part
 
     def close(self) -> None:
@@ -158,16 +156,16 @@ class SmacEnv(BattleEnv):
             raise ValueError(f"{self.task.name}: this environment is closed")
 
     def _observation(self) -> Observation:
-        """What the battles show; in those that are over, agents may only choose no-op."""
+        """The last observation of every battle; in those that are over, only no-op is available."""
         names = ("obs", "state", "avail_actions")
-        obs, state, available = (np.stack([getattr(s, name) for s in self._shown]) for name in names)
+        obs, state, available = (np.stack([getattr(x, name) for x in self._last]) for name in names)
         nothing = np.arange(available.shape[2]) == NO_OP
         self._available = np.where(self._over[:, None, None], nothing, available)
         return Observation(*(torch.from_numpy(x).to(self.device) for x in (obs, state, self._available)))
 
 
 def _game_folder() -> Path:
-    """Where the game lies, as its own client looks for it."""
+    """Where StarCraft II's client looks for the game."""
     return Path(os.environ.get("SC2PATH", "~/StarCraftII")).expanduser()
 
 

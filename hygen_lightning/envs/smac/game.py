@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 CLOSING_S = 20.0
-"""How long a game may take to end itself before its process is ended."""
+"""Time that a game has to end itself before its process is killed."""
 STARTS = 2
-"""How often a battle is started before StarCraft II counts as one that does not start."""
+"""Attempts to start a battle before giving up."""
 NOT_STARTED = ("SC2LaunchError", "NoMapError", "ValueError", "RuntimeError", "ImportError", "OSError")
-"""Errors of a start that mean: StarCraft II, a map or a package is not where it is looked for."""
+"""Errors of a start that mean that StarCraft II, a map or a package is not where it is expected."""
 
 
 @dataclass
-class Shown:
-    """What a battle shows: obs [A, obs_dim], state [state_dim] float32, avail_actions [A, K] bool."""
+class GameObservation:
+    """Of one battle: obs [A, obs_dim], state [state_dim] float32, avail_actions [A, K] bool."""
 
     obs: np.ndarray
     state: np.ndarray
@@ -38,10 +38,10 @@ class Shown:
 
 
 @dataclass
-class Brought:
-    """What a step brought; a StarCraft II that stops answering brings nothing (`shown` is None)."""
+class GameStep:
+    """Result of a step of one battle; `observation` is None if StarCraft II stopped answering."""
 
-    shown: Shown | None
+    observation: GameObservation | None
     reward: float = 0.0
     terminated: bool = False
     truncated: bool = False
@@ -51,7 +51,7 @@ class Brought:
 class Game:
     """A process that plays one battle after another on one map.
 
-    Orders go out with `ask` and come back with `answer`, so that many games work at once. The
+    Requests are sent with `ask` and answered with `answer`, so that many games work at once. The
     process ends with `close`, with the object and with the main process.
     """
 
@@ -64,15 +64,15 @@ class Game:
         there.close()
         self._end = weakref.finalize(self, _end, process, self._pipe)
 
-    def ask(self, order: str, argument: Any = None) -> None:
-        """Send an order: "sizes" with a map, "reset" with a seed, or "step" with one action per agent."""
+    def ask(self, request: str, argument: Any = None) -> None:
+        """Send a request: "sizes" with a map, "reset" with a seed, or "step" with one action per agent."""
         try:
-            self._pipe.send((order, argument))
+            self._pipe.send((request, argument))
         except OSError:
             raise self._ended() from None
 
     def answer(self) -> Any:
-        """What the last order brought; UserError if StarCraft II or the map cannot be started."""
+        """Result of the last request; UserError if StarCraft II or the map cannot be started."""
         try:
             outcome, value = self._pipe.recv()
         except (OSError, EOFError):
@@ -93,7 +93,7 @@ class Game:
         self._end()
 
     def _ended(self) -> RuntimeError:
-        return RuntimeError(f"the process of a game on {self.map_name} ended unasked (out of memory?)")
+        return RuntimeError(f"the process of a game on {self.map_name} ended unexpectedly (out of memory?)")
 
 
 def _end(process: BaseProcess, pipe: Connection) -> None:
@@ -106,40 +106,40 @@ def _end(process: BaseProcess, pipe: Connection) -> None:
         process.join()
 
 
-def answers(games: Sequence[Game], order: str, arguments: Sequence[Any]) -> list[Any]:
-    """What each game answers to an order; all are asked before one is waited for."""
+def answers(games: Sequence[Game], request: str, arguments: Sequence[Any]) -> list[Any]:
+    """Send a request to every game, then wait for all answers."""
     for game, argument in zip(games, arguments, strict=True):
-        game.ask(order, argument)
+        game.ask(request, argument)
     return [game.answer() for game in games]
 
 
 def serve(pipe: Connection, map_name: str) -> None:
-    """The process of a game: answers orders until it is told to close or nobody is left to tell it.
+    """The process of a game: answers requests until it is told to close, or the main process is gone.
 
-    Signals are for the main process, which ends its step first and then closes its games.
+    It ignores signals: the main process ends its step first and then closes its games.
     """
     if hasattr(os, "setsid"):
-        os.setsid()  # signals to the process group of the main process do not come here
+        os.setsid()  # not in the process group of the main process, which may get signals
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    os.dup2(2, 1)  # standard output belongs to the main process: StarCraft II writes there too
-    player = _Player(map_name)
+    os.dup2(2, 1)  # standard output belongs to the main process, and StarCraft II writes there
+    battle = _Battle(map_name)
     with suppress(EOFError, OSError):
         while True:
-            order, argument = pipe.recv()
-            if order == "close":
+            request, argument = pipe.recv()
+            if request == "close":
                 break
             try:
-                pipe.send(("done", getattr(player, order)(argument)))
+                pipe.send(("done", getattr(battle, request)(argument)))
             except UserError as error:
                 pipe.send(("not started", str(error)))
-            except Exception:  # whatever it is, the main process has to say it
+            except Exception:  # reported by the main process
                 pipe.send(("failed", traceback.format_exc()))
-    player.close()
+    battle.close()
 
 
-class _Player:
+class _Battle:
     """SMAC's environment of one map."""
 
     def __init__(self, map_name: str) -> None:
@@ -148,7 +148,7 @@ class _Player:
         self._ended = True
 
     def sizes(self, map_name: str) -> dict[str, Any]:
-        """SMAC's own account of a map: state_shape, obs_shape, n_actions, n_agents, episode_limit."""
+        """SMAC's `get_env_info` of a map: state_shape, obs_shape, n_actions, n_agents, episode_limit."""
         try:
             from smac.env.starcraft2.maps.smac_maps import get_smac_map_registry
         except ImportError as error:
@@ -164,9 +164,9 @@ class _Player:
             )
         return dict(_new(map_name, None).get_env_info())
 
-    def reset(self, seed: int) -> Shown:
-        """Start a battle. StarCraft II takes a seed when it starts, and no other."""
-        if not self._ended:  # SMAC's scale of rewards is only right after a battle that ended
+    def reset(self, seed: int) -> GameObservation:
+        """Start a battle. StarCraft II takes a seed only when it starts."""
+        if not self._ended:  # SMAC's reward scale is wrong after a battle that did not end
             self.close()
         self._ended = False
         reason = "it stops answering"
@@ -176,24 +176,24 @@ class _Player:
                 restarts = self._env.force_restarts
                 self._env.reset()
                 if self._env.force_restarts == restarts:
-                    return self._look()
+                    return self._observe()
             except Exception as error:
                 if not {kind.__name__ for kind in type(error).__mro__} & set(NOT_STARTED):
                     raise
                 reason = " ".join(str(error).split())
-            self.close()  # after a restart within a reset SMAC shows units of another game
+            self.close()  # after a restart within a reset SMAC returns units of another game
         raise UserError(
             f"StarCraft II could not be started on {self.map_name}: {reason}; install StarCraft II 4.10 "
             "with SMAC's maps and set SC2PATH to its folder, or play in the simulator"
         )
 
-    def step(self, actions: list[int]) -> Brought:
+    def step(self, actions: list[int]) -> GameStep:
         reward, terminated, info = self._env.step(actions)
-        if not info:  # SMAC's sign for a StarCraft II that it had to start again
-            return Brought(None)
+        if not info:  # SMAC had to restart StarCraft II
+            return GameStep(None)
         self._ended = bool(terminated)
         truncated = bool(info.get("episode_limit", False))
-        return Brought(self._look(), float(reward), bool(terminated), truncated, bool(info["battle_won"]))
+        return GameStep(self._observe(), float(reward), bool(terminated), truncated, bool(info["battle_won"]))
 
     def close(self) -> None:
         """End StarCraft II; the next battle starts it anew."""
@@ -201,10 +201,10 @@ class _Player:
             self._env.close()
         self._env = None
 
-    def _look(self) -> Shown:
+    def _observe(self) -> GameObservation:
         import numpy as np
 
-        return Shown(
+        return GameObservation(
             np.asarray(self._env.get_obs(), dtype=np.float32),
             np.asarray(self._env.get_state(), dtype=np.float32),
             np.asarray(self._env.get_avail_actions()) > 0,
@@ -214,5 +214,5 @@ class _Player:
 def _new(map_name: str, seed: int | None) -> Any:
     from smac.env import StarCraft2Env
 
-    # `continuing_episode` only makes SMAC say when the time limit ended a battle.
+    # `continuing_episode` only makes SMAC report that the time limit ended a battle.
     return StarCraft2Env(map_name=map_name, seed=seed, continuing_episode=True)
