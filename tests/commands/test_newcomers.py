@@ -48,7 +48,7 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("players 3m", "unexpected '3m'; names of options begin with --"),
         ("players --policies [nobody]", "unknown policy 'nobody'; choose one of"),
         ("report", "required: runs"),
-        ("report empty", "no results.json at or below it; give folders of finished runs"),
+        ("report empty", "no results.json of a finished run at or below it"),
         ("inspect empty", "holds no .h5 files; give a folder of recordings, or record with `collect`"),
         (
             "sweep nowhere.yaml",
