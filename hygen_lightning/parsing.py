@@ -97,7 +97,7 @@ def explain(
         parameters = signature(locate(rest.partition("'")[0])).parameters  # type: ignore[arg-type]
         return _unknown(f"--{key}.{name}", [f"--{key}.{parameter}" for parameter in parameters])
     if "dot import path string: " in text:
-        name = text.rpartition("dot import path string: ")[2].split()[0]
+        name = text.rpartition("dot import path string: ")[2].split()[0].rstrip(".")
         known = ", ".join([*classes.get(key, ()), "package.module.Class"])
         return f"--{key}: unknown name {name!r}; choose one of {known}"
     for kind, name in KINDS.items():
@@ -122,10 +122,11 @@ def _innermost(text: str) -> tuple[str, str]:
         _, several, errors = rest.partition("Errors: - ")
         if several:
             told, _, value = errors.partition(" Given value type: ")
-            kinds = [e.removeprefix("Expected a ") for e in told.split(" - ") if "NoneType" not in e]
+            reasons = [reason for reason in told.split(" - ") if "NoneType" not in reason]
             got = value.rpartition("Given value: ")[2]
-            plain = all(kind.startswith("<class") for kind in kinds)
-            rest = f"Expected a {' or a '.join(kinds)}. Got value: {got}" if plain else kinds[0]
+            plain = all(reason.startswith("Expected a ") for reason in reasons)
+            kinds = " or ".join(reason.removeprefix("Expected ") for reason in reasons)
+            rest = f"Expected {kinds}. Got value: {got}" if plain else reasons[0]
         text = rest
     return ".".join(names), text
 

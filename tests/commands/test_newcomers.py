@@ -79,6 +79,8 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("fit --trainer.max_steps ten", "--trainer.max_steps takes a whole number; got ten"),
         ("fit --model.lr fast", "--model.lr takes a number; got fast"),
         ("fit --seed_everything one", "--seed_everything takes true or false or a whole number; got one"),
+        ("fit --trainer.precision 7", "; got 7"),
+        ("fit --model nowhere.Mod", "No module named 'nowhere'"),
         ("fit --nonfinite.skip maybe", "--nonfinite.skip takes true or false; got maybe"),
         ("fit --trainer.accelerator gppu", "invalid accelerator name"),
         ("fit --trainer.accelerator cpu --trainer.devices 0", "--trainer options"),
