@@ -14,7 +14,7 @@ This module imports torch for type checking only: reading a task table costs not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
@@ -493,21 +493,15 @@ class DataStatistics:
 class HybridBatch:
     """What one optimiser step learns from: episodes of every training task.
 
-    offline_share: the scheduled share (0..1) by task; n_offline: how many of a task's episodes
-    are recordings, which gives the share that was realised.
+    offline_share: which share (0..1) of a task's episodes really is recorded, whatever was scheduled.
     """
 
     episodes: dict[str, Episodes]
     offline_share: dict[str, float]
-    n_offline: dict[str, int] = field(default_factory=dict)
 
     def to(self, device: Any) -> HybridBatch:
         moved = {name: episodes.to(device) for name, episodes in self.episodes.items()}
         return replace(self, episodes=moved)
-
-    def realised_share(self, task: str) -> float:
-        """Share of recorded episodes that this batch really holds for a task."""
-        return self.n_offline[task] / len(self.episodes[task])
 
 
 @dataclass(frozen=True)

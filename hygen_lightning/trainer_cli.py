@@ -161,7 +161,7 @@ class HyGenCLI(LayeredCLI):
             parser = self._parser(self.subcommand)
             self._callback(RunFiles).config_yaml = parser.dump(config, skip_none=False)
         data = self.datamodule
-        if data.dataset_dir is None and data.prefill_episodes == 0:  # online-only runs need none
+        if data.needs_recordings:
             known = data.train_tasks, data.quality, config.run.record_episodes, config.rollouts.env
             data.dataset_dir = str(scripted_recordings(*known))
 

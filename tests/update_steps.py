@@ -51,4 +51,4 @@ def batch_of(*tasks: str, n_offline: int = 3) -> HybridBatch:
     """Three short episodes of each task, the first n_offline of them recorded."""
     lengths = torch.tensor([6, 4, 5])
     episodes = {name: make_episodes(name, 3, lengths=lengths).trimmed() for name in tasks}
-    return HybridBatch(episodes, dict.fromkeys(tasks, n_offline / 3), dict.fromkeys(tasks, n_offline))
+    return HybridBatch(episodes, dict.fromkeys(tasks, n_offline / 3))

@@ -175,7 +175,7 @@ class MultiTaskAlgorithm(LightningModule, ABC):
     def training_step(self, batch: HybridBatch, batch_idx: int) -> Tensor:
         losses = []
         for name, episodes in batch.episodes.items():
-            share = batch.realised_share(name)
+            share = batch.offline_share[name]
             loss, metrics = self.loss(episodes, share)
             losses.append(loss)
             metrics = {"loss": loss.detach(), **metrics, "offline_share": torch.tensor(share)}

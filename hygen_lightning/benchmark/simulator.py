@@ -105,10 +105,11 @@ def _check_ways(map: list[str] | str | None, against: str | None, growth: bool, 
 
 def _tasks(map: list[str] | str | None, growth: bool) -> list[Any]:
     """The tasks to play."""
-    from hygen_lightning.tasks import load_task, marine_task
+    from hygen_lightning.tasks import load_task, make_battle
 
     if growth:
-        return [*(load_task(name) for name in GROWING_MAPS), *(marine_task(a, e) for a, e in LARGER_BATTLES)]
+        larger = [make_battle(f"{a}m_vs_{e}m", {"marine": a}, {"marine": e}) for a, e in LARGER_BATTLES]
+        return [*(load_task(name) for name in GROWING_MAPS), *larger]
     return [load_task(name) for name in ([map] if isinstance(map, str) else map or DEFAULT_MAPS)]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.policy import AgentInputs
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks import TASK_SETS
+from hygen_lightning.tasks import TASK_SETS, TaskName
 
 if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
@@ -72,12 +72,13 @@ def _tasks(entries: Sequence[str], env: str) -> list[TaskSpec]:
     """Tasks, and those of task sets, each once in the order given; UserError for unknown ones."""
     from hygen_lightning.envs import environment_class
 
-    names = [
-        name
-        for entry in entries
-        for name in ((*TASK_SETS[entry].train, *TASK_SETS[entry].unseen) if entry in TASK_SETS else [entry])
-    ]
-    return list({task.name: task for task in map(environment_class(env).load_task, names)}.values())
+    known = environment_class(env).load_task
+    names: list[TaskName] = []
+    for entry in entries:
+        task_set = TASK_SETS.get(entry)
+        names += [*task_set.train, *task_set.unseen] if task_set else [entry]
+    tasks = [known(name) if isinstance(name, str) else name for name in names]
+    return list({task.name: task for task in tasks}.values())
 
 
 def _measure(task: TaskSpec, policy: Policy, episodes: int, env: str, seed: int) -> TaskResult:

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import difflib
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.callbacks import Timer
 
 from hygen_lightning.data.buffers import OfflineEpisodes, ReplayBuffer, load_offline
-from hygen_lightning.data.mixing import DynamicShare, FixedShare, LinearShare, most_played, split
+from hygen_lightning.data.loaders import BatchNumbers, BattleRequests, check_trainer
+from hygen_lightning.data.mixing import DynamicShare, FixedShare, Share, make_share, most_played, split
 from hygen_lightning.data.summary import lines_about
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import (
     BattleRequest,
     DataStatistics,
-    EntityWidths,
     Episodes,
     HybridBatch,
     TaskSpec,
     UserError,
 )
-from hygen_lightning.tasks import TASK_SETS, load_task
+from hygen_lightning.tasks import TASK_SETS, TaskName, TaskSet, common_widths, expand, load_task_set
 
 Quality = Literal["expert", "medium", "medium-expert", "medium-replay", "none"]
 NO_RECORDINGS = "none"
+DEFAULT_SET = "toy"
+ShippedSet = Literal[tuple(TASK_SETS)]  # type: ignore[valid-type]
 
 
 class HybridDataModule(LightningDataModule):
@@ -36,13 +35,16 @@ class HybridDataModule(LightningDataModule):
     One batch holds `batch_size` episodes of EVERY training task (per rank). Stage one draws
     recordings only; afterwards the offline share follows its schedule, one clock: optimiser steps.
     Without recordings (`quality: none`) every episode is a played one, from the first step on.
+    Wherever a task is named, Python may also give its TaskSpec.
 
     Args:
-        task_set: a named set of training and unseen tasks
-        train_tasks: tasks to learn from, instead of the set's
+        task_set: a set of training and unseen tasks, by name or as a YAML file (train:, unseen:); toy
+            where neither this nor train_tasks is given
+        train_tasks: tasks to learn from, by name or as YAML files, instead of a set
         eval_tasks: tasks or task sets to play in validation, instead of the set's; training tasks
             are counted as seen, all others as unseen
-        extra_tasks: tasks played in the final evaluation for interest; they are part of no mean
+        extra_tasks: tasks played in the final evaluation for interest, instead of the set's; they
+            are part of no mean
         dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null records scripted policies
             in the embedded simulator on first use and keeps them in the cache folder
         quality: which recordings of a task to learn from; none: only played episodes (online)
@@ -65,7 +67,7 @@ class HybridDataModule(LightningDataModule):
 
     def __init__(
         self,
-        task_set: Literal["toy", "marine-easy", "marine-hard", "stalker-zealot"] = "toy",
+        task_set: ShippedSet | str | None = None,  # type: ignore[valid-type]
         train_tasks: list[str] | None = None,
         eval_tasks: list[str] | None = None,
         extra_tasks: list[str] | None = None,
@@ -85,17 +87,14 @@ class HybridDataModule(LightningDataModule):
         seed: int = 1,
     ) -> None:
         super().__init__()
-        if train_tasks == []:
-            raise UserError("--data.train_tasks is empty; name a task, or leave the option out for the set's")
-        names = list(train_tasks) if train_tasks else list(TASK_SETS[task_set].train)
-        self.train_tasks = [load_task(name) for name in names]
-        unseen = [] if train_tasks else list(TASK_SETS[task_set].unseen)
-        wanted = _expand_sets(eval_tasks) if eval_tasks else [*names, *unseen]
-        self.eval_tasks = [load_task(name) for name in dict.fromkeys(wanted)]
-        extra = [name for name in dict.fromkeys(_expand_sets(extra_tasks or [])) if name not in wanted]
-        self.extra_tasks = [load_task(name) for name in extra]
-        self.seen = set(names)
-        self.widths = _common_widths([*self.train_tasks, *self.eval_tasks, *self.extra_tasks])
+        chosen = _chosen_set(task_set, train_tasks)
+        self.train_tasks = expand(chosen.train)
+        self.eval_tasks = expand(eval_tasks or [*self.train_tasks, *chosen.unseen])
+        extra = expand(chosen.extra if extra_tasks is None else extra_tasks)
+        self.extra_tasks = [task for task in extra if task not in self.eval_tasks]
+        everywhere = expand([*self.train_tasks, *self.eval_tasks, *self.extra_tasks])
+        self.widths = common_widths(everywhere)
+        self.seen = {task.name for task in self.train_tasks}
         self.dataset_dir, self.quality = dataset_dir, quality
         if max_in_memory_gb < 0:
             raise UserError(f"--data.max_in_memory_gb is {max_in_memory_gb}; give 0 (nothing) or more")
@@ -118,7 +117,7 @@ class HybridDataModule(LightningDataModule):
         self.offline: dict[str, OfflineEpisodes] = {}
         self.statistics: dict[str, DataStatistics] = {}
         """What the recordings of each training task hold, after `setup`; empty without recordings."""
-        self.shares: dict[str, LinearShare | FixedShare | DynamicShare] = {}
+        self.shares: dict[str, Share] = {}
         self._offline_generator = torch.Generator()
         self._replay_generator = torch.Generator()
         self.before_draw: Callable[[], None] | None = None
@@ -149,7 +148,7 @@ class HybridDataModule(LightningDataModule):
             for line in lines_about(recordings):
                 self._say_once(line)
             self.statistics[task.name] = recordings.statistics
-            self.shares[task.name] = self._make_share(recordings.statistics.win_rate)
+            self.shares[task.name] = make_share(*self._share_options, recordings.statistics.win_rate)
             self.offline[task.name] = recordings.shard(rank, self.trainer.world_size)
 
     def _check_online_only(self) -> None:
@@ -164,7 +163,9 @@ class HybridDataModule(LightningDataModule):
 
     def _check_replay_size(self) -> None:
         """UserError where the played part of a batch never fits into the replay buffer."""
-        share = FixedShare(0.0) if self.quality == NO_RECORDINGS else self._make_share(win_rate=1.0)
+        share = make_share(*self._share_options, win_rate=1.0)
+        if self.quality == NO_RECORDINGS:
+            share = FixedShare(0.0)
         played = most_played(self.batch_size, share)
         if self.replay_episodes < played:
             raise UserError(
@@ -172,14 +173,6 @@ class HybridDataModule(LightningDataModule):
                 f"batch of {self.batch_size} holds {played} played episodes, which could never be drawn; "
                 f"give at least {played}"
             )
-
-    def _make_share(self, win_rate: float | None) -> LinearShare | FixedShare | DynamicShare:
-        schedule, begin, end, steps, fixed = self._share_options
-        if schedule == "fixed":
-            return FixedShare(fixed)
-        if schedule == "linear":
-            return LinearShare(begin, end, steps)
-        return DynamicShare(begin, end, win_rate)
 
     def _say_once(self, line: str, about: str = "") -> None:
         """Tell the user something, once for each `about`, and from the first process only."""
@@ -203,12 +196,17 @@ class HybridDataModule(LightningDataModule):
 
     def next_batch(self) -> HybridBatch:
         """Draw the episodes of the next update from recordings and replay buffers."""
-        batch = HybridBatch({}, {}, {})
+        batch = HybridBatch({}, {})
         for task in self.train_tasks:
             episodes, n_offline = self._draw(task.name)
-            batch.episodes[task.name], batch.n_offline[task.name] = episodes, n_offline
+            batch.episodes[task.name] = episodes
             batch.offline_share[task.name] = n_offline / len(episodes)
         return batch
+
+    @property
+    def needs_recordings(self) -> bool:
+        """Whether somebody has to record episodes first: none are given, and some are to be learned from."""
+        return self.dataset_dir is None and self.quality != NO_RECORDINGS
 
     @property
     def prefill_episodes(self) -> int:
@@ -224,11 +222,8 @@ class HybridDataModule(LightningDataModule):
 
     def _draw(self, task: str) -> tuple[Episodes, int]:
         """Episodes of a task, and how many of them are recorded: they come first."""
-        share, replay, recordings = (
-            self.offline_share(task),
-            self.replay_buffers[task],
-            self.offline.get(task),
-        )
+        share = self.offline_share(task)
+        replay, recordings = self.replay_buffers[task], self.offline.get(task)
         n_offline, n_online = split(self.batch_size, share, len(replay), recordings is not None)
         if n_online < most_played(self.batch_size, FixedShare(share)):
             self._say_once(
@@ -298,79 +293,16 @@ class HybridDataModule(LightningDataModule):
             share.load_state_dict(recent)
 
 
-class BatchNumbers:
-    """Numbers in the place of batches: as many as `max_steps` optimiser steps need, or no end of them.
-
-    The DataModule draws a batch only when Lightning is about to use it, in the main process (a
-    worker's copy of a replay buffer would never see new episodes), so that no batch is in flight
-    between two steps and the state of the run is what the next step starts from.
-    """
-
-    def __init__(self, trainer: Any) -> None:
-        self.trainer = trainer
-
-    def __len__(self) -> int:
-        if self.trainer.max_steps == -1:
-            raise TypeError("a run that only a time ends has no number of batches")
-        return max(self.trainer.max_steps * self.trainer.accumulate_grad_batches, 1)
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count()
-
-
-class BattleRequests:
-    """The battles that one rank plays in an evaluation, in order."""
-
-    def __init__(self, requests: list[BattleRequest]) -> None:
-        self.requests = requests
-
-    def __len__(self) -> int:
-        return len(self.requests)
-
-    def __iter__(self) -> Iterator[BattleRequest]:
-        return iter(self.requests)
-
-
-def _expand_sets(names: list[str]) -> list[str]:
-    """Task names, with a task set's name standing for all its tasks."""
-    sets = {name: [*s.train, *s.unseen] for name, s in TASK_SETS.items()}
-    for name in names:
-        near = difflib.get_close_matches(name, sets, n=1, cutoff=0.75)
-        if near and name not in sets:
-            raise UserError(f"unknown task or task set {name!r}; did you mean {near[0]}?")
-    return [task for name in names for task in sets.get(name, [name])]
-
-
-def _common_widths(tasks: list[TaskSpec]) -> EntityWidths:
-    """The entity widths that all tasks share; UserError if they differ."""
-    first = tasks[0]
-    for task in tasks[1:]:
-        if task.layout.widths != first.layout.widths:
-            raise UserError(
-                f"tasks {first.name} and {task.name} describe units by different features; "
-                "one policy plays one family (marines, or stalkers and zealots)"
-            )
-    return first.layout.widths
-
-
-def check_trainer(trainer: Any, fit: bool) -> None:
-    """UserError for options of the Trainer that do not go with batches that are drawn, not read."""
-    if trainer.precision not in ("32-true", "16-mixed", "bf16-mixed"):
+def _chosen_set(task_set: str | None, train_tasks: Sequence[TaskName] | None) -> TaskSet:
+    """The tasks that these two options name; UserError where they contradict each other."""
+    if train_tasks is None:
+        return load_task_set(task_set or DEFAULT_SET)
+    if task_set is not None:
+        named = ", ".join(task if isinstance(task, str) else task.name for task in train_tasks)
         raise UserError(
-            f"--trainer.precision {trainer.precision}: batches and battles are float32; "
-            "give 32-true, 16-mixed or bf16-mixed"
+            f"--data.task_set {task_set} and --data.train_tasks [{named}] both say what to learn from; "
+            "give one of them, and null for the other if a config file sets it"
         )
-    if not fit or trainer.fast_dev_run:
-        return
-    for option, usual in (("limit_train_batches", 1.0), ("overfit_batches", 0.0)):
-        value = getattr(trainer, option)
-        if value != usual:
-            raise UserError(
-                f"--trainer.{option} {value}: batches are drawn, there is no fixed list of them to shorten; "
-                "give a smaller --trainer.max_steps"
-            )
-    if trainer.max_steps == -1 and not any(isinstance(c, Timer) for c in trainer.callbacks):
-        raise UserError(
-            "how long shall training go on? Give --trainer.max_steps (optimiser steps) or max_time; "
-            "an epoch has no end here"
-        )
+    if not train_tasks:
+        raise UserError("--data.train_tasks is empty; name a task, or leave the option out for the set's")
+    return TaskSet(tuple(train_tasks))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from hygen_lightning.specs import UserError
 
@@ -109,7 +110,24 @@ class DynamicShare:
         self.recent = list(state["recent"])[-self.window :]
 
 
-def most_played(batch_size: int, share: LinearShare | FixedShare | DynamicShare) -> int:
+Share = LinearShare | FixedShare | DynamicShare
+
+
+def make_share(
+    schedule: Literal["linear", "fixed", "dynamic"],
+    begin: float,
+    end: float,
+    steps: int,
+    fixed: float,
+    win_rate: float | None,
+) -> Share:
+    """The schedule of this name; win_rate (0..1): of the recordings, which the dynamic one is scaled by."""
+    if schedule == "fixed":
+        return FixedShare(fixed)
+    return LinearShare(begin, end, steps) if schedule == "linear" else DynamicShare(begin, end, win_rate)
+
+
+def most_played(batch_size: int, share: Share) -> int:
     """Played episodes of a batch at the lowest offline share of a schedule."""
     return batch_size - int(batch_size * share.lowest + _ROUNDING)
 

@@ -188,7 +188,7 @@ class Painter:
                 low -= thick + S
 
     def _paint_header(self, finished: bool) -> None:
-        """Title, step counter or outcome, and the strength of both teams where units have health."""
+        """Title, step counter or outcome, and the strength of both teams where units can be lost."""
         width, last = self._size[0], self.scene.n_steps - 1
         self._text((14 * S, 9 * S), self.title, 16, ink.TEXT, "la")
         told, colour = f"step {self._step} of {last}", ink.DIM_TEXT
@@ -198,7 +198,7 @@ class Painter:
                 ink.HEAL if self.scene.success else ink.ENEMY if self.scene.outcome == "lost" else ink.YELLOW
             )
         self._text((width - 14 * S, 10 * S), told, 14, colour, "ra")
-        if not self.scene.has_health:
+        if not self.scene.has_losses:
             return
         for team, colour, side in ((self.scene.allies, ink.ALLY, -1), (self.scene.enemies, ink.ENEMY, 1)):
             near, far = width / 2 + side * 30 * S, width / 2 + side * (width / 2 - 14 * S)

@@ -78,8 +78,13 @@ class Scene:
 
     @property
     def has_health(self) -> bool:
-        """Whether anybody is ever hurt or dead, so that health is worth showing."""
-        return any(not t.alive.all() or (t.health < 1).any() for t in (self.allies, self.enemies))
+        """Whether a living unit is ever hurt, so that health is worth showing."""
+        return any((team.health[team.alive] < 1).any() for team in (self.allies, self.enemies))
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether anybody is ever hurt or gone, so that the strength of the teams is worth showing."""
+        return self.has_health or not (self.allies.alive.all() and self.enemies.alive.all())
 
     def targets(self, step: int) -> list[tuple[int, Team, int]]:
         """(ally, team of its target, index in that team) of every living ally that acts on somebody."""

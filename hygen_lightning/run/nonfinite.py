@@ -98,7 +98,7 @@ class NonFiniteGuard(Callback):
         with torch.random.fork_rng(gpus), torch.enable_grad():
             restore_noise(self._noise)
             for task, episodes in self._batch.episodes.items():
-                loss, _ = pl_module.loss(episodes, self._batch.realised_share(task))
+                loss, _ = pl_module.loss(episodes, self._batch.offline_share[task])
                 gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
                 if not bool(loss.isfinite()):
                     found.append(f"the loss of {task} is {loss.item()}")
@@ -116,7 +116,6 @@ class NonFiniteGuard(Callback):
                 for task, episodes in batch.episodes.items()
             },
             "offline_share": batch.offline_share,
-            "n_offline": batch.n_offline,
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
             "generators": self._noise,
             "weights": {name: value.cpu() for name, value in pl_module.state_dict().items()},

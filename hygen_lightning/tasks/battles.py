@@ -41,6 +41,7 @@ class BattleTask(TaskSpec):
     Units stand in SMAC's order: allies by unit type, enemies as the map creates them.
     Spawns are map coordinates, one per unit; `enemy_attack_move_to` is where the enemies are
     ordered to attack-move at the start (None: they hold their place until they see somebody).
+    ally_types, enemy_types: the unit of each type bit; as many on both sides, none where no bit tells.
     """
 
     ally_units: tuple[str, ...] = ()
@@ -50,7 +51,8 @@ class BattleTask(TaskSpec):
     enemy_attack_move_to: tuple[float, float] | None = None
     ally_race: Race = "T"
     enemy_race: Race = "T"
-    unit_type_bits: int = 0
+    ally_types: tuple[str, ...] = ()
+    enemy_types: tuple[str, ...] = ()
     map_type: str = "marines"
     terrain: str = "plain"
 
@@ -67,7 +69,8 @@ class BattleTask(TaskSpec):
         enemy_attack_move_to: tuple[float, float] | None = None,
         ally_race: Race = "T",
         enemy_race: Race = "T",
-        unit_type_bits: int = 0,
+        ally_types: tuple[str, ...] = (),
+        enemy_types: tuple[str, ...] = (),
         map_type: str = "marines",
         terrain: str = "plain",
     ) -> BattleTask:
@@ -76,7 +79,7 @@ class BattleTask(TaskSpec):
         return cls(
             name=name,
             episode_limit_env_steps=episode_limit_env_steps,
-            layout=smac_layout(*sides, unit_type_bits),
+            layout=smac_layout(*sides, len(ally_types)),
             ally_units=ally_units,
             enemy_units=enemy_units,
             ally_spawns=ally_spawns,
@@ -84,10 +87,16 @@ class BattleTask(TaskSpec):
             enemy_attack_move_to=enemy_attack_move_to,
             ally_race=ally_race,
             enemy_race=enemy_race,
-            unit_type_bits=unit_type_bits,
+            ally_types=ally_types,
+            enemy_types=enemy_types,
             map_type=map_type,
             terrain=terrain,
         )
+
+    @property
+    def unit_type_bits(self) -> int:
+        """Type bits of a unit in the vectors."""
+        return len(self.ally_types)
 
     @property
     def ally_shield(self) -> bool:

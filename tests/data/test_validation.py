@@ -134,7 +134,7 @@ def test_time_outs_that_no_step_marks_as_the_end_are_truncated(arrays: Arrays, t
     read = read_part(_write(tmp_path / "part_0.h5", arrays), TASK)
     assert read.terminated[1].nonzero().flatten().tolist() == [59]
     assert read.truncated[1].nonzero().flatten().tolist() == [59]
-    assert not check_values(to_arrays(read), "again.h5").accepted
+    assert not check_values(to_arrays(read), TASK, "again.h5").accepted
 
 
 def test_episodes_are_counted_and_numbered_within_the_file(arrays: Arrays) -> None:

@@ -107,20 +107,21 @@ def test_tasks_that_cannot_be_simulated_are_refused_in_one_line() -> None:
     marines = battle_task("3m")
     SimulatorEnv.check_tasks([marines, load_task("MMM")])
     thor = replace(marines, name="thors", ally_units=("thor", "marine", "marine"))
-    crowd = replace(marines, name="crowd", ally_units=("baneling",) * 3, unit_type_bits=2, map_type="bane")
+    types = ("baneling", "zergling")
+    crowd = replace(marines, name="crowd", ally_units=types[:1] * 3, ally_types=types, enemy_types=types)
     for task, line in (
         (load_task("cn-2"), "cn-2 is no battle"),
         (thor, "'thors': the simulator does not know thor"),
-        (crowd, "'crowd': 2 type bits stand for baneling, zergling, but the units are marine"),
+        (crowd, "'crowd': type bits stand for baneling, zergling, but the units are marine"),
     ):
         with pytest.raises(UserError, match=line):
             SimulatorEnv.check_tasks([marines, task])
 
 
-def test_type_bits_of_a_task_that_is_no_map_of_smac_stand_in_the_order_of_its_units() -> None:
-    task = replace(
-        battle_task("3m"), map_type="own", unit_type_bits=2, ally_units=("marine", "marauder", "marine")
-    )
+def test_type_bits_stand_in_the_order_that_the_task_gives() -> None:
+    types = ("marine", "marauder")
+    units = ("marine", "marauder", "marine")
+    task = replace(battle_task("3m"), ally_types=types, enemy_types=types, ally_units=units)
     params = UnitParams.of(task, torch.device("cpu"))
     assert params.ally_types.tolist() == [[1, 0], [0, 1], [1, 0]]
     assert params.enemy_types.tolist() == [[1, 0]] * 3

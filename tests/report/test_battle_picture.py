@@ -272,7 +272,7 @@ def test_walkers_and_landmarks_are_drawn_as_recorded(recordings_dir: Path, tmp_p
     task = load_task("cn-2")
     episodes = read_folder(recordings_dir / "cn-2" / "expert", task)
     scene = scene_of(task, episodes)
-    assert (scene.outcome, scene.success, scene.has_health) == ("goal reached", True, False)
+    assert (scene.outcome, scene.success, scene.has_losses) == ("goal reached", True, False)
     assert scene.enemies.units == ("landmark", "landmark")
     painter = Painter(scene, "cn-2")
     picture = painter.paint(0)

@@ -72,7 +72,6 @@ class RankReport(Callback):
                 "step": trainer.global_step,
                 "states": {task: episodes.state.clone() for task, episodes in batch.episodes.items()},
                 "offline_share": dict(batch.offline_share),
-                "n_offline": dict(batch.n_offline),
                 "noise": torch.get_rng_state(),
                 "ring": [
                     buffer.state_dict()["steps"].get("obs", torch.empty(0)).clone()

@@ -70,7 +70,7 @@ def test_the_recordings_are_shared_out_without_overlap(two_ranks: Path) -> None:
 
 def test_schedules_agree(two_ranks: Path) -> None:
     one, other = (report["steps"] for report in reports(two_ranks))
-    for name in ("step", "offline_share", "n_offline", "replay_episodes"):
+    for name in ("step", "offline_share", "replay_episodes"):
         assert [step[name] for step in one] == [step[name] for step in other]
 
 

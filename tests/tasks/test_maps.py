@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks import TASK_SETS, all_task_names, data_win_rate, load_task, terrain_levels
-from hygen_lightning.tasks.maps import ALLY_TYPE_ORDER, ENEMY_TYPE_ORDER
+from hygen_lightning.tasks import (
+    TASK_SETS,
+    all_task_names,
+    battle_task,
+    data_win_rate,
+    load_task,
+    terrain_levels,
+)
 
 # obs_dim, state_dim, n_actions as SMAC's get_env_info gives them with its default settings.
 SMAC_SIZES = {
@@ -116,17 +122,18 @@ def test_a_name_says_how_many_units_there_are() -> None:
 
 
 def test_units_with_type_bits_have_a_place_in_the_type_order() -> None:
-    for task in map(load_task, all_task_names()):
+    for task in map(battle_task, all_task_names()):
         if task.unit_type_bits:
-            assert set(task.ally_units) <= set(ALLY_TYPE_ORDER[task.map_type])
-            assert set(task.enemy_units) <= set(ENEMY_TYPE_ORDER[task.map_type])
-            order = [ALLY_TYPE_ORDER[task.map_type].index(unit) for unit in task.ally_units]
+            assert len(task.ally_types) == len(task.enemy_types) == task.unit_type_bits
+            assert set(task.ally_units) <= set(task.ally_types)
+            assert set(task.enemy_units) <= set(task.enemy_types)
+            order = [task.ally_types.index(unit) for unit in task.ally_units]
             assert order == sorted(order), "SMAC sorts allies by type"
 
 
 def test_task_sets_hold_known_tasks_of_one_family_and_no_task_twice() -> None:
     for task_set in TASK_SETS.values():
-        names = [*task_set.train, *task_set.unseen]
+        names = [*task_set.train, *task_set.unseen, *task_set.extra]
         assert len(set(names)) == len(names)
         assert len({load_task(name).layout.widths for name in names}) == 1
 

@@ -16,7 +16,6 @@ from hygen_lightning.envs.simulator.constants import MIN_SCAN_RANGE, PACKING, SC
 from hygen_lightning.envs.simulator.units import UNITS, UnitType
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks.battles import BattleTask
-from hygen_lightning.tasks.maps import ALLY_TYPE_ORDER, ENEMY_TYPE_ORDER
 
 MAX_SHIELD_OF_NONE = 1.0
 """Divisor for units without shields, whose shield is always zero."""
@@ -173,8 +172,8 @@ class UnitParams:
             raw_damage=pairs([[_damage(u, v, 0.0) for v in units] for u in units]),
             can_shoot=pairs(can_shoot),
             can_heal=pairs(can_heal),
-            ally_types=_type_bits(task, task.ally_units, ALLY_TYPE_ORDER, device),
-            enemy_types=_type_bits(task, task.enemy_units, ENEMY_TYPE_ORDER, device),
+            ally_types=_type_bits(task, task.ally_units, task.ally_types, device),
+            enemy_types=_type_bits(task, task.enemy_units, task.enemy_types, device),
         )
 
 
@@ -209,21 +208,15 @@ def _damage(attacker: UnitType, target: UnitType, armour: float) -> float:
 
 
 def _type_bits(
-    task: BattleTask, names: tuple[str, ...], order: dict[str, tuple[str, ...]], device: torch.device
+    task: BattleTask, names: tuple[str, ...], types: tuple[str, ...], device: torch.device
 ) -> Tensor:
-    """[units, type bits] one-hot, or no columns where the task has none.
-
-    On maps of SMAC the bits stand in SMAC's order, elsewhere in the order of first appearance.
-    """
-    kinds = order.get(task.map_type) or tuple(dict.fromkeys((*task.ally_units, *task.enemy_units)))
-    bits = torch.zeros(len(names), task.unit_type_bits, device=device)
-    if task.unit_type_bits:
-        named = kinds[: task.unit_type_bits]
-        if not set(names) <= set(named):
-            raise UserError(
-                f"task {task.name!r}: {task.unit_type_bits} type bits stand for {', '.join(named)}, "
-                f"but the units are {', '.join(sorted(set(names)))}"
-            )
-        for row, name in enumerate(names):
-            bits[row, kinds.index(name)] = 1
+    """[units, type bits] one-hot, or no columns where the task has none."""
+    bits = torch.zeros(len(names), len(types), device=device)
+    if types and not set(names) <= set(types):
+        units = ", ".join(sorted(set(names)))
+        raise UserError(
+            f"task {task.name!r}: type bits stand for {', '.join(types)}, but the units are {units}"
+        )
+    for row, name in enumerate(names if types else ()):
+        bits[row, types.index(name)] = 1
     return bits
