@@ -125,20 +125,15 @@ class LayeredCLI(LightningCLI):
         given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         given.add_argument("-c", "--config", nargs="?")
         given.add_argument("--ckpt_path", nargs="?")
-        given.add_argument("--data.task_set", nargs="?", dest="task_set")
         known, _ = given.parse_known_args(words)
         if command == "fit" and known.config is None:
             layers = _layers("conf/base.yaml", "conf/quickstart.yaml")
             self._subcommand_parsers[command].default_config_files = layers
-        #: The quickstart names tasks; a set that is asked for stands instead of them.
-        self.other_tasks = command == "fit" and known.config is None and known.task_set is not None
         self._parse(self.argv, known.ckpt_path if known.ckpt_path != "last" else None)
 
     def _parse(self, argv: list[str], checkpoint: str | None) -> None:
         """Set `config`; a checkpoint's model, and the tasks that it learned, lie under the options."""
         below: dict[str, Any] = {}
-        if self.other_tasks:
-            below["data"] = dict.fromkeys(("train_tasks", "eval_tasks", "extra_tasks"))
         if checkpoint is not None:
             content = read_checkpoint(checkpoint, "model_config", "trained_on", "state_dict")
             below["model"] = content["model_config"]
@@ -165,6 +160,9 @@ class LayeredCLI(LightningCLI):
             raise UserError("whose policy plays? Give --ckpt_path runs/<name>/<run>/checkpoints/best.ckpt")
         config = self.config[command]
         config.seed_everything = config.data.seed = self.seed
+        if command != "fit" and config.data.task_set is not None:  # to play; what was learned stays seen
+            config.data.eval_tasks = config.data.eval_tasks or [config.data.task_set]
+            config.data.task_set = None
 
     def _unfinished(self, config: Namespace) -> str | None:
         """last.ckpt of the newest unfinished run of this name and seed; None if a new one begins."""

@@ -214,12 +214,18 @@ def resolved(argv: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, A
     return config
 
 
-def test_a_task_set_stands_instead_of_the_tasks_of_the_quickstart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_task_set_without_a_config_is_not_forgotten(capsys: pytest.CaptureFixture[str]) -> None:
     data = resolved(["fit", "--data.task_set", "marine-hard"], capsys)["data"]
     assert data["task_set"] == "marine-hard"
     assert data["train_tasks"] is data["eval_tasks"] is data["extra_tasks"] is None
-    more = resolved(["fit", "--data.task_set=marine-hard", "--data.extra_tasks=[8m]"], capsys)["data"]
-    assert more["extra_tasks"] == ["8m"]
+
+
+def test_a_checkpoint_plays_a_task_set(run: Path, tmp_path: Path) -> None:
+    argv = ["validate", "--ckpt_path", str(run / "checkpoints/best.ckpt"), "--run.root", str(tmp_path)]
+    assert main([*argv, "--data.task_set", "toy", "--data.eval_episodes", "1"]) == 0
+    (results,) = tmp_path.rglob("results.json")
+    tasks = json.loads(results.read_text(encoding="utf-8"))["tasks"]
+    assert {name: task["seen"] for name, task in tasks.items()} == {"3m": True, "4m": False, "5m": False}
 
 
 def test_a_folder_conf_of_the_users_own_changes_nothing_that_is_not_asked_for(
