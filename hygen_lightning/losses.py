@@ -87,7 +87,7 @@ def skill_vae_loss(
     beta: float = 1e-3,
     steps: LossSteps = "valid",
 ) -> SkillVAELoss:
-    """Reconstruct the actions from relaxed skills, and keep the skills near uniform (section 3).
+    """Reconstruct the actions from relaxed skills, and keep the skills near uniform (HyGen, stage one).
 
     action_logits [B, T, A, K], actions [B, T, A] int64, skill [B, T, A, Z] relaxed one-hot,
     mask [B, T] bool. T counts the steps with a reward, one fewer than stored. The cross-entropy
@@ -147,7 +147,7 @@ def value_loss(
     td_lambda: float = 0.0,
     conservative_weight: float = 0.0,
 ) -> ValueLoss:
-    """TD error with double-Q on mixed values, and the conservative term (HyGen, section 4).
+    """TD error with double-Q on mixed values, and the conservative term (HyGen, stage two).
 
     q, target_q [B, T, A, Z]: values of skills or actions by the online and the target network.
     """

@@ -24,7 +24,7 @@ SKILLS, POLICY = "stage one: skills", "stage two: policy"
 
 
 class HyGen(ValueLearning):
-    """Both stages of HyGen (arXiv 2408.13567, sections 3 and 4) in one run.
+    """Both stages of HyGen (arXiv 2408.13567) in one run.
 
     Stage one, `pretrain_steps` optimiser steps: a trajectory encoder names each unit's skill, an
     action decoder repeats the recorded actions from it. Then the switch: a fresh optimiser, the
@@ -188,7 +188,7 @@ class HyGen(ValueLearning):
         return self.skill_loss(episodes)
 
     def skill_loss(self, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
-        """Stage one (section 3): the recorded actions, told by relaxed skills."""
+        """Stage one: the recorded actions, told by relaxed skills."""
         layout, net = episodes.task.layout, self.network
         logits = net.skill_logits(layout, episodes.state, episodes.actions, episodes.filled)
         acted = episodes.map(lambda x: x[:, :-1])
@@ -204,7 +204,7 @@ class HyGen(ValueLearning):
         return parts.loss, metrics | skill_use(logits[:, :-1].argmax(-1), mask, logits.shape[-1])
 
     def policy_loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Stage two (section 4): double-Q over skills, conservative term, distillation."""
+        """Stage two: double-Q over skills, conservative term, distillation."""
         layout, net, filled = episodes.task.layout, self.network, episodes.filled
         with torch.no_grad():
             labels = net.skill_logits(layout, episodes.state, episodes.actions, filled).argmax(dim=-1)
@@ -234,7 +234,7 @@ class HyGen(ValueLearning):
         last_reward: Tensor,
         hidden: HiddenState,
     ) -> PolicyOutput:
-        """Greedy skill, then the decoder's best available action (section 6)."""
+        """Greedy skill, then the decoder's best available action."""
         avail = observation.avail_actions
         step = self.acting.act_step(task.layout, observation.obs, last_actions, hidden, avail_actions=avail)
         logits = step.action_logits.masked_fill(~avail, -torch.inf)

@@ -106,5 +106,5 @@ class ValueLearning(MultiTaskAlgorithm):
         return parts, metrics
 
     def conservative_weight(self, offline_share: float) -> float:
-        """c of HyGen, section 4: 0, a constant, or the current offline share."""
+        """c of HyGen: 0, a constant, or the current offline share."""
         return {"off": 0.0, "constant": self.conservative_constant, "share": offline_share}[self.conservative]

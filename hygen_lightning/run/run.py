@@ -177,7 +177,7 @@ def _reason(trainer: Trainer, out_of_time: bool) -> str:
         return "trainer.max_time is over"
     for callback in trainer.callbacks:
         if isinstance(callback, EarlyStopping) and callback.stopping_reason_message:
-            return f"EarlyStopping says: {' '.join(callback.stopping_reason_message.split())}"
+            return f"EarlyStopping says: {' '.join(callback.stopping_reason_message.split()).rstrip('.')}"
     epochs = trainer.max_epochs
     if epochs is not None and 0 <= epochs <= trainer.current_epoch:
         return f"trainer.max_epochs is {epochs}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from update_steps import Steps, batch_of
 
 from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+from hygen_lightning.algorithms.hygen import HyGen
+from hygen_lightning.algorithms.value_learning import ValueLearning
 from hygen_lightning.envs import make_env
 from hygen_lightning.models.agents import EntityTransformer
 from hygen_lightning.rollouts.runner import play
@@ -62,6 +65,17 @@ def test_a_loss_is_told_the_share_that_its_batch_really_holds(
     module.training_step(batch_of("3m", "4m", n_offline=1), steps.step)
     assert told == [1 / 3, 1 / 3]
     assert float(steps.logged["train/4m/offline_share"]) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("learner", [k for k in KINDS if issubclass(k, ValueLearning)])
+def test_a_conservative_term_may_follow_the_share(learner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = {"pretrain_steps": 0} if learner is HyGen else {}
+    module = learner(WIDTHS, width=8, n_heads=1, conservative="share", **stages)
+    Steps(module, monkeypatch)
+    episodes = batch_of("3m").episodes["3m"]
+    none, half, whole = (float(module.loss(episodes, share)[0].detach()) for share in (0.0, 0.5, 1.0))
+    assert none < whole
+    assert half == pytest.approx((none + whole) / 2)
 
 
 def test_acting_follows_the_average(kind: type[MultiTaskAlgorithm]) -> None:

@@ -262,4 +262,5 @@ def test_skill_use_sums_to_one_over_valid_steps() -> None:
     skills = torch.tensor([[[0, 1], [1, 1], [2, 2]]])
     mask = torch.tensor([[True, True, False]])
     use = skill_use(skills, mask, 3)
-    assert [float(use[f"skill{k}_use"]) for k in range(3)] == [0.25, 0.75, 0.0]
+    shares = {name: float(share) for name, share in use.items()}
+    assert shares == {"skill0_use": 0.25, "skill1_use": 0.75, "skill2_use": 0.0}

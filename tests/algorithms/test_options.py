@@ -39,6 +39,11 @@ def parameters(steps: Steps) -> list[float]:
     return [sum(p.numel() for p in steps.module.network.parameters())]
 
 
+def parameters_of_every_part(steps: Steps) -> list[float]:
+    parts = steps.module.network.children()
+    return [sum(p.numel() for p in part.parameters()) for part in parts]
+
+
 def stage_one_loss(steps: Steps) -> list[float]:
     return [loss_at(steps, 0)]
 
@@ -146,7 +151,7 @@ class Row:
 CONSTANT = {"conservative": "constant"}
 ROWS = {
     "widths": Row(load_task("2s3z").layout.widths, parameters),
-    "width": Row(16, parameters),
+    "width": Row(16, parameters_of_every_part),
     "n_heads": Row(4, parameters),
     "depth": Row(2, parameters),
     "id_bits": Row(6, parameters),

@@ -73,6 +73,18 @@ def test_a_run_that_ends_early_says_so_and_goes_on(
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+def test_a_time_limit_counts_from_every_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = tiny_fit(tmp_path, "--trainer.max_steps=100000", "--trainer.max_time=00:00:00:01")
+    steps = []
+    for _ in range(2):
+        assert main([*words, "--rollouts.episodes_per_step=0", "--resume=auto"]) == 0
+        results = json.loads((the_run(tmp_path) / "results.json").read_text())
+        assert not results["finished"]
+        steps.append(results["optimiser_steps"])
+    assert 0 < steps[0] < steps[1]
+    assert "trainer.max_time is over; --resume auto goes on" in capsys.readouterr().out
+
+
 def test_ctrl_c_twice_ends_with_the_exit_code_of_ctrl_c(tmp_path: Path) -> None:
     assert main(tiny_fit(tmp_path, *callback("CtrlCTwice", step=3))) == 130
     assert not list(tmp_path.rglob("last.ckpt"))

@@ -82,11 +82,11 @@ def test_a_stopped_run_of_several_batches_per_step_goes_on_exactly(tmp_path: Pat
 
 
 def test_a_run_may_be_as_long_as_its_time(tmp_path: Path) -> None:
-    times = ("--trainer.max_steps=-1", "--trainer.max_time=00:00:00:02", "--model.pretrain_steps=1")
+    times = ("--trainer.max_steps=-1", "--trainer.max_time=00:00:00:01", "--model.pretrain_steps=0")
     assert main(tiny_fit(tmp_path, *times)) == 0
     results = json.loads((the_run(tmp_path) / "results.json").read_text())
     assert results["finished"]
-    assert results["optimiser_steps"] > 2
+    assert results["optimiser_steps"] > 0
     assert any("rollout/3m/epsilon" in row for row in table(the_run(tmp_path) / "metrics.csv"))
 
 
