@@ -49,7 +49,11 @@ PUBLIC = {
     "TaskSpec": "specs",
     "TimeStep": "specs",
     "UserError": "specs",
+    "TaskSet": "tasks",
     "load_task": "tasks",
+    "make_battle": "tasks",
+    "register_task": "tasks",
+    "register_task_set": "tasks",
 }
 """Public name -> the module that defines it, imported on first use."""
 

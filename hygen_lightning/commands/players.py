@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.policy import AgentInputs
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks import TASK_SETS, TaskName
+from hygen_lightning.tasks import expand
 
 if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
@@ -48,7 +47,8 @@ def players(
 
     if episodes < 1:
         raise UserError(f"--episodes is {episodes}; at least one battle is needed")
-    specs = _tasks(tasks or BATTLE_SETS, env)
+    version = environment_class(env).version  # a file that is imported for it may register tasks
+    specs = expand(tasks or BATTLE_SETS)
     playable = [scripted_policies(task, env) for task in specs]
     chosen = policies or [name for name in playable[0] if all(name in others for others in playable)]
     found = {
@@ -59,8 +59,7 @@ def players(
         for task in specs
     }
     if json:
-        environment = {"name": env, "version": environment_class(env).version}
-        print_json({"environment": environment, "seed": seed, "tasks": _plain(found)})
+        print_json({"environment": {"name": env, "version": version}, "seed": seed, "tasks": _plain(found)})
         return 0
     rows = [[task, *(_cell(results[name]) for name in chosen)] for task, results in found.items()]
     columns = ["task", *map(policy_label, chosen)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
@@ -15,9 +16,9 @@ from factories import make_episodes
 from hygen_lightning.commands.inspect import grouped, inspect
 from hygen_lightning.data.hdf5 import to_arrays, write_part, write_run
 from hygen_lightning.data.summary import task_and_quality
-from hygen_lightning.data.validation import BEHIND_THE_END
-from hygen_lightning.specs import Episodes, UserError
-from hygen_lightning.tasks import load_task
+from hygen_lightning.data.validation import BEHIND_THE_END, UNMARKED_TIMEOUT
+from hygen_lightning.specs import Episodes, TaskSpec, UserError
+from hygen_lightning.tasks import load_task, register_task, registry
 
 TASK = load_task("3m")
 
@@ -203,6 +204,55 @@ def test_people_get_tables(dataset: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "enemy1.health" in capsys.readouterr().out
     inspect(dataset, features="none")
     assert "health" not in capsys.readouterr().out
+
+
+@dataclass(frozen=True)
+class Untold(TaskSpec):
+    """A task whose recordings do not tell success."""
+
+    enemy_name: ClassVar[str] = "crate"
+
+
+def test_recordings_that_do_not_tell_success_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(registry, "_REGISTERED", {})
+    task = register_task(Untold("boxes", 50, load_task("cn-2").layout))
+    write_run(tmp_path / "boxes" / "medium" / "run", make_episodes(task, 3))
+    assert COMMAND(tmp_path, features="all") == 0
+    text = capsys.readouterr().out
+    for piece in ("boxes/medium", "not told", "timed out", "crate1.x"):
+        assert piece in text, piece
+
+
+def test_a_task_file_of_the_user_explains_its_recordings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "6m_vs_8m.yaml"
+    path.write_text("allies: {marine: 6}\nenemies: {marine: 8}\n")
+    task = load_task(path)
+    write_run(tmp_path / "data" / "6m_vs_8m" / "expert" / "run", make_episodes(task, 3, wins=1.0))
+    code, report = _report(capsys, tmp_path / "data", str(path))
+    assert (code, list(report["tasks"])) == (0, ["6m_vs_8m"])
+    expert = report["tasks"]["6m_vs_8m"]["qualities"]["expert"]
+    assert expert["win_rate"] == 1.0
+    assert list(expert["features"]["obs"]) == task.layout.obs_feature_names()
+    assert list(expert["actions"])[-1] == "enemy7"
+    code, report = _report(capsys, tmp_path / "data")
+    assert code == 2
+    assert "give --task NAME, or a task file" in report["problems"][0]
+
+
+def test_what_is_put_right_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = to_arrays(make_episodes(TASK, 3))
+    arrays["terminated"][2] = 0
+    path = tmp_path / "3m" / "medium" / "part_0.h5"
+    path.parent.mkdir(parents=True)
+    with h5py.File(path, "w") as file:
+        for key, array in arrays.items():
+            file[key] = array
+    assert COMMAND(path, features="none") == 0
+    assert f"accepted: 1 episodes: {UNMARKED_TIMEOUT}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_problems_are_printed_for_people_too(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from hygen_lightning.commands import players as command
 from hygen_lightning.report.statistics import wilson_interval
 from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks import TASK_SETS
+from hygen_lightning.tasks import expand
 
 players = command.players
 
@@ -49,11 +49,8 @@ def test_the_table_has_a_row_per_task(capsys: pytest.CaptureFixture[str]) -> Non
     assert "focus_fire" not in text
 
 
-def test_task_sets_stand_for_their_tasks_each_once() -> None:
-    hard = TASK_SETS["marine-hard"]
-    names = [task.name for task in command._tasks(["3m", "marine-hard", "2s3z", "3m"], "simulator")]
-    assert names == ["3m", *[task for task in (*hard.train, *hard.unseen) if task != "3m"], "2s3z"]
-    every_battle = [task.name for task in command._tasks(command.BATTLE_SETS, "simulator")]
+def test_without_tasks_the_battles_of_the_published_sets_are_played() -> None:
+    every_battle = [task.name for task in expand(command.BATTLE_SETS)]
     assert len(every_battle) == len(set(every_battle)) == 30
 
 

@@ -65,25 +65,11 @@ def choose_targets(params: UnitParams, s: BattleState, plan: Plan, loop: Tensor)
     """
     n = params.n_allies
     ordered, alive, current = plan.target, s.alive, s.target[n:]
-    ally_target = torch.where(alive[:n] & _living(alive, ordered), ordered, -1)
-    dx = s.x[:n].unsqueeze(1) - s.x[n:].unsqueeze(0)  # [A, E, B]
-    dy = s.y[:n].unsqueeze(1) - s.y[n:].unsqueeze(0)
-    square = dx * dx + dy * dy
-    reached = square <= params.reach[n:, :n].transpose(0, 1).square()
-    standing = _living(alive, current)
-    idle = current < 0
+    standing, idle = _living(alive, current), current < 0
     shot = s.cooldown[:n] > (params.period[:n] - c.SHOT_LOOPS).clamp(min=c.WIND_UP_LOOPS)
     woken = (flag(shot).amax(0, keepdim=True) > 0) & idle  # [E, B]
-    sees = params.notice.clamp(min=0.0).square()  # [A, E, 1]
-    hears = torch.where(params.notice > 0, params.notice + c.ANSWER_MARGIN, 0.0).square()
-    visible = alive[:n].unsqueeze(1) & (square <= torch.where(woken, hears, sees))
-    struck = woken & shot.unsqueeze(1) & (plan.menace < CALM)
-    first = plan.lot[:n].unsqueeze(1) - CALM  # below any distance
     ignores_orders = woken | ~(idle | standing) | (idle & (loop == 0))
-    menace = torch.where(standing & ~reached, CALM, plan.menace)
-    score = torch.where(struck, first, square + torch.where(ignores_orders, 0.0, menace))
-    best, nearest = torch.where(visible, score, FAR).min(0)
-    found = torch.where(best < FAR, nearest, -1)
+    best, found, ally_near = _best_ally(params, s, plan, shot, woken, ignores_orders)
 
     in_range = standing & _reaches(params, s, current)
     menacing = _attacked_by(params, ordered, current)
@@ -94,6 +80,7 @@ def choose_targets(params: UnitParams, s: BattleState, plan: Plan, loop: Tensor)
     looks = due | unanswered | woken | ~(idle | standing)
     chosen = torch.where(looks & ~keep, found, torch.where(standing, current, -1))
     chosen = torch.where(alive[n:], chosen, -1)
+    ally_target = torch.where(alive[:n] & _living(alive, ordered), ordered, -1)
     if params.has_medivacs:
         chosen = torch.where(params.is_medivac[n:], _patients(params, s), chosen)
         ally_target = torch.where(_useful(params, s, ally_target), ally_target, -1)
@@ -108,7 +95,32 @@ def choose_targets(params: UnitParams, s: BattleState, plan: Plan, loop: Tensor)
     held = torch.where(answers, held + c.ANSWER_LOOPS, held)
     s.cooldown = torch.cat([s.cooldown[:n], held])
     s.target = torch.cat([ally_target, chosen])
-    return flag(reached & alive[:n].unsqueeze(1)).amax(0)
+    return ally_near
+
+
+def _best_ally(
+    params: UnitParams, s: BattleState, plan: Plan, shot: Tensor, woken: Tensor, ignores_orders: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The ally that each enemy would take now: its score, its row (int64, -1 for none), and `ally_near`,
+    all [E, B].
+
+    shot [A, B] bool: who just shot. woken, ignores_orders [E, B] bool: see `choose_targets`.
+    """
+    n, alive = params.n_allies, s.alive
+    dx = s.x[:n].unsqueeze(1) - s.x[n:].unsqueeze(0)  # [A, E, B]
+    dy = s.y[:n].unsqueeze(1) - s.y[n:].unsqueeze(0)
+    square = dx * dx + dy * dy
+    reached = square <= params.reach[n:, :n].transpose(0, 1).square()
+    sees = params.notice.clamp(min=0.0).square()  # [A, E, 1]
+    hears = torch.where(params.notice > 0, params.notice + c.ANSWER_MARGIN, 0.0).square()
+    visible = alive[:n].unsqueeze(1) & (square <= torch.where(woken, hears, sees))
+    struck = woken & shot.unsqueeze(1) & (plan.menace < CALM)
+    first = plan.lot[:n].unsqueeze(1) - CALM  # below any distance
+    menace = torch.where(_living(alive, s.target[n:]) & ~reached, CALM, plan.menace)
+    score = torch.where(struck, first, square + torch.where(ignores_orders, 0.0, menace))
+    best, nearest = torch.where(visible, score, FAR).min(0)
+    near = flag(reached & alive[:n].unsqueeze(1)).amax(0)
+    return best, torch.where(best < FAR, nearest, -1), near
 
 
 def _due(s: BattleState, plan: Plan, loop: Tensor, in_range: Tensor) -> Tensor:
