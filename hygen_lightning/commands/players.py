@@ -67,19 +67,6 @@ def players(
     return 0
 
 
-def _tasks(entries: Sequence[str], env: str) -> list[TaskSpec]:
-    """Tasks, and those of task sets, each once in the order given; UserError for unknown ones."""
-    from hygen_lightning.envs import environment_class
-
-    known = environment_class(env).load_task
-    names: list[TaskName] = []
-    for entry in entries:
-        task_set = TASK_SETS.get(entry)
-        names += [*task_set.train, *task_set.unseen] if task_set else [entry]
-    tasks = [known(name) if isinstance(name, str) else name for name in names]
-    return list({task.name: task for task in tasks}.values())
-
-
 def _measure(task: TaskSpec, policy: Policy, episodes: int, env: str, seed: int) -> TaskResult:
     """What one policy reaches on one task."""
     from hygen_lightning.envs import make_env

@@ -219,7 +219,7 @@ def test_recordings_that_do_not_tell_success_say_so(
     monkeypatch.setattr(registry, "_REGISTERED", {})
     task = register_task(Untold("boxes", 50, load_task("cn-2").layout))
     write_run(tmp_path / "boxes" / "medium" / "run", make_episodes(task, 3))
-    assert COMMAND(tmp_path, features="all") == 0
+    assert inspect(tmp_path, features="all") == 0
     text = capsys.readouterr().out
     for piece in ("boxes/medium", "not told", "timed out", "crate1.x"):
         assert piece in text, piece
@@ -251,7 +251,7 @@ def test_what_is_put_right_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
     with h5py.File(path, "w") as file:
         for key, array in arrays.items():
             file[key] = array
-    assert COMMAND(path, features="none") == 0
+    assert inspect(path, features="none") == 0
     assert f"accepted: 1 episodes: {UNMARKED_TIMEOUT}" in " ".join(capsys.readouterr().out.split())
 
 
