@@ -40,7 +40,11 @@ SCAN_MARGIN = 0.5
 """Distance beyond the weapon range at which enemies notice opponents, edge to edge (measured: turns
 towards an ally begin at centre distances of at most 6.25 = 5 + 0.75 + 0.5)."""
 MIN_SCAN_RANGE = 5.0
-"""Smallest range that SCAN_MARGIN is added to (published: melee units notice opponents at 5)."""
+"""Smallest range that SCAN_MARGIN is added to (published: melee units notice opponents at 5), and within
+which enemies turn to those who are ordered to attack them. (For Marines, whose weapon range is 5, that is
+measured. For melee units it follows from policies trained in StarCraft II: of two that won 91 and 94 % of
+2s3z there, and one that won 46 % of 3s5z, 31, 26 and 3 % are won here if a Zealot turns to attackers in its
+weapon range only, 81, 96 and 50 % with this range; 96 battles each.)"""
 ANSWER_MARGIN = 1.25
 """Distance beyond that of noticing within which an enemy without a target reacts to shots: in the loop
 after any ally's shot it takes the nearest ally (measured: the first shot at one of three enemies turns all

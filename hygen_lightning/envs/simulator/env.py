@@ -34,7 +34,7 @@ class SimulatorEnv(BattleEnv):
 
     name = "simulator"
     task: BattleTask
-    version = "7"
+    version = "8"
 
     def __init__(
         self, task: TaskSpec, num_envs: int, device: str | torch.device = "cpu", compiled: bool = False

@@ -1,9 +1,11 @@
 """How a battle begins: where the units stand, and the first walk of the enemies.
 
 In the recordings of 3m the first Marine stands on the spawn point and the others 0.6885 south and east of
-it: the game packs units around the point at 0.918 of the sum of their radii. Larger teams continue this
-pattern on a square lattice, nearest places first (assumed). The first observation is taken after the
-enemies have walked for one game loop.
+it: the game packs units around the point at 0.918 of the sum of their radii. Each type continues this
+pattern on a square lattice of its own spacing, nearest places first, of equally near ones the eastern one
+first and then clockwise (assumed; it puts the second Stalker of 2s3z east of the first, without which
+policies trained in StarCraft II win far less often). The first observation is taken after the enemies have
+walked for one game loop.
 """
 
 from __future__ import annotations
@@ -24,10 +26,8 @@ from hygen_lightning.envs.simulator.walking import wanted_velocity
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks.battles import BattleTask
 
-LATTICE = 0.6885 / 2
-"""Map units between the places of the lattice."""
-REACH = 24
-"""Largest distance of a place from the spawn point, in lattice steps along x and y."""
+REACH = 12
+"""Largest distance of a place from the spawn point, in steps of its lattice along x and y."""
 
 
 def new_battles(
@@ -90,13 +90,14 @@ def _packed(
     units: tuple[str, ...], spawns: tuple[tuple[float, float], ...], terrain: Terrain
 ) -> list[tuple[float, float]]:
     """One place per unit: the free one nearest to its spawn point."""
-    offsets = _offsets()
+    directions = _directions()
     open_cells = terrain.open.tolist()
     taken: list[tuple[float, float, float]] = []
     for unit, (x0, y0) in zip(units, spawns):
         radius = UNITS[unit].footprint
-        for dx, dy in offsets:
-            x, y = x0 + dx, y0 + dy
+        spacing = PACKING * 2 * radius
+        for i, j in directions:
+            x, y = x0 + i * spacing, y0 + j * spacing
             free = all(math.hypot(x - u, y - v) > PACKING * (radius + r) - 1e-6 for u, v, r in taken)
             if free and open_cells[int(y)][int(x)]:
                 taken.append((x, y, radius))
@@ -106,15 +107,8 @@ def _packed(
     return [(x, y) for x, y, _ in taken]
 
 
-def _offsets() -> list[tuple[float, float]]:
-    """Places of the lattice, nearest first; equally near ones in the order south, east, north, west."""
+def _directions() -> list[tuple[int, int]]:
+    """Places of a lattice in its own steps, nearest first; equally near ones clockwise from the east."""
     steps = range(-REACH, REACH + 1)
     cells = [(i, j) for i in steps for j in steps]
-    cells.sort(
-        key=lambda c: (
-            c[0] ** 2 + c[1] ** 2,
-            math.atan2(c[1], c[0]) + math.pi / 2 < 0,
-            math.atan2(c[1], c[0]),
-        )
-    )
-    return [(i * LATTICE, j * LATTICE) for i, j in cells]
+    return sorted(cells, key=lambda c: (c[0] ** 2 + c[1] ** 2, -math.atan2(c[1], c[0]) % (2 * math.pi)))

@@ -54,9 +54,10 @@ def choose_targets(params: UnitParams, s: BattleState, plan: Plan, loop: Tensor)
       later, from then on. With its target out of range it reconsiders in a loop drawn anew in every step,
       and drops the target.
     - It keeps its first target, and one that it has shot at, while that is ordered to attack it; else it
-      takes the nearest ally in range that is ordered to attack it, if there is one.
+      takes the nearest ally ordered to attack it, if there is one within its weapon range or
+      MIN_SCAN_RANGE, whichever is larger.
     - A later target that it has not shot at, and that does not attack it, is reconsidered in every loop
-      until the shot is near: the nearest attacker in range, or the nearest ally, replaces it.
+      until the shot is near: the nearest such attacker, or the nearest ally, replaces it.
     - Turning from a target in range that does not attack it to one that does delays the shot by
       ANSWER_LOOPS.
 
@@ -116,7 +117,8 @@ def _best_ally(
     visible = alive[:n].unsqueeze(1) & (square <= torch.where(woken, hears, sees))
     struck = woken & shot.unsqueeze(1) & (plan.menace < CALM)
     first = plan.lot[:n].unsqueeze(1) - CALM  # below any distance
-    menace = torch.where(_living(alive, s.target[n:]) & ~reached, CALM, plan.menace)
+    answered = square <= (params.notice - c.SCAN_MARGIN).clamp(min=0.0).square()
+    menace = torch.where(_living(alive, s.target[n:]) & ~answered, CALM, plan.menace)
     score = torch.where(struck, first, square + torch.where(ignores_orders, 0.0, menace))
     best, nearest = torch.where(visible, score, FAR).min(0)
     near = flag(reached & alive[:n].unsqueeze(1)).amax(0)
