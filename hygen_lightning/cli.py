@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import itertools
-import json
+import difflib
 import os
-import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
 
 from hygen_lightning import __version__
+from hygen_lightning.benchmark.ddp import ddp
+from hygen_lightning.benchmark.run import run
+from hygen_lightning.benchmark.scaling import scaling
+from hygen_lightning.benchmark.simulator import simulator
+from hygen_lightning.benchmark.update import update
+from hygen_lightning.commands.collect import collect
+from hygen_lightning.commands.export import export
+from hygen_lightning.commands.fidelity import fidelity
+from hygen_lightning.commands.inspect import inspect
+from hygen_lightning.commands.players import players
+from hygen_lightning.commands.render import render
+from hygen_lightning.commands.report import report
+from hygen_lightning.commands.sweep import sweep
 from hygen_lightning.specs import RunError, UserError
 
 TRAINER_COMMANDS = {
@@ -21,6 +30,29 @@ TRAINER_COMMANDS = {
     "test": "the final evaluation of a checkpoint: more battles, fresh seeds",
     "predict": "play with a checkpoint and keep the battles as recordings",
 }
+
+Command = Callable[..., int]
+
+COMMANDS: dict[str, Command | dict[str, Any]] = {
+    "benchmark": {
+        "_help": "Measure speed side by side: simulator, update, whole run, scaling, processes.",
+        "ddp": ddp,
+        "run": run,
+        "scaling": scaling,
+        "simulator": simulator,
+        "update": update,
+    },
+    "collect": collect,
+    "export": export,
+    "fidelity": fidelity,
+    "inspect": inspect,
+    "players": players,
+    "render": render,
+    "report": report,
+    "sweep": sweep,
+}
+"""Our commands. A function's parameters are the options, its docstring their help, its result the exit
+code; a dict holds subcommands."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -32,138 +64,79 @@ def main(args: Sequence[str] | None = None) -> int:
     if argv[0] == "--version":
         print(__version__)
         return 0
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # classes of the user's own folder, as `python -m` finds them
+    # Threads that wait for one another spin for some microseconds, then sleep. Without spinning two
+    # threads are slower than one; spinning longer gains nothing and slows a busy machine down.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     try:
-        return _run(argv[0], argv[1:])
+        return _run(argv)
     except UserError as error:
-        print(f"hygen_lightning {argv[0]}: {_one_line(error)}", file=sys.stderr)
-        return 2
+        return _say(argv[0], error, code=2)
     except RunError as error:
-        print(f"hygen_lightning {argv[0]}: {_one_line(error)}", file=sys.stderr)
-        return 1
+        return _say(argv[0], error, code=1)
     except OSError as error:
         if error.filename is None or argv[0] in TRAINER_COMMANDS:
             raise
-        print(f"hygen_lightning {argv[0]}: {_path_problem(error)}", file=sys.stderr)
-        return 2
+        return _say(argv[0], _path_problem(error), code=2)
     except KeyboardInterrupt:
         return 130
     except SystemExit as stop:  # --help and --print_config leave this way, and Lightning after Ctrl-C
         return 130 if isinstance(stop.__context__, KeyboardInterrupt) else int(stop.code or 0)
 
 
-def _run(command: str, argv: list[str]) -> int:
-    # Threads that wait for one another spin for some microseconds, then sleep. Without spinning two
-    # threads are slower than one; spinning longer gains nothing and slows a busy machine down.
-    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    if command in TRAINER_COMMANDS:
-        os.environ.setdefault("WANDB_SILENT", "true")
+def _run(argv: list[str]) -> int:
+    if argv[0] in TRAINER_COMMANDS:
         from hygen_lightning.trainer_cli import run_trainer_command
 
-        return run_trainer_command(command, argv)
-    if command in own_commands():
-        return _run_own(command, argv)
-    import difflib
-
-    near = difflib.get_close_matches(command, [*TRAINER_COMMANDS, *own_commands()], n=1)
+        return run_trainer_command(argv)
+    if argv[0] in COMMANDS:
+        return _run_own(argv)
+    near = difflib.get_close_matches(argv[0], [*TRAINER_COMMANDS, *COMMANDS], n=1)
     hint = f"did you mean {near[0]}?" if near else "see python -m hygen_lightning --help"
     raise UserError(f"there is no such command; {hint}")
 
 
-def own_commands() -> dict[str, str]:
-    """Name -> file stem of every file in `commands` that defines a command."""
-    from hygen_lightning import commands
+def _run_own(argv: list[str]) -> int:
+    from jsonargparse import ArgumentError, auto_cli, auto_parser
 
-    names = [module.name for module in pkgutil.iter_modules(commands.__path__)]
-    return {name: name for name in sorted(names) if name != "output" and "_" not in name}
+    from hygen_lightning.parsing import CommandParser, explain
 
-
-def load_command(name: str) -> Callable[..., int] | dict[str, Callable[..., int]]:
-    """The COMMAND of `commands/<name>.py`."""
-    command: Callable[..., int] = importlib.import_module(f"hygen_lightning.commands.{name}").COMMAND
-    return command
-
-
-def _run_own(name: str, argv: list[str]) -> int:
-    from jsonargparse import ArgumentError, auto_cli
-
-    bare = [word == "--json" and after not in ("true", "false") for word, after in zip(argv, [*argv[1:], ""])]
-    arguments = [piece for word, alone in zip(argv, bare) for piece in ([word, "true"] if alone else [word])]
-    command: Any = load_command(name)
-    arguments = _configs_as_list(command, _words_as_list(command, arguments))
-    parts: dict[str, Any] = {"": command} if callable(command) else command
-    plain: dict[str, Any] = {part: _evaluated(function) for part, function in parts.items()}
+    command: Any = COMMANDS[argv[0]]
+    parts = {"": command} if callable(command) else {k: v for k, v in command.items() if k != "_help"}
+    for function in parts.values():
+        # Else the parser would import what a command's module names for type checkers only, torch among it.
+        function.__annotations__ = get_type_hints(function)
+    options: dict[str, Any] = {
+        "prog": f"python -m hygen_lightning {argv[0]}",
+        "parser_class": CommandParser,
+        "exit_on_error": False,
+        "allow_abbrev": False,
+    }
     try:
-        result = auto_cli(
-            plain.get("") or plain,
-            args=arguments,
-            prog=f"python -m hygen_lightning {name}",
-            exit_on_error=False,
-            allow_abbrev=False,
-            as_positional=True,
-        )
+        return int(auto_cli(parts.get("", parts), args=argv[1:], **options) or 0)
     except ArgumentError as error:
-        from hygen_lightning.run.complaints import explain
-
-        options = {name for function in parts.values() for name in inspect.signature(function).parameters}
-        raise UserError(explain(error, sorted(options))) from error
-    return int(result or 0)
-
-
-def _evaluated(command: Callable[..., int]) -> Callable[..., int]:
-    """The command with evaluated annotations, in this module as it were: of a command's own module the
-    parser would import whatever that names for type checkers only, torch among it."""
-
-    def run(*args: Any, **kwargs: Any) -> int:
-        return command(*args, **kwargs)
-
-    types, signature = get_type_hints(command), inspect.signature(command)
-    parameters = [p.replace(annotation=types[name]) for name, p in signature.parameters.items()]
-    run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, types
-    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return run
-
-
-def _words_as_list(command: Callable[..., int] | dict[str, Callable[..., int]], argv: list[str]) -> list[str]:
-    """The leading words as one list, where that is what a command's first parameter takes."""
-    first = next(iter(inspect.signature(command).parameters.values()), None) if callable(command) else None
-    if first is None or not str(first.annotation).startswith("list[") or first.default is not first.empty:
-        return argv
-    words = list(itertools.takewhile(lambda word: not word.startswith("-"), argv))
-    return [json.dumps(words), *argv[len(words) :]] if words else argv
-
-
-def _configs_as_list(
-    command: Callable[..., int] | dict[str, Callable[..., int]], argv: list[str]
-) -> list[str]:
-    """Every `--config FILE` in one list, `--configs`, where the command takes layers as `fit` does.
-
-    The parser keeps --config for itself.
-    """
-    chosen = command if callable(command) else command.get(argv[0] if argv else "")
-    if chosen is None or "configs" not in inspect.signature(chosen).parameters:
-        return argv
-    split = (word.split("=", 1) if word.startswith("--config=") else [word] for word in argv)
-    words = [piece for pieces in split for piece in pieces]
-    flags = [i for i, word in enumerate(words[:-1]) if word == "--config"]
-    files = [words[i + 1] for i in flags]
-    rest = [word for i, word in enumerate(words) if i not in flags and i - 1 not in flags]
-    return [*rest, "--configs", json.dumps(files)] if files else rest
+        parser = auto_parser(parts.get("", parts), **options)
+        if parser._subcommands_action is not None:
+            parser = parser._subcommands_action.choices.get(argv[1], parser)
+        raise UserError(explain(error, parser)) from error
 
 
 def _usage() -> str:
     """The list of commands, each with the first line of its help."""
+    told = dict(TRAINER_COMMANDS)
+    for name, command in COMMANDS.items():
+        text = command["_help"] if isinstance(command, dict) else command.__doc__
+        told[name] = str(text).split("\n", 1)[0].rstrip(".")
     lines = [f"hygen_lightning {__version__}: one policy for many battles", ""]
     lines += ["usage: python -m hygen_lightning COMMAND [--help] [options]", ""]
-    lines += [f"  {name:10} {text}" for name, text in TRAINER_COMMANDS.items()]
-    for name in own_commands():
-        lines.append(f"  {name:10} {_first_line(name)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {name:10} {text}" for name, text in told.items())])
 
 
-def _first_line(name: str) -> str:
-    """First line of a command's module docstring, without importing what it needs."""
-    doc: Any = importlib.import_module(f"hygen_lightning.commands.{name}").__doc__
-    return str(doc or "").split("\n", 1)[0].rstrip(".")
+def _say(command: str, problem: object, code: int) -> int:
+    """One line on stderr; gives the exit code back."""
+    print(f"hygen_lightning {command}: {' '.join(str(problem).split())}", file=sys.stderr)
+    return code
 
 
 def _path_problem(error: OSError) -> str:
@@ -171,7 +144,3 @@ def _path_problem(error: OSError) -> str:
     if isinstance(error, FileExistsError | NotADirectoryError):
         return f"{error.filename}: a file stands where a folder is needed; give another place"
     return f"{error.filename}: {error.strerror}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -7,34 +7,24 @@ import os
 import sys
 import time
 import warnings
-from inspect import signature
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import jsonargparse
 import yaml
+from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from hygen_lightning import algorithms
-from hygen_lightning.algorithms import HyGen
-from hygen_lightning.algorithms.base import MultiTaskAlgorithm
-from hygen_lightning.data.datamodule import HybridDataModule
+from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class
-from hygen_lightning.rollouts.callback import OnlineRollouts
+from hygen_lightning.parsing import complaint_of, differences
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
-from hygen_lightning.run.arguments import layered_arguments
 from hygen_lightning.run.checkpoint import AtomicCheckpointIO, RunCheckpoint
-from hygen_lightning.run.complaints import explain, own_complaint
-from hygen_lightning.run.differences import differences, started_with
 from hygen_lightning.run.logger import MetricsLogger
-from hygen_lightning.run.nonfinite import NonFiniteGuard
 from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle
 from hygen_lightning.run.run import (
     RunFiles,
@@ -46,39 +36,25 @@ from hygen_lightning.run.run import (
     write_run_results,
 )
 from hygen_lightning.specs import Episodes, UserError
+from hygen_lightning.trainer_options import LayeredCLI, run_root
 
-jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 
-
-def run_trainer_command(command: str, argv: list[str]) -> int:
+def run_trainer_command(argv: list[str]) -> int:
     """fit, validate, test or predict; the exit code."""
     _quiet()
     try:
         with lasting_output():
-            HyGenCLI([command, *layered_arguments(command, argv)])
-    except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
-        if isinstance(error, jsonargparse.ArgumentError) or own_complaint(error):
-            raise UserError(explain(error, _option_names(argv), algorithms.__all__)) from error
-        raise
+            HyGenCLI(argv)
+    except (ArgumentError, TypeError, ValueError) as error:  # what jsonargparse makes of a class's UserError
+        own = complaint_of(error)
+        if own is None:
+            raise
+        raise UserError(own) from error
+    except OSError as error:  # a folder of recordings, runs or the cache that may not be read or written
+        if error.filename is None:
+            raise
+        raise UserError(f"{error.filename}: {error.strerror}; give another place") from error
     return 0
-
-
-def _option_names(argv: list[str]) -> list[str]:
-    """Options of the classes that users most often set, as they are typed."""
-    words = [word.rsplit(".", 1)[-1] for before, word in pairwise(argv) if before == "--model"]
-    named = [word for word in words if word in algorithms.__all__]
-    groups = {
-        "data": HybridDataModule,
-        "model": getattr(algorithms, named[-1]) if named else HyGen,
-        "rollouts": OnlineRollouts,
-        "evaluation": BattleEvaluation,
-        "files": RunFiles,
-        "checkpoint": RunCheckpoint,
-        "nonfinite": NonFiniteGuard,
-        "trainer": Trainer,
-    }
-    nested = [f"{group}.{name}" for group, cls in groups.items() for name in signature(cls).parameters]
-    return [*nested, "seed_everything", "resume", "ckpt_path", "config", "run.name", "run.root"]
 
 
 def _quiet() -> None:
@@ -102,86 +78,32 @@ def require_wandb_access() -> None:
         raise UserError("run.wandb_project: no W&B key; run `wandb login`, or set WANDB_MODE=offline")
 
 
-class HyGenParser(LightningArgumentParser):
-    """Says in every usage line, that of --model.help too, how the program is called."""
-
-    def __init__(self, *args: Any, prog: str = "python -m hygen_lightning", **kwargs: Any) -> None:
-        super().__init__(*args, prog=prog, **kwargs)
-
-
-class HyGenCLI(LightningCLI):
-    """The parser of fit, validate, test and predict, and what happens around them."""
+class HyGenCLI(LayeredCLI):
+    """fit, validate, test and predict: the run's folder, its Trainer, and what is left at its end."""
 
     def __init__(self, argv: list[str]) -> None:
         self.run_dir = Path()
         self.started = time.monotonic()
-        options = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
-        super().__init__(
-            MultiTaskAlgorithm,
-            HybridDataModule,
-            subclass_mode_model=True,
-            save_config_callback=None,
-            seed_everything_default=1,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            parser_class=HyGenParser,
-            parser_kwargs={**options, **{name: dict(options) for name in self.subcommands()}},
-            args=argv,
-        )
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_lightning_class_args(OnlineRollouts, "rollouts")
-        parser.add_lightning_class_args(BattleEvaluation, "evaluation")
-        parser.add_lightning_class_args(RunFiles, "files")
-        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(NonFiniteGuard, "nonfinite")
-        parser.add_argument("--run.root", type=str, default="runs", help="folder that holds all runs")
-        parser.add_argument(
-            "--run.name", type=str, default="hygen", help="name of the experiment, a folder in root"
-        )
-        parser.add_argument(
-            "--run.record_episodes",
-            type=int,
-            default=2000,
-            help="scripted battles per task, recorded when no data.dataset_dir is given",
-        )
-        parser.add_argument(
-            "--run.wandb_project",
-            type=str | None,
-            default=None,
-            help="also log to this Weights & Biases project; WANDB_MODE=offline needs no account",
-        )
-        parser.add_argument(
-            "--resume",
-            type=Literal["never", "auto"],
-            default="never",
-            help="auto: go on with the newest unfinished run of this name and seed, if there is one",
-        )
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.link_arguments("data.widths", "model.init_args.widths", apply_on="instantiate")
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        super().parse_arguments(parser, args)
-        command = self.config["subcommand"]
-        config = self.config[command]
-        if command != "fit" and config.get("ckpt_path") is None:
-            raise UserError("whose policy plays? Give --ckpt_path runs/<name>/<run>/checkpoints/best.ckpt")
-        if not 0 <= int(config.seed_everything) < 2**32:
-            raise UserError(f"--seed_everything is {config.seed_everything}; give 0 to {2**32 - 1}")
-
-    def _parse_ckpt_path(self) -> None:
-        """Nothing to do: `layered_arguments` puts a checkpoint's model under the command line."""
+        super().__init__(argv)
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
-        resumed = config.get("ckpt_path") if self.subcommand == "fit" else None
+        resumed = config.ckpt_path if self.subcommand == "fit" else None
         name = config.run.name if self.subcommand == "fit" else f"{config.run.name}-{self.subcommand}"
-        seed = int(config.seed_everything)
-        self.run_dir = run_dir_of(Path(resumed)) if resumed else new_run_dir(config.run.root, name, seed)
-        if config.get("ckpt_path") and os.environ.get("LOCAL_RANK", "0") == "0":
-            asked = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_none=False))
-            for line in differences(started_with(Path(config.ckpt_path), str(self.subcommand)), asked):
+        self.run_dir = (
+            run_dir_of(Path(resumed)) if resumed else new_run_dir(run_root(config), name, self.seed)
+        )
+        if config.ckpt_path and os.environ.get("LOCAL_RANK", "0") == "0":
+            asked = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False))
+            for line in differences(self._started_with(Path(config.ckpt_path)), asked):
                 print(line, flush=True)
+
+    def _started_with(self, checkpoint: Path) -> dict[str, Any]:
+        """The options that a checkpoint's run was started with; of other commands the model only."""
+        path = checkpoint.resolve().parent.parent / "config.yaml"
+        run = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        model = read_checkpoint(checkpoint, "model_config")["model_config"]
+        return {**((self.subcommand == "fit" and run) or {}), "model": model}
 
     def instantiate_classes(self) -> None:
         """The environments first: a file that is imported for one may register tasks of its own."""
@@ -189,7 +111,13 @@ class HyGenCLI(LightningCLI):
         for env in (config.rollouts.env, config.evaluation.env):
             if env is not None:
                 environment_class(env)
-        super().instantiate_classes()
+        try:
+            super().instantiate_classes()
+        except (ImportError, TypeError, ValueError) as error:
+            missing = complaint_of(error, ImportError)  # of a logger, a plugin, a class of the user's
+            if missing is None:
+                raise
+            raise UserError(f"a package that the options need is not installed: {missing}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         kwargs["logger"] = self._loggers(self._get(self.config_init, "trainer.logger"))
@@ -278,6 +206,7 @@ class HyGenCLI(LightningCLI):
         for name, parts in self._callback(BattleEvaluation).played.items():
             episodes = Episodes.cat([played.episodes for played in parts])
             write_run(folder / name / "policy" / run, episodes)
+        self.after_validate()
         print(f"recordings: {folder}", flush=True)
 
     def _write_results(self, steps: int, known: dict[str, Any] | None = None) -> None:

@@ -13,6 +13,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Give them with `=`: a folder that stands alone is one of tests to pytest, which then misses this."""
     parser.addoption("--golden", default="../shared/golden", help="folder of golden numbers")
     parser.addoption("--recordings", default="../shared/dataset", help="folder of recorded episodes")
 
@@ -25,7 +26,7 @@ def _folder(config: pytest.Config, option: str) -> Path:
 def golden_dir(pytestconfig: pytest.Config) -> Path:
     folder = _folder(pytestconfig, "--golden")
     if not folder.is_dir():
-        pytest.skip(f"no golden numbers at {folder} (give --golden DIR)")
+        pytest.skip(f"no golden numbers at {folder} (give --golden=DIR)")
     return folder
 
 
@@ -33,5 +34,5 @@ def golden_dir(pytestconfig: pytest.Config) -> Path:
 def recordings_dir(pytestconfig: pytest.Config) -> Path:
     folder = _folder(pytestconfig, "--recordings")
     if not folder.is_dir():
-        pytest.skip(f"no recordings at {folder} (give --recordings DIR)")
+        pytest.skip(f"no recordings at {folder} (give --recordings=DIR)")
     return folder

@@ -11,7 +11,7 @@ import yaml
 from stand_in import stand_in_for_starcraft
 from tiny_runs import the_run, tiny_fit
 
-from hygen_lightning.cli import TRAINER_COMMANDS, main, own_commands
+from hygen_lightning.cli import COMMANDS, TRAINER_COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def shortened(words: list[str], folder: Path) -> list[str]:
     if words[:2] == ["benchmark", "run"]:
         layer = folder / "small.yaml"
         layer.write_text("data: {batch_size: 2, eval_episodes: 2}\n", encoding="utf-8")
-        return [*words, "--config", str(layer), *SMALLER["benchmark run"]]
+        return [*words, "--configs+", str(layer), *SMALLER["benchmark run"]]
     if words[0] in TRAINER_COMMANDS:
         return [*words, "--run.root", str(folder), "--data.eval_episodes", "1", "--data.test_episodes", "1"]
     return [*words, *SMALLER.get(" ".join(words[:2]), SMALLER.get(words[0], []))]
@@ -85,7 +85,7 @@ def test_a_command_of_the_readme_runs(
 
 def test_the_readme_names_every_command_and_no_other() -> None:
     named = {line.split()[0] for line in readme_commands()}
-    assert named == {*TRAINER_COMMANDS, *own_commands()}
+    assert named == {*TRAINER_COMMANDS, *COMMANDS}
 
 
 def test_the_readme_is_at_most_250_lines_and_its_pictures_exist() -> None:
@@ -105,5 +105,5 @@ def test_the_printed_run_has_the_steps_of_the_default_job() -> None:
 
 def test_the_map_of_the_package_names_every_part() -> None:
     parts = {path.name for path in (ROOT / "hygen_lightning").iterdir() if not path.name.startswith("_")}
-    parts -= {"conf", "trainer_cli.py", "seeding.py"}
+    parts -= {"conf", "trainer_cli.py", "parsing.py", "trainer_options.py", "seeding.py"}
     assert all(part.removesuffix(".py") in TEXT for part in parts), parts

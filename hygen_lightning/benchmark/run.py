@@ -63,7 +63,8 @@ def run(
     each batch of stage two was played by it, and without --dataset_dir scripted policies record.
 
     Args:
-        configs: layers, each given as `--config FILE`, as to `fit` (if not given, the default job)
+        configs: the files that `fit` takes with --config, like [conf/a.yaml,conf/b.yaml] (if not given,
+            the default job)
         dataset_dir: recordings to learn from (if not given, scripted battles)
         steps: measured optimiser steps of each stage; their median counts
         record_episodes: scripted battles per task, where no recordings are given

@@ -73,9 +73,6 @@ def collect(
     return 0
 
 
-COMMAND = collect
-
-
 def _tell(folder: Path, files: list[Path], played: Rollout, json: bool) -> None:
     """What was recorded, as a table or as one JSON object."""
     from hygen_lightning.commands.output import print_json, print_table

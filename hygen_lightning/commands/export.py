@@ -108,6 +108,3 @@ def act_program(policy: Policy, task: TaskSpec) -> tuple[ExportedProgram, dict[s
     shapes = {name: list(x.shape[1:]) for name, x in inputs.items() if name != "hidden"}
     shapes["hidden"] = [list(x.shape[1:]) for x in hidden]
     return program, {"task": task.name, "inputs": shapes}
-
-
-COMMAND = export

@@ -89,9 +89,6 @@ def fidelity(
     return 0
 
 
-COMMAND = fidelity
-
-
 def _print(report: dict[str, Any]) -> None:
     """Tables for people: measured beside wished, then the free-running battles."""
     rows = []

@@ -42,9 +42,6 @@ def inspect(
     return 0 if report["ok"] else 2
 
 
-COMMAND = inspect
-
-
 def _print_report(report: dict[str, Any], features: str) -> None:
     """Tables for people: one line per data set, then each in detail, then the problems."""
     sets = {

@@ -67,9 +67,6 @@ def players(
     return 0
 
 
-COMMAND = players
-
-
 def _measure(task: TaskSpec, policy: Policy, episodes: int, env: str, seed: int) -> TaskResult:
     """What one policy reaches on one task."""
     from hygen_lightning.envs import make_env

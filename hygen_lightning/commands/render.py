@@ -80,9 +80,6 @@ def render(
     return 0
 
 
-COMMAND = render
-
-
 def _recorded(task: TaskSpec, path: Path) -> Battles:
     """All episodes of a recorded file or folder."""
     from hygen_lightning.data.hdf5 import read_folder, read_part

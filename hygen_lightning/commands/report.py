@@ -67,9 +67,6 @@ def report(
     return 0
 
 
-COMMAND = report
-
-
 def _print_comparison(comparison: Comparison) -> None:
     """Win rates by group and task, then over tasks; each interval names what it is over."""
     for group in comparison.tasks.group.unique():

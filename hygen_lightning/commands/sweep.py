@@ -7,10 +7,19 @@ import json as json_format
 import math
 import random
 import shlex
+import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from hygen_lightning.specs import UserError
+
+Parameter = dict[str, Any]
+
+DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
+"""What W&B runs where a sweep file names no command."""
 
 
 def sweep(
@@ -26,8 +35,11 @@ def sweep(
         json: print one JSON object with the commands and their exit codes
     """
     from hygen_lightning.commands.output import print_json
+    from hygen_lightning.parsing import found_file
 
-    commands = [command_line(settings, content) for content, settings in trials(Path(file), count, seed)]
+    path = found_file(file)
+    content = read_sweep(path)
+    commands = [command_line(settings, content) for settings in trials(content, path, count, seed)]
     codes = []
     for command in commands:
         if not json:
@@ -39,73 +51,170 @@ def sweep(
     return int(any(codes))
 
 
-def trials(path: Path, count: int | None, seed: int) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """(file content, settings) of every run: option name -> value."""
+def read_sweep(path: Path) -> dict[str, Any]:
+    """A sweep file: method, parameters (nested ones flattened to a.b), command, program.
+
+    Numbers that YAML takes for texts, as 1e-4, are numbers here, as they are for W&B. UserError for
+    what is no sweep file, or asks for what only W&B's server has.
+    """
     import yaml
 
-    from hygen_lightning.specs import UserError
-
     if not path.is_file():
-        raise UserError(f"{path}: no such file; the project's sweep files lie in sweeps/ of its source tree")
+        raise UserError(f"{path}: no such file; give a sweep file, or one of the package: sweeps/hygen.yaml")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        method, parameters = content["method"], content["parameters"]
-    except (OSError, TypeError, KeyError, yaml.YAMLError) as error:
+        content = {**content, "parameters": _flat(content["parameters"])}
+        method = content["method"]
+    except (OSError, TypeError, KeyError, AttributeError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path} is not a sweep file with method and parameters ({error})") from error
-    if method == "grid":
-        names = list(parameters)
-        grid = itertools.product(*(_values(name, parameters[name]) for name in names))
-        settings = [dict(zip(names, values)) for values in grid]
-        return [(content, s) for s in settings[:count]]
-    if method != "random":
+    if method not in ("grid", "random"):
         raise UserError(f"{path}: method {method!r} needs W&B's server; grid and random run here")
-    n_runs = count or content.get("run_cap")
+    if "early_terminate" in content:
+        print(f"{path}: early_terminate needs W&B's server; every run goes to its end", file=sys.stderr)
+    return content
+
+
+def _flat(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Parameter]:
+    """Option name -> parameter; groups that hold `parameters` of their own become a.b."""
+    found: dict[str, Parameter] = {}
+    for name, parameter in parameters.items():
+        if "parameters" in parameter:
+            found |= _flat(parameter["parameters"], f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = {key: _number(value) for key, value in parameter.items()}
+    return found
+
+
+def _number(value: Any) -> Any:
+    """A text that is a number, as YAML 1.1 reads 1e-4, as that number; lists entry by entry."""
+    if isinstance(value, list):
+        return [_number(entry) for entry in value]
+    if isinstance(value, str) and "e" in value.lower() and any(digit in value for digit in "0123456789"):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def trials(content: dict[str, Any], path: Path, count: int | None, seed: int) -> list[dict[str, Any]]:
+    """Option name -> value of every run."""
+    parameters: dict[str, Parameter] = content["parameters"]
+    if content["method"] == "grid":
+        grid = itertools.product(*(_grid_values(name, p) for name, p in parameters.items()))
+        n_runs = count if count is not None else content.get("run_cap")
+        return [dict(zip(parameters, values)) for values in itertools.islice(grid, n_runs)]
+    n_runs = count if count is not None else content.get("run_cap")
     if n_runs is None:
         raise UserError(f"{path}: a random sweep has no end; give --count N or run_cap in the file")
     draw = random.Random(seed)
-    return [(content, {n: _draw(n, p, draw) for n, p in parameters.items()}) for _ in range(n_runs)]
+    return [{name: _draw(name, p, draw) for name, p in parameters.items()} for _ in range(n_runs)]
 
 
-def _values(name: str, parameter: dict[str, Any]) -> list[Any]:
-    from hygen_lightning.specs import UserError
-
+def _grid_values(name: str, parameter: Parameter) -> list[Any]:
     if "value" in parameter:
         return [parameter["value"]]
-    if "values" not in parameter:
-        raise UserError(f"parameter {name}: a grid needs `values`")
-    return list(parameter["values"])
+    if "values" in parameter:
+        return list(parameter["values"])
+    if parameter.get("distribution") == "q_uniform":
+        low, high, step = parameter["min"], parameter["max"], parameter.get("q", 1)
+        return [low + i * step for i in range(int((high - low) / step) + 1)]
+    if {"min", "max"} <= set(parameter) and _whole(parameter):
+        return list(range(int(parameter["min"]), int(parameter["max"]) + 1))
+    raise UserError(f"parameter {name}: a grid needs `values`")
 
 
-def _draw(name: str, parameter: dict[str, Any], draw: random.Random) -> Any:
-    """One value of a random sweep: of `values`, or between `min` and `max`."""
-    if "value" in parameter or "values" in parameter:
-        return draw.choice(_values(name, parameter))
-    low, high = parameter["min"], parameter["max"]
-    if parameter.get("distribution") == "log_uniform_values":
-        return math.exp(draw.uniform(math.log(low), math.log(high)))
-    if isinstance(low, int) and isinstance(high, int):
-        return draw.randint(low, high)
-    return draw.uniform(low, high)
+def _whole(parameter: Parameter) -> bool:
+    return isinstance(parameter["min"], int) and isinstance(parameter["max"], int)
+
+
+Draw = Callable[[Parameter, random.Random], float]
+
+
+def _uniform(p: Parameter, draw: random.Random) -> float:
+    return draw.uniform(p["min"], p["max"])
+
+
+def _log_uniform_values(p: Parameter, draw: random.Random) -> float:
+    return math.exp(draw.uniform(math.log(p["min"]), math.log(p["max"])))
+
+
+def _inv_log_uniform_values(p: Parameter, draw: random.Random) -> float:
+    return 1 / math.exp(draw.uniform(math.log(1 / p["max"]), math.log(1 / p["min"])))
+
+
+def _normal(p: Parameter, draw: random.Random) -> float:
+    return statistics.NormalDist(p.get("mu", 0), p.get("sigma", 1)).inv_cdf(1 - draw.random())
+
+
+DISTRIBUTIONS: dict[str, Draw] = {
+    "int_uniform": lambda p, draw: draw.randint(int(p["min"]), int(p["max"])),
+    "uniform": _uniform,
+    "log_uniform": lambda p, draw: math.exp(_uniform(p, draw)),
+    "log_uniform_values": _log_uniform_values,
+    "inv_log_uniform": lambda p, draw: 1 / math.exp(_uniform(p, draw)),
+    "inv_log_uniform_values": _inv_log_uniform_values,
+    "normal": _normal,
+    "log_normal": lambda p, draw: math.exp(_normal(p, draw)),
+}
+"""W&B's distributions, by its documentation; min and max of those without `_values` are exponents."""
+
+
+def _draw(name: str, parameter: Parameter, draw: random.Random) -> Any:
+    """One value of a random sweep. A name that begins with q_ is rounded to multiples of `q`."""
+    if "value" in parameter:
+        return parameter["value"]
+    if "values" in parameter:
+        shares = parameter.get("probabilities")
+        if shares is not None and len(shares) != len(parameter["values"]):
+            raise UserError(f"parameter {name}: as many probabilities as values are needed")
+        return draw.choices(parameter["values"], shares)[0]
+    try:
+        usual = "int_uniform" if _whole(parameter) else "uniform"
+    except KeyError:
+        usual = "uniform"
+    kind = str(parameter.get("distribution", usual))
+    chosen = DISTRIBUTIONS.get(kind.removeprefix("q_"))
+    if chosen is None:
+        known = ", ".join(sorted(DISTRIBUTIONS))
+        raise UserError(f"parameter {name}: distribution {kind!r} is not known here; known: {known}")
+    try:
+        value = chosen(parameter, draw)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"parameter {name}: {kind} needs other figures than {parameter} ({error})") from error
+    if kind.startswith("q_"):
+        step = parameter.get("q", 1)
+        value = round(value / step) * step
+        value = round(value, 12) if isinstance(value, float) else value
+    return value
 
 
 def command_line(settings: dict[str, Any], content: dict[str, Any]) -> list[str]:
-    """The file's command with ${args} filled in, logging to metrics.csv only."""
+    """The file's command with its macros filled in, logging to metrics.csv only."""
+    args = [f"--{name}={_as_word(value)}" for name, value in settings.items()]
+    bare = [f"--{name}" for name, value in settings.items() if value is True]
+    others = [f"--{n}={_as_word(v)}" for n, v in settings.items() if not isinstance(v, bool)]
+    macros = {
+        "${env}": [],
+        "${interpreter}": [sys.executable],
+        "python": [sys.executable],
+        "${program}": [str(content.get("program", ""))],
+        "${args}": args,
+        "${args_no_hyphens}": [word.removeprefix("--") for word in args],
+        "${args_no_boolean_flags}": [*others, *bare],
+        "${args_json}": [json_format.dumps(settings, ensure_ascii=False)],
+        "--config=conf/wandb.yaml": [],
+    }
     words: list[str] = []
-    for word in content["command"]:
-        if word == "${args}":
-            words += [
-                f"--{name}={json_format.dumps(value).strip(chr(34))}" for name, value in settings.items()
-            ]
-        elif word == "python":
-            words.append(sys.executable)
-        elif word not in ("${env}", "--config=conf/wandb.yaml"):
-            words.append(word.replace("${program}", content["program"]))
+    for word in content.get("command", DEFAULT_COMMAND):
+        if str(word).startswith("${") and word not in macros:
+            raise UserError(f"command: {word} is not known here; known: {', '.join(sorted(macros)[:-2])}")
+        words += macros.get(word, [str(word)])
+    if not content.get("program") and "${program}" in content.get("command", DEFAULT_COMMAND):
+        raise UserError("the sweep file names no program; write `program: hygen_lightning`")
     return words
 
 
 def _as_word(value: Any) -> str:
-    """A value as the command line takes it: true, null, [1, 2]; text without quotes."""
-    return value if isinstance(value, str) else json_format.dumps(value)
-
-
-COMMAND = sweep
+    """A value as the command line takes it: true, null, [1, 2]; text without quotes, in any alphabet."""
+    return value if isinstance(value, str) else json_format.dumps(value, ensure_ascii=False)

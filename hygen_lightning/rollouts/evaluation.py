@@ -132,6 +132,9 @@ class BattleEvaluation(Callback):
         """Keep whole episodes: `predict` writes them as recordings."""
         self.played[batch.task.name].append(self._play(pl_module, batch))
 
+    def on_predict_epoch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        self.records, self.groups = _gathered(trainer, self.records, self.groups)
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         if not trainer.sanity_checking:
             self._finish(trainer, pl_module, "val")

@@ -97,7 +97,7 @@ def test_every_part_of_a_short_fit_is_measured(
     )
     layer = tmp_path / "layer.yaml"
     layer.write_text("data: {extra_tasks: [5m], test_episodes: 2}\ntrainer: {max_steps: 1000}\n")
-    words = ["benchmark", "run", "--config", str(config), f"--config={layer}", "--threads", "1"]
+    words = ["benchmark", "run", f"--configs=[{config},{layer}]", "--threads", "1"]
     assert main([*words, "--steps", "3", "--record_episodes", "16", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     always = {"pretraining update", "evaluation", "final evaluation"}
@@ -109,7 +109,7 @@ def test_every_part_of_a_short_fit_is_measured(
 
 
 def test_what_fit_refuses_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["benchmark", "run", "--config", "missing.yaml"]) == 2
+    assert main(["benchmark", "run", "--configs", "[missing.yaml]"]) == 2
     assert main(["benchmark", "run", "--steps", "0"]) == 2
     assert main(["benchmark", "run", "--threads", "0"]) == 2
     assert main(["benchmark", "run", "--dataset_dir", "missing"]) == 2

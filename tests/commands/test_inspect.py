@@ -13,7 +13,7 @@ import pytest
 import torch
 from factories import make_episodes
 
-from hygen_lightning.commands.inspect import COMMAND, grouped
+from hygen_lightning.commands.inspect import grouped, inspect
 from hygen_lightning.data.hdf5 import to_arrays, write_part, write_run
 from hygen_lightning.data.summary import task_and_quality
 from hygen_lightning.data.validation import BEHIND_THE_END, UNMARKED_TIMEOUT
@@ -41,7 +41,7 @@ def _report(
     capsys: pytest.CaptureFixture[str], path: Path, task: str | None = None
 ) -> tuple[int, dict[str, Any]]:
     capsys.readouterr()
-    code = COMMAND(path, task, json=True)
+    code = inspect(path, task, json=True)
     return code, json.loads(capsys.readouterr().out)
 
 
@@ -181,14 +181,14 @@ def test_what_cannot_be_inspected_is_one_line_or_one_json_object(
         (tmp_path, "3mm", "unknown task '3mm'; did you mean 3m"),
     ):
         with pytest.raises(UserError, match=message.replace(".", r"\.")):
-            COMMAND(path, task)
+            inspect(path, task)
         code, report = _report(capsys, path, task)
         assert (code, report["ok"], report["tasks"]) == (2, False, {})
         assert message in report["problems"][0]
 
 
 def test_people_get_tables(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert COMMAND(dataset) == 0
+    assert inspect(dataset) == 0
     text = capsys.readouterr().out
     for piece in (
         "3m/medium",
@@ -200,9 +200,9 @@ def test_people_get_tables(dataset: Path, capsys: pytest.CaptureFixture[str]) ->
     ):
         assert piece in text, piece
     assert "enemy1.health" not in text
-    COMMAND(dataset, features="all")
+    inspect(dataset, features="all")
     assert "enemy1.health" in capsys.readouterr().out
-    COMMAND(dataset, features="none")
+    inspect(dataset, features="none")
     assert "health" not in capsys.readouterr().out
 
 
@@ -219,7 +219,7 @@ def test_recordings_that_do_not_tell_success_say_so(
     monkeypatch.setattr(registry, "_REGISTERED", {})
     task = register_task(Untold("boxes", 50, load_task("cn-2").layout))
     write_run(tmp_path / "boxes" / "medium" / "run", make_episodes(task, 3))
-    assert COMMAND(tmp_path, features="all") == 0
+    assert inspect(tmp_path, features="all") == 0
     text = capsys.readouterr().out
     for piece in ("boxes/medium", "not told", "timed out", "crate1.x"):
         assert piece in text, piece
@@ -251,19 +251,19 @@ def test_what_is_put_right_is_said(tmp_path: Path, capsys: pytest.CaptureFixture
     with h5py.File(path, "w") as file:
         for key, array in arrays.items():
             file[key] = array
-    assert COMMAND(path, features="none") == 0
+    assert inspect(path, features="none") == 0
     assert f"accepted: 1 episodes: {UNMARKED_TIMEOUT}" in " ".join(capsys.readouterr().out.split())
 
 
 def test_problems_are_printed_for_people_too(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     part = dataset / "cn-2" / "expert" / "run_0" / "part_0.h5"
     part.write_bytes(b"no recording")
-    assert COMMAND(dataset) == 2
+    assert inspect(dataset) == 2
     text = capsys.readouterr().out
     assert f"problem: {part}: not an HDF5 file" in text
     assert "checks: 1 problem\n" in text
     (dataset / "loose.h5").write_bytes(b"no recording")
-    assert COMMAND(dataset / "loose.h5") == 2
+    assert inspect(dataset / "loose.h5") == 2
     assert "Recordings" not in capsys.readouterr().out  # no table of nothing
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,7 +19,7 @@ from factories import make_episodes
 from refusals import refused
 from tiny_runs import MAX_STEPS, VAL_EVERY, table, the_run, tiny_fit
 
-from hygen_lightning.cli import TRAINER_COMMANDS, main, own_commands
+from hygen_lightning.cli import COMMANDS, TRAINER_COMMANDS, main
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.report.learning_curves import _draw_tasks, read_metrics, task_win_rates
 from hygen_lightning.report.style import new_figure
@@ -139,6 +143,8 @@ def test_predictions_are_recordings_that_pass_inspection(
     found = json.loads(capsys.readouterr().out)
     assert found["ok"]
     assert set(found["tasks"]) == {"3m", "4m"}
+    (results,) = tmp_path.rglob("results.json")
+    assert {task["episodes"] for task in json.loads(results.read_text())["tasks"].values()} == {3}
 
 
 def test_more_units_than_the_agent_numbers_allow_are_refused(
@@ -200,6 +206,95 @@ def test_packaged_configs_are_found_from_any_folder(
     assert yaml.safe_load(capsys.readouterr().out)["data"]["task_set"] == "marine-hard"
 
 
+def resolved(argv: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """All options of a command line, as --print_config shows them."""
+    capsys.readouterr()
+    assert main([*argv, "--print_config"]) == 0
+    config: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    return config
+
+
+def test_a_task_set_without_a_config_is_not_forgotten(capsys: pytest.CaptureFixture[str]) -> None:
+    data = resolved(["fit", "--data.task_set", "marine-hard"], capsys)["data"]
+    assert data["task_set"] == "marine-hard"
+    assert data["train_tasks"] is data["eval_tasks"] is data["extra_tasks"] is None
+
+
+def test_a_checkpoint_plays_a_task_set(run: Path, tmp_path: Path) -> None:
+    argv = ["validate", "--ckpt_path", str(run / "checkpoints/best.ckpt"), "--run.root", str(tmp_path)]
+    assert main([*argv, "--data.task_set", "toy", "--data.eval_episodes", "1"]) == 0
+    (results,) = tmp_path.rglob("results.json")
+    tasks = json.loads(results.read_text(encoding="utf-8"))["tasks"]
+    assert {name: task["seen"] for name, task in tasks.items()} == {"3m": True, "4m": False, "5m": False}
+
+
+def test_a_folder_conf_of_the_users_own_changes_nothing_that_is_not_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/base.yaml").write_text("data: {batch_size: 3}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert resolved(["fit"], capsys)["data"]["batch_size"] == 32
+    assert resolved(["fit", "--config", "conf/base.yaml"], capsys)["data"]["batch_size"] == 3
+
+
+def test_the_package_holds_no_links() -> None:
+    assert not [path for path in (CONF.parent / "hygen_lightning").rglob("*") if path.is_symlink()]
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_all_configs_and_sweeps(tmp_path: Path) -> None:
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        str(CONF.parent),
+        "--no-deps",
+        "--no-build-isolation",
+        "-q",
+    ]
+    subprocess.run([*build, "-w", str(tmp_path)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in (CONF, CONF.parent / "sweeps"):
+        for path in folder.rglob("*.yaml"):
+            assert f"hygen_lightning/{path.relative_to(CONF.parent).as_posix()}" in names
+
+
+def test_a_checkpoint_brings_its_model_and_options_change_it(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["validate", "--ckpt_path", str(run / "checkpoints/best.ckpt")]
+    assert resolved(argv, capsys)["model"]["init_args"]["width"] == 8
+    config = resolved([*argv, "--model.width", "16"], capsys)
+    assert config["model"]["init_args"]["width"] == 16
+    assert config["model"]["init_args"]["n_heads"] == 1
+    assert config["data"]["train_tasks"] == ["3m"]
+
+
+def test_the_seed_that_runs_is_the_seed_that_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = ["--trainer.max_steps", "2", "--trainer.limit_val_batches", "0", "--data.test_episodes", "1"]
+    assert main([*tiny_fit(tmp_path), *short, "--seed_everything", "true"]) == 0
+    folder = the_run(tmp_path)
+    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    seed = config["seed_everything"]
+    assert type(seed) is int
+    assert seed > 1, "what is drawn is 0 or 1 once in two billion runs"
+    assert folder.name.endswith(f"-s{seed}")
+    assert json.loads((folder / "results.json").read_text(encoding="utf-8"))["seed"] == seed
+
+
+def test_runs_lie_in_the_trainers_root_where_no_other_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = ["--trainer.default_root_dir", str(tmp_path / "afile")]
+    (tmp_path / "afile").write_text("", encoding="utf-8")
+    assert "afile is a file, no folder" in refused(["fit", *said], capsys)
+
+
 # Bad input
 
 
@@ -208,11 +303,8 @@ def test_packaged_configs_are_found_from_any_folder(
     [
         (["--data.train_tasks", "[3mm]"], "unknown task '3mm'; did you mean 3m"),
         (["--data.eval_tasks", "[3m,2s3z]"], "describe units by different features"),
-        (["--data.batchsize", "3"], "unknown option --data.batchsize; did you mean --data.batch_size?"),
         (["--model.nn_skills", "3"], "unknown option --model.nn_skills; did you mean --model.n_skills?"),
-        (["--model.lrr", "1"], "unknown option --model.lrr; did you mean --model.lr?"),
         (["--model.init_args.lrr", "1"], "unknown option --model.lrr; did you mean --model.lr?"),
-        (["--data.batch_size", "many"], "data.batch_size"),
         (["--data.batch_size", "0"], "--data.batch_size is 0"),
         (["--data.share_schedule", "linear", "--data.share_end", "-0.1"], "give a number between 0 and 1"),
         (["--data.share_schedule", "fixed", "--data.share_fixed", "1.5"], "give a number between 0 and 1"),
@@ -222,9 +314,13 @@ def test_packaged_configs_are_found_from_any_folder(
         (["--data.dataset_dir", "nowhere"], "the folder nowhere does not exist"),
         (["--data.dataset_dir", __file__], "is a file; give as dataset_dir the folder"),
         (["--data.train_tasks", "[]"], "--data.train_tasks is empty"),
-        (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--data.train_tasks", "[25m]", "--model.id_bits", "4"], "25 agents do not fit"),
         (["--rollouts.episodes_per_step", "-1"], "give 0 (offline only) or more"),
+        (["--seed_everything", "false"], "a run has a seed"),
+        (["--seed_everything", "true", "--resume", "auto"], "give the number of the run's"),
+        (["--trainer.strategy", "ddp_spawn"], "give ddp"),
+        (["--trainer.logger", "Foo"], "--trainer.logger: unknown name 'Foo'"),
+        (["--trainer.logger", "lightning.pytorch.loggers.CometLogger"], "not installed"),
     ],
 )
 def test_bad_options_get_one_line_that_says_what_to_do(
@@ -310,6 +406,14 @@ def test_a_checkpoint_of_another_architecture_is_refused(
     assert "architecture" in line
 
 
+def test_a_cache_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "afile").write_text("", encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "afile"))
+    assert "afile" in refused(tiny_fit(tmp_path), capsys)
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     broken = tmp_path / "broken.ckpt"
     broken.write_bytes(b"no checkpoint")
@@ -321,7 +425,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureF
 # Help
 
 
-@pytest.mark.parametrize("command", [*sorted(TRAINER_COMMANDS), *own_commands()])
+@pytest.mark.parametrize("command", [*sorted(TRAINER_COMMANDS), *COMMANDS])
 def test_every_command_has_help_that_says_how_it_is_called(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -340,4 +444,4 @@ def test_help_of_a_model_says_how_the_program_is_called(capsys: pytest.CaptureFi
 def test_the_list_of_commands_names_them_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     out = capsys.readouterr().out
-    assert all(f"  {name} " in out for name in [*TRAINER_COMMANDS, *own_commands()])
+    assert all(f"  {name} " in out for name in [*TRAINER_COMMANDS, *COMMANDS])

@@ -1,0 +1,181 @@
+"""What the parsers of all commands share: flags, shipped configs, and complaints in one line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from inspect import signature
+from pathlib import Path
+from pydoc import locate
+from typing import Any, get_args, get_origin
+
+from jsonargparse import ActionYesNo, ArgumentParser
+
+from hygen_lightning.specs import UserError
+
+PACKAGE = Path(__file__).parent
+
+KINDS = {
+    "a <class 'int'>": "a whole number",
+    "a <class 'float'>": "a number",
+    "a <class 'bool'>": "true or false",
+    "a <class 'str'>": "a text",
+    "a <class 'list'>": "a list, like [3m,4m]",
+    "a <class 'NoneType'>": "null",
+    "a typing.Literal": "one of ",
+}
+"""How a user calls the kinds of values that jsonargparse expects."""
+
+
+class CommandParser(ArgumentParser):
+    """Options of our own commands: a flag needs no value, a list that is asked for takes several words."""
+
+    def add_argument(self, *names: str, **options: Any) -> Any:  # type: ignore[override]
+        hint = getattr(options.get("action"), "_typehint", None)
+        if options.get("type") is bool:
+            options |= {"action": ActionYesNo, "nargs": "?"}
+            del options["type"]
+        elif not names[0].startswith("-") and get_origin(hint) is list:
+            options = {"type": get_args(hint)[0], "nargs": "+", "help": options["help"]}
+        return super().add_argument(*names, **options)
+
+
+def shipped(path: str) -> Path:
+    """The package's own conf/... or sweeps/...: inside it where it is installed, else beside it."""
+    inside = PACKAGE / path
+    return inside if inside.is_file() else PACKAGE.parent / path
+
+
+def found_file(path: str) -> Path:
+    """A file of the user's, or what the package ships under this name: conf/tasks/toy.yaml works anywhere."""
+    ours = Path(path).parts[:1] in (("conf",), ("sweeps",)) and not Path(path).exists()
+    return shipped(path) if ours and shipped(path).is_file() else Path(path)
+
+
+def check_config(path: Path) -> None:
+    """UserError unless this is a YAML file of options."""
+    import yaml
+
+    if not path.is_file():
+        raise UserError(f"no config at {path}; give a YAML file, or one of the package: conf/tasks/toy.yaml")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        line = f", line {place.line + 1}" if place else ""
+        raise UserError(f"{path}{line}: not YAML ({getattr(error, 'problem', 'no text')})") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: no options in it; --print_config shows what a config looks like")
+
+
+# Complaints
+
+NO_CLASSES: Mapping[str, Iterable[str]] = {}
+
+
+def explain(
+    error: BaseException, parser: ArgumentParser, classes: Mapping[str, Iterable[str]] = NO_CLASSES
+) -> str:
+    """What a parser has against a command line: its own message in one line, with the nearest option.
+
+    classes: of an option that names a class, the names that it knows.
+    """
+    own = complaint_of(error)
+    if own is not None:
+        return own
+    key, text = _innermost(" ".join(str(error).split()))
+    words = text.split()
+    if text.startswith("unrecognized arguments: "):
+        if not words[2].startswith("--"):
+            return f"unexpected {words[2]!r}; names of options begin with --, see --help for all"
+        return _unknown(words[2].partition("=")[0], _options(parser))
+    if "ption '" in text:  # of a config file, or of a class
+        _, path, rest = text.rpartition("class_path '")
+        name = text.partition("ption '")[2].partition("'")[0]
+        if not path:
+            return _unknown(f"--{name}", _options(parser))
+        parameters = signature(locate(rest.partition("'")[0])).parameters  # type: ignore[arg-type]
+        return _unknown(f"--{key}.{name}", [f"--{key}.{parameter}" for parameter in parameters])
+    if "dot import path string: " in text:
+        name = text.rpartition("dot import path string: ")[2].split()[0].rstrip(".")
+        known = ", ".join([*classes.get(key, ()), "package.module.Class"])
+        return f"--{key}: unknown name {name!r}; choose one of {known}"
+    for kind, name in KINDS.items():
+        text = text.replace(kind, name)
+    text = text.replace("Expected ", "takes ", 1).replace(". Got value: ", "; got ", 1)
+    return f"--{key}{' ' if text.startswith('takes') else ': '}{text}" if key else text
+
+
+def _innermost(text: str) -> tuple[str, str]:
+    """Dotted name of the option that is meant, and what is wrong with it.
+
+    jsonargparse lists what each member of a union has against a value; the first one counts.
+    """
+    names = []
+    while text.startswith('Parser key "') or text.startswith("Problem with given class_path"):
+        option = text.startswith("Parser")
+        start, _, rest = text.partition('": ' if option else "': ")
+        if not option and not rest.startswith("Parser"):
+            break
+        if option:
+            names.append(start.removeprefix('Parser key "'))
+        _, several, errors = rest.partition("Errors: - ")
+        if several:
+            told, _, value = errors.partition(" Given value type: ")
+            reasons = [reason for reason in told.split(" - ") if "NoneType" not in reason]
+            got = value.rpartition("Given value: ")[2]
+            plain = all(reason.startswith("Expected a ") for reason in reasons)
+            kinds = " or ".join(reason.removeprefix("Expected ") for reason in reasons)
+            rest = f"Expected {kinds}. Got value: {got}" if plain else reasons[0]
+        text = rest
+    return ".".join(names), text
+
+
+def _options(parser: ArgumentParser) -> list[str]:
+    return [name for name in parser._option_string_actions if name.startswith("--")]
+
+
+def _unknown(name: str, options: list[str]) -> str:
+    """The nearest option: of the same group, or of the same name in another."""
+    group, _, leaf = name.rpartition(".")
+    beside = [option for option in options if group and option.startswith(f"{group}.")]
+    near = difflib.get_close_matches(name, beside or options, n=1, cutoff=0.7 if not beside else 0.8)
+    near = near or [option for option in options if option.endswith(f".{leaf}")]
+    hint = f"did you mean {near[0]}?" if near else "see --help for all options"
+    return f"unknown option {name}; {hint}"
+
+
+def complaint_of(error: BaseException | None, kind: type[Exception] = UserError) -> str | None:
+    """The message of an error of this kind, if one led to `error`."""
+    while error is not None:
+        if isinstance(error, kind):
+            return str(error)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+# What the command line asks for, against what a run was started with
+
+NOT_COMPARED = ("ckpt_path", "resume", "config", "weights_only", "trainer.callbacks")
+"""Options that say how a run goes on, or that hold whole objects."""
+
+
+def differences(saved: dict[str, Any], asked: dict[str, Any]) -> list[str]:
+    """One line per option in both nested configs whose values differ; the asked one is used."""
+    old, new = dict(_flat(saved)), dict(_flat(asked))
+    return [
+        f"--{name} {new[name]}, the run's was {old[name]}"
+        for name in sorted(old.keys() & new.keys())
+        if old[name] != new[name] and not name.startswith(NOT_COMPARED)
+    ]
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of a nested config; of a class only its name counts."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif key == "class_path":
+            yield f"{prefix}{key}", str(value).rpartition(".")[2]
+        else:
+            yield f"{prefix}{key}", value

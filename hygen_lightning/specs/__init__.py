@@ -1,0 +1,45 @@
+"""The shared vocabulary: shape letters, tasks, layouts of flat vectors, batches of episodes.
+
+Shape letters, used in every docstring of the package:
+
+    B  episodes (or environments)            K  actions of a task (base actions + E targets)
+    T  stored time steps, the last one       Z  skills
+       has an observation but no reward      D  embedding width
+    A  allies (agents)                       R  agent rows (B x A)
+    E  enemies (or landmarks)
+
+This module imports torch for type checking only: reading a task table costs nothing.
+"""
+
+from hygen_lightning.specs.episodes import (
+    EPISODE_TENSORS,
+    BattleRequest,
+    DataStatistics,
+    Episodes,
+    HybridBatch,
+    Observation,
+    TensorStruct,
+    TimeStep,
+)
+from hygen_lightning.specs.layout import EntityLayout, EntityWidths, Piece, Span
+from hygen_lightning.specs.task import Look, RunError, Side, TaskSpec, UserError
+
+__all__ = [
+    "EPISODE_TENSORS",
+    "BattleRequest",
+    "DataStatistics",
+    "EntityLayout",
+    "EntityWidths",
+    "Episodes",
+    "HybridBatch",
+    "Look",
+    "Observation",
+    "Piece",
+    "RunError",
+    "Side",
+    "Span",
+    "TaskSpec",
+    "TensorStruct",
+    "TimeStep",
+    "UserError",
+]

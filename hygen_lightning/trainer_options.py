@@ -1,0 +1,199 @@
+"""The options of LightningCLI's commands: configs in layers, a checkpoint's model under them, seeds."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import random
+from pathlib import Path
+from typing import Any, Literal
+
+import jsonargparse
+from jsonargparse import ActionConfigFile, ArgumentError, Namespace, dict_to_namespace
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from hygen_lightning import algorithms
+from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+from hygen_lightning.checkpoint import read_checkpoint
+from hygen_lightning.data.datamodule import HybridDataModule
+from hygen_lightning.parsing import check_config, explain, found_file, shipped
+from hygen_lightning.rollouts.callback import OnlineRollouts
+from hygen_lightning.rollouts.evaluation import BattleEvaluation
+from hygen_lightning.run.checkpoint import RunCheckpoint
+from hygen_lightning.run.nonfinite import NonFiniteGuard
+from hygen_lightning.run.run import RunFiles, last_checkpoint
+from hygen_lightning.specs import UserError
+
+jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+
+
+class HyGenParser(LightningArgumentParser):
+    """Says in every usage line, that of --model.help too, how the program is called."""
+
+    def __init__(self, *args: Any, prog: str = "python -m hygen_lightning", **kwargs: Any) -> None:
+        super().__init__(*args, prog=prog, **kwargs)
+
+
+class ConfigFile(ActionConfigFile):
+    """--config FILE: one of the user's, or one that the package ships."""
+
+    def __call__(self, parser: Any, cfg: Any, values: str, option_string: str | None = None) -> None:
+        path = found_file(values)
+        check_config(path)
+        super().__call__(parser, cfg, str(path), option_string)
+
+
+def _layers(*names: str) -> list[str]:
+    """Shipped configs as `default_config_files`, which are patterns."""
+    return [glob.escape(str(shipped(name))) for name in names]
+
+
+class LayeredCLI(LightningCLI):
+    """The options of fit, validate, test and predict, and how they lie over one another."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self.argv = argv
+        options = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
+        each = {**options, "default_config_files": _layers("conf/base.yaml")}
+        super().__init__(
+            MultiTaskAlgorithm,
+            HybridDataModule,
+            subclass_mode_model=True,
+            save_config_callback=None,
+            seed_everything_default=1,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_class=HyGenParser,
+            parser_kwargs={**options, **{name: dict(each) for name in self.subcommands()}},
+            args=argv,
+        )
+
+    # Options
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        parser = self.parser_class(**kwargs)
+        parser.add_argument("-c", "--config", action=ConfigFile, help="file of options; later ones win")
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(OnlineRollouts, "rollouts")
+        parser.add_lightning_class_args(BattleEvaluation, "evaluation")
+        parser.add_lightning_class_args(RunFiles, "files")
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(NonFiniteGuard, "nonfinite")
+        parser.add_argument(
+            "--run.root",
+            type=str | None,
+            default=None,
+            help="folder that holds all runs (trainer.default_root_dir, or runs, if not given)",
+        )
+        parser.add_argument(
+            "--run.name", type=str, default="hygen", help="name of the experiment, a folder in root"
+        )
+        parser.add_argument(
+            "--run.record_episodes",
+            type=int,
+            default=2000,
+            help="scripted battles per task, recorded when no data.dataset_dir is given",
+        )
+        parser.add_argument(
+            "--run.wandb_project",
+            type=str | None,
+            default=None,
+            help="also log to this Weights & Biases project; WANDB_MODE=offline needs no account",
+        )
+        parser.add_argument(
+            "--resume",
+            type=Literal["never", "auto"],
+            default="never",
+            help="auto: go on with the newest unfinished run of this name and seed, if there is one",
+        )
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.link_arguments("data.widths", "model.init_args.widths", apply_on="instantiate")
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> Any:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if "verbose" in self._subcommand_method_arguments[subcommand]:
+            parser.set_defaults(verbose=False)  # Lightning's table would say the same as ours
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Lowest the base config, then the quickstart if no --config is given, then the checkpoint's
+        model, then the user's configs and options as they came."""
+        command, *words = self.argv
+        given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        given.add_argument("-c", "--config", nargs="?")
+        given.add_argument("--ckpt_path", nargs="?")
+        known, _ = given.parse_known_args(words)
+        if command == "fit" and known.config is None:
+            layers = _layers("conf/base.yaml", "conf/quickstart.yaml")
+            self._subcommand_parsers[command].default_config_files = layers
+        self._parse(self.argv, known.ckpt_path if known.ckpt_path != "last" else None)
+
+    def _parse(self, argv: list[str], checkpoint: str | None) -> None:
+        """Set `config`; a checkpoint's model, and the tasks that it learned, lie under the options."""
+        below: dict[str, Any] = {}
+        if checkpoint is not None:
+            content = read_checkpoint(checkpoint, "model_config", "trained_on", "state_dict")
+            below["model"] = content["model_config"]
+            if argv[0] != "fit":
+                below["data"] = {"train_tasks": content["trained_on"]}
+        try:
+            self.config = self.parser.parse_args(argv, Namespace({argv[0]: dict_to_namespace(below)}))
+        except (ArgumentError, TypeError, ValueError) as error:
+            parser = self._subcommand_parsers[argv[0]]
+            raise UserError(explain(error, parser, {"model": algorithms.__all__})) from error
+        self.checkpoint = checkpoint
+
+    def _parse_ckpt_path(self) -> None:
+        """Find what `--resume auto` or `--ckpt_path last` means, and parse again over its model."""
+        command = self.config.subcommand
+        config = self.config[command]
+        self.seed = _seed(config.seed_everything)
+        path = config.ckpt_path
+        if command == "fit" and (path == "last" or (path is None and config.resume == "auto")):
+            path = self._unfinished(config)
+        if path is not None and path != self.checkpoint:
+            self._parse([*self.argv, "--ckpt_path", path], path)
+        elif path is None and command != "fit":
+            raise UserError("whose policy plays? Give --ckpt_path runs/<name>/<run>/checkpoints/best.ckpt")
+        config = self.config[command]
+        config.seed_everything = config.data.seed = self.seed
+        if command != "fit" and config.data.task_set is not None:  # to play; what was learned stays seen
+            config.data.eval_tasks = config.data.eval_tasks or [config.data.task_set]
+            config.data.task_set = None
+
+    def _unfinished(self, config: Namespace) -> str | None:
+        """last.ckpt of the newest unfinished run of this name and seed; None if a new one begins."""
+        if config.seed_everything is True:
+            raise UserError("--seed_everything true draws a new seed; to go on, give the number of the run's")
+        found = last_checkpoint(run_root(config), config.run.name, self.seed)
+        if found is not None:
+            return str(found)
+        where = f"no unfinished run with seed {self.seed} below {Path(run_root(config)) / config.run.name}"
+        if config.ckpt_path == "last":
+            raise UserError(f"--ckpt_path last: {where}")
+        print(f"{where}: a new one begins", flush=True)
+        return None
+
+
+def run_root(config: Namespace) -> str:
+    """The folder that holds all runs."""
+    return str(config.run.root or config.trainer.default_root_dir or "runs")
+
+
+def _seed(asked: bool | int) -> int:
+    """The seed of a run: the number asked for, or for `true` one that this process draws."""
+    if asked is False:
+        raise UserError("--seed_everything false: a run has a seed; give a number, or true for a random one")
+    if asked is True:
+        drawn = os.environ.get("PL_GLOBAL_SEED")  # by the process that started this one
+        if "LOCAL_RANK" not in os.environ and "SLURM_PROCID" not in os.environ:
+            return random.SystemRandom().randrange(2**32)
+        if drawn is None:
+            raise UserError("--seed_everything true: each process would draw its own; give a number")
+        return int(drawn)
+    if not 0 <= asked < 2**32:
+        raise UserError(f"--seed_everything is {asked}; give 0 to {2**32 - 1}")
+    return asked
