@@ -121,13 +121,13 @@ class HybridDataModule(LightningDataModule):
         self._offline_generator = torch.Generator()
         self._replay_generator = torch.Generator()
         self.before_draw: Callable[[], None] | None = None
-        """Called before each draw. Of the batch before all is done and logged then; a checkpoint fits in."""
+        """Called before each draw, when the step before is done and logged: the moment for a checkpoint."""
         self._said: set[str] = set()
 
     # Set-up
 
     def setup(self, stage: str) -> None:
-        """Load the recordings of this rank and seed its streams; only training needs them."""
+        """Load all recordings, keep this rank's shard, seed its streams; only training needs them."""
         check_trainer(self.trainer, fit=stage == "fit")
         if stage != "fit" or self.replay_buffers:
             return
@@ -186,7 +186,7 @@ class HybridDataModule(LightningDataModule):
         return BatchNumbers(self.trainer)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """A batch number becomes the episodes of that batch; requests of battles pass."""
+        """In place of the number, whose value means nothing: the next batch. Requests of battles pass."""
         if not isinstance(batch, int):
             return batch
         if self.before_draw is not None:

@@ -62,7 +62,9 @@ class BattleEnv(ABC):
 
     @classmethod
     def scripted_policies(cls) -> dict[str, Callable[[int], Policy]]:
-        """The environment's own heuristics: name -> factory that takes a seed. "random" always exists."""
+        """The environment's own heuristics, the best first: name -> factory that takes a seed.
+
+        The best one plays its `expert` recordings. "random" is added for every environment."""
         return {}
 
     @classmethod  # noqa: B027  (most environments need nothing else)

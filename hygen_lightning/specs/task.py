@@ -86,8 +86,9 @@ class TaskSpec:
         return None
 
     def timed_out(self, episodes: Episodes) -> Tensor:
-        """[B] bool: which recorded episodes only the time limit ended."""
-        return episodes.length == self.episode_limit_env_steps + 1
+        """[B] bool: which recorded episodes only the time limit ended: full length, and no success."""
+        full, success = episodes.length == self.episode_limit_env_steps + 1, self.success(episodes)
+        return full if success is None else full & ~success
 
     def outcomes(self, episodes: Episodes) -> dict[str, Tensor]:
         """Each way that recorded episodes can end, by name -> [B] bool; every episode ended in one."""

@@ -25,10 +25,6 @@ class NavigationTask(TaskSpec):
 
     enemy_name: ClassVar[str] = "landmark"
 
-    def timed_out(self, episodes: Episodes) -> Tensor:
-        """[B] bool: at the limit, without the reward that the goal pays."""
-        return super().timed_out(episodes) & ~self.success(episodes)
-
     def sides(self, state: Tensor) -> tuple[Side, Side]:
         """state [..., state_dim] -> (walkers, landmarks) at the positions of the state itself."""
         allies, enemies, _ = self.layout.split_state(state)
