@@ -24,7 +24,7 @@ def players(
     policies: list[str] | None = None,
     policy_inputs: AgentInputs | None = None,
     episodes: int = 256,
-    env: str = "simulator",
+    env: str | None = None,
     seed: int = 1,
     json: bool = False,
 ) -> int:
@@ -37,16 +37,18 @@ def players(
             scripted policies)
         policy_inputs: what an agent of PyMARL sees, where the width of its input does not say it
         episodes: battles per policy and task
-        env: environment that plays the battles
+        env: environment that plays the battles (if not given, the one where the first checkpoint learned,
+            else the simulator)
         seed: seed of the battles and of the random policy
         json: one JSON object on stdout, instead of a table
     """
     from hygen_lightning.envs import environment_class
-    from hygen_lightning.rollouts.policies import named_policy, policy_label
+    from hygen_lightning.rollouts.policies import environment_of, named_policy, policy_label
     from hygen_lightning.rollouts.scripted import scripted_policies
 
     if episodes < 1:
         raise UserError(f"--episodes is {episodes}; at least one battle is needed")
+    env = environment_of(policies or [], env)
     version = environment_class(env).version  # a file that is imported for it may register tasks
     specs = expand(tasks or BATTLE_SETS)
     playable = [scripted_policies(task, env) for task in specs]
