@@ -2,6 +2,7 @@
 
 random          any available action, each with the same chance
 nearest_attack  attack the nearest enemy in range, else walk to the nearest living one
+smac_heuristic  the same, but an ally keeps the enemy it chose until that is dead
 focus_fire      ranged allies shoot the same enemy, the weakest first; where enemies come by
                 themselves, all await them in an arc
 kiting          focus fire, but ranged allies step back: from melee enemies while the weapon cools,
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +27,7 @@ import torch
 from hygen_lightning.envs import environment_class
 from hygen_lightning.policy import Policy, PolicyOutput
 from hygen_lightning.rollouts.headings import (
+    FAR,
     distances,
     move_scores,
     towards_arc,
@@ -71,28 +74,27 @@ class RandomPolicy:
 
 @dataclass
 class Situation:
-    """What a scoring policy sees of B battles at one step.
-
-    strength [B, A]: health and shield of an ally, 0..2. steps_since_hit [B, A]: environment steps
-    since an ally lost some of it.
-    """
+    """What a scoring policy sees of B battles at one step; hidden: see `ScoringPolicy`."""
 
     task: BattleTask
     avail_actions: Tensor
     allies: Side
     enemies: Side
-    strength: Tensor
-    steps_since_hit: Tensor
+    hidden: dict[str, Tensor]
 
-    def weaker_than(self, share: float) -> Tensor:
-        """[B, A] bool: allies below this share (0..1) of the strongest ally's strength."""
-        return self.strength < share * self.strength.amax(dim=1, keepdim=True)
+    def hurt(self, strong_share: float, hit_lately_steps: int) -> Tensor:
+        """[B, A] bool: allies that were hit within so many environment steps, and whose strength is
+        below this share (0..1) of the strongest ally's."""
+        strength = self.hidden["strength"]
+        weaker = strength < strong_share * strength.amax(dim=1, keepdim=True)
+        return weaker & (self.hidden["steps_since_hit"] < hit_lately_steps)
 
 
 class ScoringPolicy(ABC):
     """Scores every action of every agent and takes the best available one.
 
-    Hidden state: {"strength", "steps_since_hit"}, see `Situation`.
+    Hidden state: health and shield of each ally, 0..2 ("strength" [B, A]), and environment steps
+    since it lost some of it ("steps_since_hit" [B, A]).
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -111,8 +113,8 @@ class ScoringPolicy(ABC):
         """One step of B battles; see `Policy.act`."""
         task = as_battle(task)
         allies, enemies = task.sides(observation.state)
-        hidden = _next_hidden(allies, hidden)
-        attacks, heading = self.score(Situation(task, observation.avail_actions, allies, enemies, **hidden))
+        hidden = self.next_hidden(allies, enemies, hidden)
+        attacks, heading = self.score(Situation(task, observation.avail_actions, allies, enemies, hidden))
         scores = torch.full(observation.avail_actions.shape, -1.0, device=observation.state.device)
         scores[..., NO_OP], scores[..., STOP] = -9.0, 1e-3
         scores[..., NORTH : WEST + 1] = move_scores(heading)
@@ -122,6 +124,16 @@ class ScoringPolicy(ABC):
             scores[:, healers] = _healer_scores(scores[:, healers], healers, allies)
         scores = scores.masked_fill(~observation.avail_actions, -torch.inf)
         return PolicyOutput(actions=scores.argmax(dim=-1), hidden=hidden)
+
+    def next_hidden(self, allies: Side, enemies: Side, hidden: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The hidden state after seeing both sides once more."""
+        strength = allies.health + allies.shield
+        before = {name: value.to(strength.device) for name, value in hidden.items()}
+        hit = strength < before["strength"] - 1e-4
+        return before | {
+            "strength": strength,
+            "steps_since_hit": torch.where(hit, 0.0, before["steps_since_hit"] + 1.0),
+        }
 
     @abstractmethod
     def score(self, seen: Situation) -> tuple[Tensor, Tensor]:
@@ -133,11 +145,44 @@ class ScoringPolicy(ABC):
 
 
 class NearestAttack(ScoringPolicy):
-    """Attack the nearest enemy in range, else walk to the nearest living one."""
+    """Attack the nearest enemy in range, else walk to the nearest living one.
+
+    keeps_target: each ally takes the living enemy nearest to it, anywhere on the map, and attacks or
+    walks to that one alone until it is dead. So do the heuristic allies that SMAC ships, with one
+    difference: those give the game's own attack order at any distance, and the game walks them there
+    and turns them as they come. SMAC's actions attack only within the shoot range, so here an ally
+    moves towards its target, in one of the four directions, until it can be attacked (as SMAC's own
+    option heuristic_rest does).
+    """
+
+    def __init__(self, seed: int = 0, keeps_target: bool = False) -> None:
+        super().__init__(seed)
+        self.keeps_target = keeps_target
+
+    def initial_hidden(self, task: TaskSpec, num_envs: int) -> dict[str, Tensor]:
+        """As `ScoringPolicy`, and "target" [B, A] int64: the enemy that an ally keeps, -1 for none."""
+        hidden = super().initial_hidden(task, num_envs)
+        if self.keeps_target:
+            hidden["target"] = torch.full((num_envs, task.n_allies), -1)
+        return hidden
+
+    def next_hidden(self, allies: Side, enemies: Side, hidden: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As `ScoringPolicy`; who has no living target takes the nearest enemy."""
+        hidden = super().next_hidden(allies, enemies, hidden)
+        if self.keeps_target:
+            target = hidden["target"]
+            keeps = (target >= 0) & enemies.alive.gather(1, target.clamp(min=0))
+            hidden["target"] = torch.where(keeps, target, distances(allies, enemies).argmin(dim=-1))
+        return hidden
 
     def score(self, seen: Situation) -> tuple[Tensor, Tensor]:
         distance = distances(seen.allies, seen.enemies)
-        return ATTACK - distance, towards_nearest(seen.allies, seen.enemies, distance)
+        attacks = ATTACK - distance
+        if self.keeps_target:
+            target = seen.hidden["target"][..., None]
+            others = torch.ones_like(distance, dtype=torch.bool).scatter(-1, target, False)
+            distance, attacks = distance.masked_fill(others, FAR), attacks.masked_fill(others, -1.0)
+        return attacks, towards_nearest(seen.allies, seen.enemies, distance)
 
 
 class FocusFire(ScoringPolicy):
@@ -188,7 +233,7 @@ class Kiting(FocusFire):
         melee_enemy = _are_melee(task.enemy_units, distance)
         danger = (distance < self.melee_danger_range) & melee_enemy & (allies.cooldown > 0)[..., None]
         if not any(unit in MELEE_UNITS for unit in task.enemy_units):
-            avoids = seen.weaker_than(self.strong_share) & (seen.steps_since_hit < self.hit_lately_steps)
+            avoids = seen.hurt(self.strong_share, self.hit_lately_steps)
             danger |= (distance < self.shot_danger_range) & avoids[..., None]
         danger &= enemies.alive[:, None] & ~_are_melee(task.ally_units, distance)[:, None]
         retreats = danger.any(dim=-1, keepdim=True)
@@ -218,8 +263,7 @@ class PullBack(ScoringPolicy):
         attacks = ATTACK - 10.0 * (enemies.health + enemies.shield)[:, None] - 0.1 * distance
         heading = towards_nearest(allies, enemies, distance)
         near = (distance < self.danger_range) & enemies.alive[:, None]
-        hurt = seen.weaker_than(self.strong_share) & (seen.steps_since_hit < self.hit_lately_steps)
-        leaves = hurt & near.any(dim=-1)
+        leaves = seen.hurt(self.strong_share, self.hit_lately_steps) & near.any(dim=-1)
         gap = (allies.position[:, :, None] - enemies.position[:, None]) * enemies.alive[:, None, :, None]
         away = unit_vectors((gap / distance.clamp(min=1e-3)[..., None] ** 3).sum(dim=2))
         attacks = torch.where(leaves[..., None], 0.5 * attacks / ATTACK, attacks)
@@ -229,6 +273,7 @@ class PullBack(ScoringPolicy):
 SCRIPTED_POLICIES: dict[str, Callable[[int], Policy]] = {
     "random": RandomPolicy,
     "nearest_attack": NearestAttack,
+    "smac_heuristic": partial(NearestAttack, keeps_target=True),
     "focus_fire": FocusFire,
     "kiting": Kiting,
     "pull_back": PullBack,
@@ -256,17 +301,6 @@ def scripted_policies(task: TaskSpec, env: str) -> dict[str, Callable[[int], Pol
 def _are_melee(units: tuple[str, ...], like: Tensor) -> Tensor:
     """[N] bool on the device of `like`: which units have to touch what they hit."""
     return torch.tensor([unit in MELEE_UNITS for unit in units], device=like.device)
-
-
-def _next_hidden(allies: Side, hidden: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The hidden state after seeing the allies once more."""
-    strength = allies.health + allies.shield
-    before = {name: value.to(strength.device) for name, value in hidden.items()}
-    hit = strength < before["strength"] - 1e-4
-    return {
-        "strength": strength,
-        "steps_since_hit": torch.where(hit, 0.0, before["steps_since_hit"] + 1.0),
-    }
 
 
 def _healer_scores(scores: Tensor, healers: list[int], allies: Side) -> Tensor:

@@ -9,10 +9,12 @@ from hygen_lightning.tasks.sets import (
     TASK_SETS,
     TaskName,
     TaskSet,
+    absolute,
     common_widths,
     expand,
     load_task_set,
     register_task_set,
+    sources,
 )
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "NavigationTask",
     "TaskName",
     "TaskSet",
+    "absolute",
     "all_task_names",
     "battle_task",
     "common_widths",
@@ -31,5 +34,6 @@ __all__ = [
     "read_task",
     "register_task",
     "register_task_set",
+    "sources",
     "terrain_levels",
 ]
