@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,8 @@ def _class(ckpt_path: str | Path, class_path: str) -> Any:
 
 def other_architecture(model: Any, checkpoint: dict[str, Any]) -> str | None:
     """One line saying why a checkpoint's weights do not fit an algorithm; None if they do."""
-    saved, own = checkpoint["state_dict"], model.state_dict()
-    if {name: x.shape for name, x in saved.items()} == {name: x.shape for name, x in own.items()}:
+    saved = checkpoint["state_dict"]
+    if {name: x.shape for name, x in saved.items()} == _shapes(model):
         return None
     options = checkpoint.get("hyper_parameters", {})
     if options.get("widths") != asdict(model.widths):
@@ -86,6 +87,24 @@ def other_architecture(model: Any, checkpoint: dict[str, Any]) -> str | None:
     others = [
         f"{name} {model.hparams[name]} (the checkpoint's is {value})"
         for name, value in options.items()
-        if name in model.hparams and model.hparams[name] != value
+        if name in model.hparams and model.hparams[name] != value and _shapes_follow(model, name, value)
     ]
-    return f"the checkpoint is of another architecture than the options ask for: {', '.join(others)}"
+    return (
+        f"the checkpoint is of another architecture than the options ask for: {', '.join(others)}; "
+        "leave these options out, a checkpoint brings its own"
+    )
+
+
+def _shapes_follow(model: Any, name: str, value: Any) -> bool:
+    """Whether the sizes of an algorithm's networks would be others with this value of an option."""
+    taken = signature(type(model)).parameters
+    options = {key: known for key, known in model.hparams.items() if key in taken}
+    try:
+        other = type(model)(**{**options, "widths": model.widths, name: value})
+    except UserError:  # a value that does not go with the others
+        return True
+    return _shapes(other) != _shapes(model)
+
+
+def _shapes(model: Any) -> dict[str, torch.Size]:
+    return {name: x.shape for name, x in model.state_dict().items()}

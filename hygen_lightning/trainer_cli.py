@@ -36,6 +36,7 @@ from hygen_lightning.run.run import (
     write_run_results,
 )
 from hygen_lightning.specs import Episodes, UserError
+from hygen_lightning.tasks import load_task
 from hygen_lightning.trainer_options import LayeredCLI, run_root
 
 
@@ -107,6 +108,8 @@ class HyGenCLI(LayeredCLI):
         for env in (config.rollouts.env, config.evaluation.env):
             if env is not None:
                 environment_class(env)
+        if config.data.train_tasks == self.learned:
+            self._check_learned()
         try:
             super().instantiate_classes()
         except (ImportError, TypeError, ValueError) as error:
@@ -114,6 +117,17 @@ class HyGenCLI(LayeredCLI):
             if missing is None:
                 raise
             raise UserError(f"a package that the options need is not installed: {missing}") from error
+
+    def _check_learned(self) -> None:
+        """UserError where a task of the checkpoint is there no more."""
+        for task in self.learned:
+            try:
+                load_task(task)
+            except UserError as error:
+                raise UserError(
+                    f"{self.checkpoint} learned from {task}, but: {error}; put it back, or give "
+                    "--data.train_tasks"
+                ) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         kwargs["logger"] = self._loggers(self._get(self.config_init, "trainer.logger"))

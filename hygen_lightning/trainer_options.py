@@ -25,6 +25,7 @@ from hygen_lightning.run.checkpoint import RunCheckpoint
 from hygen_lightning.run.nonfinite import NonFiniteGuard
 from hygen_lightning.run.run import RunFiles, last_checkpoint
 from hygen_lightning.specs import UserError
+from hygen_lightning.tasks import absolute
 
 jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 
@@ -72,6 +73,8 @@ class LayeredCLI(LightningCLI):
 
     def __init__(self, argv: list[str]) -> None:
         self.argv = argv
+        self.learned: list[str] = []
+        """What names the tasks that the checkpoint learned, of validate, test and predict."""
         options = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
         each = {**options, "default_config_files": _layers("conf/base.yaml")}
         super().__init__(
@@ -133,18 +136,21 @@ class LayeredCLI(LightningCLI):
         self._parse(self.argv, known.ckpt_path if known.ckpt_path != "last" else None)
 
     def _parse(self, argv: list[str], checkpoint: str | None) -> None:
-        """Set `config`; a checkpoint's model, and the tasks that it learned, lie under the options."""
+        """Set `config`; a checkpoint's model, and what it learned where, lie under the options."""
         below: dict[str, Any] = {}
         if checkpoint is not None:
             content = read_checkpoint(checkpoint, "model_config", "trained_on", "state_dict")
             below["model"] = content["model_config"]
             if argv[0] != "fit":
-                below["data"] = {"train_tasks": content["trained_on"]}
+                self.learned = list(content["trained_on"].values())
+                below["data"] = {"train_tasks": self.learned}
+                below["rollouts"] = {"env": content["environment"]} if "environment" in content else {}
         try:
             self.config = self.parser.parse_args(argv, Namespace({argv[0]: dict_to_namespace(below)}))
         except (ArgumentError, TypeError, ValueError) as error:
             options = [f"--{n}" for n in self._parser(argv[0]).get_defaults().keys(branches=True)]
             raise UserError(explain(error, options, {"model": algorithms.__all__})) from error
+        _make_absolute(self.config[argv[0]])
         self.checkpoint = checkpoint
 
     def _parse_ckpt_path(self) -> None:
@@ -177,6 +183,19 @@ class LayeredCLI(LightningCLI):
             raise UserError(f"--ckpt_path last: {where}")
         print(f"{where}: a new one begins", flush=True)
         return None
+
+
+def _make_absolute(config: Namespace) -> None:
+    """Paths of the user's mean the same files in config.yaml, in a checkpoint, and in any folder."""
+    data, skills = config.data, "model.init_args.skills_from"
+    for key in ("task_set", "train_tasks", "eval_tasks", "extra_tasks"):
+        named = data[key]
+        if named is not None:
+            data[key] = absolute(named) if isinstance(named, str) else [absolute(name) for name in named]
+    if data.dataset_dir is not None:
+        data.dataset_dir = str(Path(data.dataset_dir).absolute())
+    if config.get(skills) is not None:
+        config[skills] = str(Path(config[skills]).absolute())
 
 
 def run_root(config: Namespace) -> str:

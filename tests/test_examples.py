@@ -68,13 +68,17 @@ def test_an_algorithm_and_an_environment_from_outside_do_all_that_ours_do(folder
         *("--model", "algorithm.PooledClone", "--rollouts.env", world, "--data.extra_tasks", "[]"),
         *("--data.train_tasks", "[harvest-2-3]", tasks),
     )
-    out = run("validate", "--ckpt_path", checkpoint, "--rollouts.env", world, tasks)
+    out = run("validate", "--ckpt_path", checkpoint, tasks)
     assert "harvest-3-4" in out
-    run("render", "--task", "harvest-2-3", "--env", world, "--policy", checkpoint, "--out", "field.png")
-    for policy in ("nearest_crop", checkpoint):
-        words = ["--env", world, "--policy", policy, "--episodes", "4", "--run", Path(policy).stem]
+    run("render", "--task", "harvest-2-3", "--policy", checkpoint, "--out", "field.png")
+    for policy, env in (("nearest_crop", ["--env", world]), (checkpoint, [])):
+        words = [*env, "--policy", policy, "--episodes", "4", "--run", Path(policy).stem]
         assert "harvest-2-3" in run("collect", "harvest-2-3", *words)
     assert (folder / "dataset/harvest-2-3/expert/last/part_0.h5").is_file()
+    assert "all passed" in run("inspect", "dataset", "--env", world)
+    code, out, _ = run_command("inspect", "dataset")
+    assert code == 2
+    assert f"give --env {world}" in " ".join(out.split())
     words = ["--env", world, "--policies", f"[random,nearest_crop,{checkpoint}]", "--episodes", "8"]
     assert "nearest_crop" in run("players", "--tasks", "[harvest-2-3]", *words)
 
@@ -88,16 +92,23 @@ def test_the_world_of_the_example_trains_ours(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_task_and_a_task_set_from_outside_do_all_that_ours_do(folder: Path) -> None:
+def test_a_task_and_a_task_set_from_outside_do_all_that_ours_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint = fit(
         *("--config", "conf/base.yaml", "--data.task_set", "task_set.yaml", "--model.pretrain_steps", "2")
     )
-    learned = ["--data.train_tasks", "[task.yaml]", "--data.eval_tasks", "[task.yaml,MMM]"]
-    assert "MMM" in run("validate", "--ckpt_path", checkpoint, *learned)
+    assert "MMM" in run("validate", "--ckpt_path", checkpoint, "--data.eval_tasks", "[task.yaml,MMM]")
     run("render", "--task", "task.yaml", "--policy", checkpoint, "--out", "battle.png")
     run("collect", "task.yaml", "--episodes", "4")
     assert (folder / "dataset/task/expert/collected/part_0.h5").is_file()
     assert "kiting" in run("players", "--tasks", "[task_set.yaml]", "--episodes", "2")
+    monkeypatch.chdir(Path(checkpoint).parent)
+    run("test", "--ckpt_path", "last.ckpt", "--data.test_episodes", "2")
+    (folder / "task.yaml").unlink()
+    code, _, err = run_command("test", "--ckpt_path", "last.ckpt")
+    assert code == 2
+    assert f"learned from {folder / 'task.yaml'}, but" in err
 
 
 def test_the_environment_of_the_example_harvests(monkeypatch: pytest.MonkeyPatch) -> None:

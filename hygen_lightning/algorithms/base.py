@@ -217,7 +217,7 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         class_path = f"{kind.__module__}.{kind.__qualname__}"
         checkpoint["model_config"] = {"class_path": class_path, "init_args": options}
         checkpoint["data_statistics"] = {task: asdict(held) for task, held in self.data_statistics.items()}
-        checkpoint["trained_on"] = sorted(getattr(data, "seen", ()))
+        checkpoint["trained_on"] = dict(getattr(data, "sources", {}))
         checkpoint["learned_from"] = {name: getattr(data, name, None) for name in ("quality", "dataset_dir")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

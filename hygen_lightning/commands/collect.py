@@ -22,7 +22,7 @@ def collect(
     epsilon: float = 0.0,
     max_opening_env_steps: int = 0,
     run: str = "collected",
-    env: str = "simulator",
+    env: str | None = None,
     seed: int = 1,
     json: bool = False,
 ) -> int:
@@ -39,7 +39,7 @@ def collect(
         max_opening_env_steps: battles open with up to this many steps of random actions; these steps
             are not recorded, except of battles that run into the time limit
         run: name of the run folder; it must not exist yet
-        env: environment to play in
+        env: environment to play in (if not given, the one where a checkpoint learned, else the simulator)
         seed: seed of battles and exploration
         json: print one JSON object instead of a table
     """
@@ -48,13 +48,16 @@ def collect(
     from hygen_lightning.data.files import check_place
     from hygen_lightning.data.hdf5 import write_run
     from hygen_lightning.envs import environment_class
-    from hygen_lightning.rollouts.policies import named_policy
+    from hygen_lightning.rollouts.policies import environment_of, named_policy
     from hygen_lightning.rollouts.recording import record
     from hygen_lightning.seeding import stream_generator
+    from hygen_lightning.tasks import load_task
 
     if episodes < 1 or max_opening_env_steps < 0 or not 0 <= epsilon <= 1:
         raise UserError("collect: episodes >= 1, max_opening_env_steps >= 0 and epsilon in 0..1 expected")
-    spec = environment_class(env).load_task(task)
+    env = environment_of([policy], env)
+    environment_class(env)  # a file that is imported for it may register tasks
+    spec = load_task(task)
     folder = Path(dataset_dir) / spec.name / quality / run
     if folder.exists():
         raise UserError(f"{folder} exists already; give another --run name")

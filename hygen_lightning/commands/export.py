@@ -42,15 +42,19 @@ def export(ckpt_path: Path, out: Path, task: str | None = None, json: bool = Fal
     from hygen_lightning.checkpoint import load_policy, read_checkpoint
     from hygen_lightning.commands.output import print_json
     from hygen_lightning.data.files import check_place, replacing
+    from hygen_lightning.envs import environment_class
     from hygen_lightning.tasks import load_task
 
     if out.suffix != ".pt2":
         raise UserError(f"{out}: the name of an exported program ends in .pt2")
     check_place(out)
-    trained_on = read_checkpoint(ckpt_path, "trained_on")["trained_on"]
-    if task is None and not trained_on:
+    content = read_checkpoint(ckpt_path, "trained_on")
+    if "environment" in content:
+        environment_class(content["environment"])  # a file that is imported for it may register tasks
+    named = [task] if task is not None else list(content["trained_on"].values())
+    if not named:
         raise UserError(f"{ckpt_path} does not say what it was trained on; give --task")
-    spec = load_task(task or trained_on[0])
+    spec = load_task(named[0])
     policy = load_policy(ckpt_path, spec)
     program, about = act_program(policy, spec)
     with replacing(out) as temporary, temporary.open("wb") as file:

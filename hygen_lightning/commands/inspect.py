@@ -13,6 +13,7 @@ from hygen_lightning.specs import UserError
 def inspect(
     path: Path,
     task: str | None = None,
+    env: str | None = None,
     features: Literal["grouped", "all", "none"] = "grouped",
     json: bool = False,
 ) -> int:
@@ -22,14 +23,18 @@ def inspect(
         path: a recorded file, or a folder of them: a run, a quality, a task, or a whole data set
         task: the task that was recorded, by name or as a task file; if not given, the folder
             <task>/<quality>/<run> names it
+        env: environment whose tasks were recorded, package.module:Class of one from outside
         features: how to list the numbers of an observation and a state: units of a kind together,
             each by itself, or not at all
         json: one JSON object with everything on stdout, instead of tables
     """
     from hygen_lightning.data.summary import examine
+    from hygen_lightning.envs import environment_class
     from hygen_lightning.tasks import load_task
 
     try:
+        if env is not None:
+            environment_class(env)  # a file that is imported for it may register tasks
         report = examine(path, None if task is None else load_task(task))
     except UserError as error:
         if not json:

@@ -24,7 +24,7 @@ def players(
     policies: list[str] | None = None,
     policy_inputs: AgentInputs | None = None,
     episodes: int = 256,
-    env: str = "simulator",
+    env: str | None = None,
     seed: int = 1,
     json: bool = False,
 ) -> int:
@@ -37,23 +37,25 @@ def players(
             scripted policies)
         policy_inputs: what an agent of PyMARL sees, where the width of its input does not say it
         episodes: battles per policy and task
-        env: environment that plays the battles
+        env: environment that plays the battles (if not given, the one where the first checkpoint learned,
+            else the simulator)
         seed: seed of the battles and of the random policy
         json: one JSON object on stdout, instead of a table
     """
     from hygen_lightning.envs import environment_class
-    from hygen_lightning.rollouts.policies import named_policy, policy_label
+    from hygen_lightning.rollouts.policies import environment_of, named_policy, policy_label
     from hygen_lightning.rollouts.scripted import scripted_policies
 
     if episodes < 1:
         raise UserError(f"--episodes is {episodes}; at least one battle is needed")
+    env = environment_of(policies or [], env)
     version = environment_class(env).version  # a file that is imported for it may register tasks
     specs = expand(tasks or BATTLE_SETS)
     playable = [scripted_policies(task, env) for task in specs]
     chosen = policies or [name for name in playable[0] if all(name in others for others in playable)]
     found = {
         task.name: {
-            name: _measure(task, named_policy(name, task, env, seed, policy_inputs), episodes, env, seed)
+            name: measure(task, named_policy(name, task, env, seed, policy_inputs), episodes, env, seed)
             for name in chosen
         }
         for task in specs
@@ -67,8 +69,8 @@ def players(
     return 0
 
 
-def _measure(task: TaskSpec, policy: Policy, episodes: int, env: str, seed: int) -> TaskResult:
-    """What one policy reaches on one task."""
+def measure(task: TaskSpec, policy: Policy, episodes: int, env: str, seed: int) -> TaskResult:
+    """What one policy reaches on one task: the same battles for every policy."""
     from hygen_lightning.envs import make_env
     from hygen_lightning.report.results import task_results
     from hygen_lightning.rollouts.evaluation import battle_records

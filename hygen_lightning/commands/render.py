@@ -38,7 +38,7 @@ def render(
     recording: Path | None = None,
     out: Path = Path("battle.gif"),
     pick: Literal["first", "success", "failure", "longest"] = "first",
-    env: str = "simulator",
+    env: str | None = None,
     seed: int = 1,
     json: bool = False,
 ) -> int:
@@ -53,18 +53,22 @@ def render(
         out: the picture; its suffix .gif, .mp4 or .png says the kind
         pick: which of 32 battles to draw: the first, the first success (won, goal reached) or
             failure, or the longest; of a recording, which of all its episodes
-        env: environment that plays the battles; a recording needs none
+        env: environment that plays the battles (if not given, the one where a checkpoint learned, else
+            the simulator), or whose task was recorded
         seed: seed of the battles; a recording needs none
         json: one JSON object on stdout, instead of a line
     """
     from hygen_lightning.data.files import check_place
     from hygen_lightning.envs import environment_class
     from hygen_lightning.report.battle_picture import check_suffix, draw_battle
-    from hygen_lightning.rollouts.policies import named_policy
+    from hygen_lightning.rollouts.policies import environment_of, named_policy
+    from hygen_lightning.tasks import load_task
 
     check_suffix(out)
     check_place(out)
-    spec = environment_class(env).load_task(task)
+    env = environment_of([policy], env)
+    environment_class(env)  # a file that is imported for it may register tasks
+    spec = load_task(task)
     if recording is not None:
         battles = _recorded(spec, recording)
     else:

@@ -21,7 +21,7 @@ from hygen_lightning.specs import (
     TaskSpec,
     UserError,
 )
-from hygen_lightning.tasks import TASK_SETS, TaskName, TaskSet, common_widths, expand, load_task_set
+from hygen_lightning.tasks import TASK_SETS, TaskName, TaskSet, common_widths, expand, load_task_set, sources
 
 Quality = Literal["expert", "medium", "medium-expert", "medium-replay", "none"]
 NO_RECORDINGS = "none"
@@ -88,6 +88,8 @@ class HybridDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         chosen = _chosen_set(task_set, train_tasks)
+        self.sources = sources(chosen.train)
+        """Training tasks by name -> what `load_task` finds them by, from any folder."""
         self.train_tasks = expand(chosen.train)
         self.eval_tasks = expand(eval_tasks or [*self.train_tasks, *chosen.unseen])
         extra = expand(chosen.extra if extra_tasks is None else extra_tasks)

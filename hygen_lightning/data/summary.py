@@ -90,7 +90,12 @@ def task_and_quality(part: Path, task: str | None = None) -> tuple[str, str]:
             return folders[index], "".join(folders[index + 1 : index + 2]) or NO_QUALITY
     if task is not None:
         return task, NO_QUALITY
-    shapes = read_header(part).shapes
+    shapes, _, about = read_header(part)
+    if about.get("environment") is not None and about.get("task") is not None:
+        raise UserError(
+            f"{part}: was recorded on {about['task']} in the environment {about['environment']}, which is "
+            f"not known here; give --env {about['environment']}, or --task with a task file"
+        )
     fitting = tasks_that_fit(shapes) if shapes.keys() >= set(REQUIRED_KEYS) else []
     hint = f"its arrays fit {' or '.join(fitting)}" if fitting else "its arrays fit none that is known"
     raise UserError(f"{part}: no folder above it names a task, {hint}; give --task NAME, or a task file")

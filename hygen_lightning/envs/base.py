@@ -1,7 +1,8 @@
 """What an environment is (many episodes of one task, stepped together), and the table of environments.
 
 An environment from outside is a class that derives from `BattleEnv`; it is named by
-`package.module:Class`, or by a name of its own after `register_env(name, Class)`.
+`package.module:Class`, or by a name of its own after `register_env(name, Class)`. Its module makes
+its tasks known with `register_task`: a name means the same task wherever one is named.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.specs import UserError
+from hygen_lightning.tasks.registry import load_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,16 +51,6 @@ class BattleEnv(ABC):
     name: str = "abstract"
     version: str = "0"
     """Changes whenever results of an older version are no longer comparable."""
-
-    @classmethod
-    def load_task(cls, name: str) -> TaskSpec:
-        """The task of this name: from the table of `hygen_lightning.tasks`, unless a class has its own.
-
-        Raises UserError for an unknown name.
-        """
-        from hygen_lightning.tasks import load_task
-
-        return load_task(name)
 
     @classmethod
     def scripted_policies(cls) -> dict[str, Callable[[int], Policy]]:
@@ -180,13 +172,12 @@ def _is_env(cls: Any) -> bool:
 def make_env(name: str, task: TaskSpec | str, num_envs: int, device: str | torch.device = "cpu") -> BattleEnv:
     """B episodes of a task in the environment of this name.
 
-    task: a spec, or the name of one of the environment's tasks. `num_envs` of the result is smaller
-    where the environment holds fewer. Raises UserError for unknown names.
+    task: a spec, or what `load_task` takes. `num_envs` of the result is smaller where the environment
+    holds fewer. Raises UserError for unknown names.
     """
     kind: Any = environment_class(name)
-    spec = kind.load_task(task) if isinstance(task, str) else task
     most = kind.most_at_once()
-    env: BattleEnv = kind(spec, num_envs if most is None else min(num_envs, most), device=device)
+    env: BattleEnv = kind(load_task(task), num_envs if most is None else min(num_envs, most), device=device)
     return env
 
 

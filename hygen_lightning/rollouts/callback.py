@@ -133,6 +133,12 @@ class OnlineRollouts(Callback):
                 {f"rollout/{task}/{k}": v for k, v in metrics.items()}, step=trainer.global_step
             )
 
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: MultiTaskAlgorithm, checkpoint: dict[str, Any]
+    ) -> None:
+        """Whoever plays the checkpoint plays where it learned, unless they say otherwise."""
+        checkpoint["environment"] = self.env_name
+
     def rank_state(self) -> dict[str, Any]:
         """What a stopped run needs to go on, for this rank."""
         return {

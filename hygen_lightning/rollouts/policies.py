@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hygen_lightning.checkpoint import load_policy
+from hygen_lightning.checkpoint import load_policy, read_checkpoint
 from hygen_lightning.specs import TaskSpec, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hygen_lightning.policy import AgentInputs, Policy
 
 CHECKPOINT, PYMARL = ".ckpt", (".th", ".pt", ".pkl")
@@ -40,6 +42,15 @@ def named_policy(
         f"unknown policy {name!r}; choose one of {', '.join(scripted)}, a checkpoint (*{CHECKPOINT}) "
         f"or an agent of PyMARL (*{', *'.join(PYMARL)})"
     )
+
+
+def environment_of(policies: Sequence[str], env: str | None) -> str:
+    """Where policies play: in `env` if it is given, else where the first checkpoint among them learned."""
+    if env is not None:
+        return env
+    checkpoints = [name for name in policies if Path(name).suffix == CHECKPOINT]
+    known = [read_checkpoint(name).get("environment") for name in checkpoints]
+    return next((found for found in known if found), "simulator")
 
 
 def policy_label(name: str) -> str:

@@ -2,6 +2,7 @@
 
 random          any available action, each with the same chance
 nearest_attack  attack the nearest enemy in range, else walk to the nearest living one
+smac_heuristic  the same, but an ally keeps the enemy it chose until that is dead
 focus_fire      ranged allies agree on an order of enemies, the weakest first, and all await them
                 in an arc where these come by themselves
 kiting          focus fire, but ranged allies step back: from melee enemies while the weapon cools,
@@ -18,6 +19,7 @@ which map: `python -m hygen_lightning players`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +27,7 @@ import torch
 from hygen_lightning.envs import environment_class
 from hygen_lightning.policy import Policy, PolicyOutput
 from hygen_lightning.rollouts.headings import (
+    FAR,
     distances,
     move_scores,
     towards_arc,
@@ -92,7 +95,7 @@ class ScoringPolicy(ABC):
         """One step of B battles; see `Policy.act`."""
         task = as_battle(task)
         allies, enemies = task.sides(observation.state)
-        hidden = _next_hidden(allies, hidden)
+        hidden = self.next_hidden(allies, enemies, hidden)
         attacks, heading = self.score(task, observation, allies, enemies, hidden)
         scores = torch.full(observation.avail_actions.shape, -1.0, device=observation.state.device)
         scores[..., NO_OP], scores[..., STOP] = -9.0, 1e-3
@@ -103,6 +106,16 @@ class ScoringPolicy(ABC):
             scores[:, healers] = _healer_scores(scores[:, healers], healers, allies)
         scores = scores.masked_fill(~observation.avail_actions, -torch.inf)
         return PolicyOutput(actions=scores.argmax(dim=-1), hidden=hidden)
+
+    def next_hidden(self, allies: Side, enemies: Side, hidden: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The hidden state after seeing both sides once more."""
+        strength = allies.health + allies.shield
+        before = {name: value.to(strength.device) for name, value in hidden.items()}
+        hit = strength < before["strength"] - 1e-4
+        return before | {
+            "strength": strength,
+            "steps_since_hit": torch.where(hit, 0.0, before["steps_since_hit"] + 1.0),
+        }
 
     @abstractmethod
     def score(
@@ -121,7 +134,35 @@ class ScoringPolicy(ABC):
 
 
 class NearestAttack(ScoringPolicy):
-    """Attack the nearest enemy in range, else walk to the nearest living one."""
+    """Attack the nearest enemy in range, else walk to the nearest living one.
+
+    keeps_target: each ally takes the living enemy nearest to it, anywhere on the map, and attacks or
+    walks to that one alone until it is dead. So do the heuristic allies that SMAC ships, with one
+    difference: those give the game's own attack order at any distance, and the game walks them there
+    and turns them as they come. SMAC's actions attack only within the shoot range, so here an ally
+    moves towards its target, in one of the four directions, until it can be attacked (as SMAC's own
+    option heuristic_rest does).
+    """
+
+    def __init__(self, seed: int = 0, keeps_target: bool = False) -> None:
+        super().__init__(seed)
+        self.keeps_target = keeps_target
+
+    def initial_hidden(self, task: TaskSpec, num_envs: int) -> dict[str, Tensor]:
+        """As `ScoringPolicy`, and "target" [B, A] int64: the enemy that an ally keeps, -1 for none."""
+        hidden = super().initial_hidden(task, num_envs)
+        if self.keeps_target:
+            hidden["target"] = torch.full((num_envs, task.n_allies), -1)
+        return hidden
+
+    def next_hidden(self, allies: Side, enemies: Side, hidden: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As `ScoringPolicy`; who has no living target takes the nearest enemy."""
+        hidden = super().next_hidden(allies, enemies, hidden)
+        if self.keeps_target:
+            target = hidden["target"]
+            keeps = (target >= 0) & enemies.alive.gather(1, target.clamp(min=0))
+            hidden["target"] = torch.where(keeps, target, distances(allies, enemies).argmin(dim=-1))
+        return hidden
 
     def score(
         self,
@@ -132,7 +173,13 @@ class NearestAttack(ScoringPolicy):
         hidden: dict[str, Tensor],
     ) -> tuple[Tensor, Tensor]:
         distance = distances(allies, enemies)
-        return ATTACK - distance, towards_nearest(allies, enemies, distance)
+        attacks = ATTACK - distance
+        if self.keeps_target:
+            others = torch.ones_like(distance, dtype=torch.bool).scatter(
+                -1, hidden["target"][..., None], False
+            )
+            distance, attacks = distance.masked_fill(others, FAR), attacks.masked_fill(others, -1.0)
+        return attacks, towards_nearest(allies, enemies, distance)
 
 
 class FocusFire(ScoringPolicy):
@@ -246,6 +293,7 @@ class PullBack(ScoringPolicy):
 SCRIPTED_POLICIES: dict[str, Callable[[int], Policy]] = {
     "random": RandomPolicy,
     "nearest_attack": NearestAttack,
+    "smac_heuristic": partial(NearestAttack, keeps_target=True),
     "focus_fire": FocusFire,
     "kiting": Kiting,
     "pull_back": PullBack,
@@ -273,17 +321,6 @@ def scripted_policies(task: TaskSpec, env: str) -> dict[str, Callable[[int], Pol
 def _are_melee(units: tuple[str, ...], like: Tensor) -> Tensor:
     """[N] bool on the device of `like`: which units have to touch what they hit."""
     return torch.tensor([unit in MELEE_UNITS for unit in units], device=like.device)
-
-
-def _next_hidden(allies: Side, hidden: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The hidden state after seeing the allies once more."""
-    strength = allies.health + allies.shield
-    before = {name: value.to(strength.device) for name, value in hidden.items()}
-    hit = strength < before["strength"] - 1e-4
-    return {
-        "strength": strength,
-        "steps_since_hit": torch.where(hit, 0.0, before["steps_since_hit"] + 1.0),
-    }
 
 
 def _healer_scores(scores: Tensor, healers: list[int], allies: Side) -> Tensor:

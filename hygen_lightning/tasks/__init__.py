@@ -10,11 +10,13 @@ from hygen_lightning.tasks.sets import (
     TASK_SETS,
     TaskName,
     TaskSet,
+    absolute,
     common_widths,
     data_win_rate,
     expand,
     load_task_set,
     register_task_set,
+    sources,
 )
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "NavigationTask",
     "TaskName",
     "TaskSet",
+    "absolute",
     "all_task_names",
     "battle_task",
     "common_widths",
@@ -35,5 +38,6 @@ __all__ = [
     "read_task",
     "register_task",
     "register_task_set",
+    "sources",
     "terrain_levels",
 ]

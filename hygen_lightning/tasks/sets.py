@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,22 +99,45 @@ def expand(names: Iterable[TaskName]) -> list[TaskSpec]:
     UserError where two tasks have one name.
     """
     tasks: dict[str, TaskSpec] = {}
-    for name in names:
-        for task in _tasks_of(name):
-            if tasks.setdefault(task.name, task) != task:
-                raise UserError(f"two tasks are called {task.name}; give one of them another name")
+    for member in _members(names):
+        task = _load(member)
+        if tasks.setdefault(task.name, task) != task:
+            raise UserError(f"two tasks are called {task.name}; give one of them another name")
     return list(tasks.values())
 
 
-def _tasks_of(name: TaskName) -> list[TaskSpec]:
-    if not isinstance(name, str):
-        return [load_task(name)]
-    if name in TASK_SETS or (is_file_name(name) and "train" in read_mapping(Path(name))):
-        task_set = load_task_set(name)
-        return [load_task(task) for task in (*task_set.train, *task_set.unseen)]
-    near = difflib.get_close_matches(name, TASK_SETS, n=1, cutoff=0.75)
+def sources(names: Iterable[TaskName]) -> dict[str, str]:
+    """Of the tasks that `expand` gives, name -> the name, file or module that `load_task` takes anywhere."""
+    found = {}
+    for member in _members(names):
+        task = _load(member)
+        found[task.name] = absolute(member) if isinstance(member, str) else task.name
+    return dict(sorted(found.items()))
+
+
+def absolute(name: str) -> str:
+    """What names a task or a set, with a file's path from the root: it means the same in any folder."""
+    return str(Path(name).absolute()) if is_file_name(name) else name
+
+
+def _members(names: Iterable[TaskName]) -> Iterator[TaskName]:
+    """These tasks, with the members of a task set in its place."""
+    for name in names:
+        if isinstance(name, str) and _is_set(name):
+            task_set = load_task_set(name)
+            yield from (*task_set.train, *task_set.unseen)
+        else:
+            yield name
+
+
+def _is_set(name: str) -> bool:
+    return name in TASK_SETS or (is_file_name(name) and "train" in read_mapping(Path(name)))
+
+
+def _load(name: TaskName) -> TaskSpec:
+    near = difflib.get_close_matches(name, TASK_SETS, n=1, cutoff=0.75) if isinstance(name, str) else []
     try:
-        return [load_task(name)]
+        return load_task(name)
     except UserError as error:
         if near:
             raise UserError(f"unknown task or task set {name!r}; did you mean {near[0]}?") from error

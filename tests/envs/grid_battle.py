@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs.base import BattleEnv
-from hygen_lightning.specs import EntityLayout, Observation, TaskSpec, TimeStep, UserError
+from hygen_lightning.specs import EntityLayout, Observation, TaskSpec, TimeStep
+from hygen_lightning.tasks import register_task
 
 SIZE, LIMIT = 9, 20
 """Cells of the line; environment steps."""
@@ -37,13 +38,6 @@ class LineEnv(BattleEnv):
 
     def __init__(self, task: TaskSpec, num_envs: int, device: str | torch.device = "cpu") -> None:
         self.task, self.num_envs, self.device = task, num_envs, torch.device(device)
-
-    @classmethod
-    def load_task(cls, name: str) -> TaskSpec:
-        prefix, _, number = name.partition("-")
-        if prefix != "line" or not number.isdecimal() or int(number) < 1:
-            raise UserError(f"unknown task {name!r}; the tasks are line-1, line-2, ...")
-        return line_task(int(number))
 
     def reset(self, seeds: Tensor) -> Observation:
         if seeds.shape != (self.num_envs,):
@@ -100,3 +94,7 @@ class LineEnv(BattleEnv):
             state=torch.cat([torch.stack([targets, free], dim=2).flatten(1), own.flatten(1)], dim=1),
             avail_actions=self._available(),
         )
+
+
+for n in (1, 2):
+    register_task(line_task(n))

@@ -171,8 +171,7 @@ class Crowd:
         self.total = self.total.only(self.env, stays)
 
 
-BATTLES_PER_PLAYER = {"random": 200, "nearest_attack": 50, "focus_fire": 50, "kiting": 50, "pull_back": 50}
-assert BATTLES_PER_PLAYER.keys() == SCRIPTED_POLICIES.keys()
+BATTLES_PER_PLAYER = {name: 200 if name == "random" else 40 for name in SCRIPTED_POLICIES}
 
 
 @pytest.mark.slow
@@ -210,6 +209,26 @@ def test_units_start_apart_on_open_ground_near_their_spawn(name: str) -> None:
         assert (places.max(1).values - places.min(1).values).max() < 1e-4
     gaps = torch.hypot(x.unsqueeze(0) - x.unsqueeze(1), y.unsqueeze(0) - y.unsqueeze(1))
     assert (gaps - env.params.apart[..., 0])[env.params.apart[..., 0] > 0].min() > -1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("3m", [(0, 0), (1, 0), (0, -1)]),  # as recorded: 0.6885 east and south of the first
+        # Stalkers 0.918 * 2 * 0.625 = 1.1475 apart. Zealots on their own lattice (0.375, so 0.6885), at least
+        # 0.918 from Stalkers: the four nearest places are too near to the first, both eastern diagonal ones
+        # to the second; of the next ones the second Stalker stands in the eastern one.
+        ("2s3z", [(0, 0), (1.1475 / 0.6885, 0), (-1, -1), (-1, 1), (0, -2)]),
+    ],
+)
+def test_each_type_stands_on_a_lattice_of_its_own_clockwise_from_the_east(
+    name: str, places: list[tuple[float, float]]
+) -> None:
+    task = load_task(name)
+    x, y = formation(task, Terrain.of(task.terrain, CPU))
+    expected = [(23 + 0.6885 * i, 16 + 0.6885 * j) for i, j in places]
+    enemies = list(zip(x[task.n_allies :].tolist(), y[task.n_allies :].tolist()))
+    assert enemies == [pytest.approx(place, abs=1e-4) for place in expected]
 
 
 def test_the_way_around_a_wall_leads_over_a_free_corner() -> None:

@@ -101,6 +101,28 @@ def test_nearest_attack_ignores_dead_enemies() -> None:
     assert actions_of("nearest_attack", task, observation)[:2] == [FIRST_TARGET, FIRST_TARGET]
 
 
+def test_smac_heuristic_keeps_its_target_until_that_is_dead_and_attacks_no_other() -> None:
+    task, policy = load_task("3m"), scripted_policy("smac_heuristic")
+    hidden, nothing_yet = policy.initial_hidden(task, 1), torch.full((1, 3), -1)
+    allies = [(10.0, 16.0), (12.0, 16.0), (2.0, 16.0)]
+    chosen = []
+    for enemies, health in (
+        ([(14, 16), (15, 16), (30, 2)], [1, 1, 1]),  # the first is the nearest to all three
+        ([(22, 16), (15, 16), (30, 2)], [1, 1, 1]),  # it has gone: they follow it past the second
+        ([(22, 16), (15, 16), (30, 2)], [0, 1, 1]),  # it is dead: now the second
+    ):
+        out = policy.act(
+            task, placed(task, allies, enemies, enemy_health=health), nothing_yet, torch.zeros(1), hidden
+        )
+        hidden = out.hidden
+        chosen.append(out.actions[0].tolist())
+    assert chosen == [
+        [FIRST_TARGET, FIRST_TARGET, EAST],
+        [EAST, EAST, EAST],
+        [FIRST_TARGET + 1, FIRST_TARGET + 1, EAST],
+    ]
+
+
 def test_focus_fire_agrees_on_the_weakest_enemy() -> None:
     task = load_task("3m")
     observation = placed(
