@@ -16,6 +16,7 @@ from hygen_lightning.specs import UserError
 if TYPE_CHECKING:
     from hygen_lightning.rollouts.evaluation import BattleRecord
 
+RESULTS_FILE = "results.json"
 RESULT_KEYS = ("tasks", "mean_seen_win_rate", "mean_unseen_win_rate")
 """Keys of `results.json` that hold results; all others are facts about the run."""
 
