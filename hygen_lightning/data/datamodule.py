@@ -196,6 +196,10 @@ class HybridDataModule(LightningDataModule):
         with self.trainer.profiler.profile("next_batch"):
             return self.next_batch()
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Requests stay: the environment decides where a battle is played."""
+        return batch.to(device) if isinstance(batch, HybridBatch) else batch
+
     def next_batch(self) -> HybridBatch:
         """Draw the episodes of the next update from recordings and replay buffers."""
         batch = HybridBatch({}, {})

@@ -28,7 +28,7 @@ from hygen_lightning.models.layers import (
     zero_unfilled,
 )
 from hygen_lightning.models.mixers import MixerKind, make_mixer
-from hygen_lightning.models.trajectory_encoder import StateAttention, TemporalKind, TrajectoryEncoder
+from hygen_lightning.models.trajectory_encoder import TemporalKind, TrajectoryEncoder
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
 HiddenState = tuple[Tensor, Tensor]
@@ -253,8 +253,8 @@ class ActStep:
 class HyGenNetwork(nn.Module):
     """Trajectory encoder, observation encoder, action decoder, heads and mixer.
 
-    n_skills Z, width D of every token, n_heads heads of width D each, depth transformer blocks,
-    id_bits of the binary agent number (2**id_bits - 1 agents at most), mixer: see `make_mixer`.
+    n_skills: Z. width: D of every token. n_heads: attention heads, of width D each. depth:
+    transformer blocks. id_bits: of the binary agent number (2**id_bits - 1 agents at most).
     """
 
     def __init__(
@@ -266,22 +266,16 @@ class HyGenNetwork(nn.Module):
         depth: int = 1,
         id_bits: int = 4,
         trajectory_encoder: TemporalKind = "step",
-        state_attention: StateAttention = "multi_head",
-        mixing_width: int = 32,
-        hyper_width: int = 64,
-        key_width: int = 8,
         mixer: MixerKind = "attention",
     ) -> None:
         super().__init__()
         self.n_skills = n_skills
-        self.trajectory_encoder = TrajectoryEncoder(
-            widths, width, n_heads, trajectory_encoder, state_attention, key_width
-        )
+        self.trajectory_encoder = TrajectoryEncoder(widths, width, n_heads, trajectory_encoder)
         self.skill_head = nn.Linear(width, n_skills)
         self.observation_encoder = ObservationEncoder(widths, width, n_heads, depth, id_bits)
         self.q_head = nn.Linear(width, n_skills)
         self.action_decoder = ActionDecoder(widths, n_skills, width, n_heads, depth, id_bits)
-        self.mixer = make_mixer(mixer, widths, width, mixing_width, hyper_width, key_width)
+        self.mixer = make_mixer(mixer, widths, width)
 
     def skill_logits(
         self, layout: EntityLayout, state: Tensor, actions: Tensor, filled: Tensor | None = None
@@ -323,18 +317,16 @@ class HyGenNetwork(nn.Module):
         obs: Tensor,
         last_actions: Tensor,
         hidden: HiddenState,
-        skill: Tensor | None = None,
         avail_actions: Tensor | None = None,
     ) -> ActStep:
-        """One step of B battles, each agent on its own observation and hidden state alone.
+        """One step of B environments: each agent takes its greedy skill, from what it alone has seen.
 
-        obs [B, A, obs_dim], last_actions [B, A] int64, skill [B, A] int64 or None: the greedy one.
-        avail_actions [B, A, K] bool or None: spares the logits of other actions, which then have
-        no meaning.
+        obs [B, A, obs_dim], last_actions [B, A] int64, avail_actions [B, A, K] bool or None: where
+        given, the logits of other actions are not computed and have no meaning.
         """
         own, observe_hidden = self.observation_encoder.act(layout, obs, last_actions, hidden[0])
         q = self.q_head(own)
-        skill = q.argmax(dim=-1) if skill is None else skill
+        skill = q.argmax(dim=-1)
         chosen = one_hot(skill, self.n_skills, obs.dtype)
         logits, decode_hidden = self.action_decoder.act(
             layout, obs, last_actions, hidden[1], chosen, avail_actions=avail_actions

@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hygen_lightning.specs import EntityLayout, EntityWidths, UserError
+from hygen_lightning.specs import EntityLayout, EntityWidths, UserError, zero_outside
 
 # Entities
 
@@ -181,14 +181,12 @@ class MultiHeadAttention(nn.Module):
 class TransformerBlock(nn.Module):
     """x <- LN(x + attention(x)); x <- LN(x + FF(x)), FF = D -> 4D -> ReLU -> D."""
 
-    def __init__(self, width: int, n_heads: int, ff_factor: int = 4) -> None:
+    def __init__(self, width: int, n_heads: int) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(width, n_heads)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
-        self.ff = nn.Sequential(
-            nn.Linear(width, ff_factor * width), nn.ReLU(), nn.Linear(ff_factor * width, width)
-        )
+        self.ff = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
 
     def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
         """tokens [R, N, D], valid [R, N] bool or None -> [R, N, D]."""
@@ -306,7 +304,5 @@ class Packing:
 
 
 def zero_unfilled(x: Tensor, filled: Tensor | None) -> Tensor:
-    """x [B, T, ...] with zeros, for NaN too, where not filled [B, T] (None: all are)."""
-    if filled is None:
-        return x
-    return torch.where(filled.reshape(*filled.shape, *[1] * (x.dim() - 2)), x, 0)
+    """`zero_outside`, where filled [B, T] may be None: all are."""
+    return x if filled is None else zero_outside(x, filled)

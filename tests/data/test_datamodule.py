@@ -351,6 +351,13 @@ def test_a_stopped_stream_goes_on_without_recordings_too(recordings: Path) -> No
     assert first_states(at(data, 1)) == first_states(at(resumed, 1))
 
 
+def test_batches_go_to_the_device_and_requests_stay(recordings: Path) -> None:
+    data, device = ready(recordings), torch.device("meta")
+    assert data.transfer_batch_to_device(at(data, 0), device, 0).episodes["3m"].obs.device == device
+    (request,) = data.val_dataloader()
+    assert data.transfer_batch_to_device(request, device, 0) is request
+
+
 # What is said of the recordings
 
 

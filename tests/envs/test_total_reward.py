@@ -23,7 +23,7 @@ def maps() -> list[object]:
     smallest: dict[object, str] = {}
     for name in sorted(all_task_names(), key=lambda name: load_task(name).n_enemies):
         task = battle_task(name)
-        smallest.setdefault((task.map_type, frozenset(task.enemy_units)), name)
+        smallest.setdefault((task.ally_types, frozenset(task.enemy_units)), name)
     quick = smallest.values()
     return [pytest.param(n, marks=() if n in quick else pytest.mark.slow) for n in all_task_names()]
 

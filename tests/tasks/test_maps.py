@@ -9,7 +9,6 @@ from hygen_lightning.tasks import (
     TASK_SETS,
     all_task_names,
     battle_task,
-    data_win_rate,
     load_task,
     terrain_levels,
 )
@@ -110,17 +109,6 @@ def test_sizes_follow_from_units_races_and_type_bits_as_in_get_env_info(name: st
     assert (layout.obs_dim, layout.state_dim, layout.n_actions) == sizes
 
 
-def test_a_name_says_how_many_units_there_are() -> None:
-    for name, allies, enemies in (
-        ("5m_vs_6m", 5, 6),
-        ("3s5z", 8, 8),
-        ("27m_vs_30m", 27, 30),
-        ("MMM2", 10, 12),
-    ):
-        task = load_task(name)
-        assert (task.n_allies, task.n_enemies) == (allies, enemies)
-
-
 def test_units_with_type_bits_have_a_place_in_the_type_order() -> None:
     for task in map(battle_task, all_task_names()):
         if task.unit_type_bits:
@@ -138,19 +126,8 @@ def test_task_sets_hold_known_tasks_of_one_family_and_no_task_twice() -> None:
         assert len({load_task(name).layout.widths for name in names}) == 1
 
 
-def test_an_unknown_task_is_named_with_its_nearest() -> None:
-    with pytest.raises(UserError, match=r"unknown task '5m_vs_6'; did you mean 5m_vs_6m"):
-        load_task("5m_vs_6")
-
-
 def test_navigation_exists_for_any_team_of_two_or_more() -> None:
     layout = load_task("cn-4").layout
     assert (layout.obs_dim, layout.state_dim, layout.n_actions) == (16, 16, 5)
     with pytest.raises(UserError, match="unknown task"):
         load_task("cn-1")
-
-
-def test_published_win_rates_mix_as_the_data_does() -> None:
-    assert data_win_rate("3m", "medium") == 0.540
-    assert data_win_rate("3m", "medium-expert") == pytest.approx((0.991 + 0.540) / 2)
-    assert data_win_rate("4m", "expert") is None
