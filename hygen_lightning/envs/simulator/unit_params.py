@@ -150,7 +150,7 @@ def _known_units(task: BattleTask) -> tuple[tuple[str, ...], list[UnitType]]:
 def _pair_tables(
     names: Sequence[str], u: Sequence[UnitType], n_allies: int
 ) -> dict[str, list[list[float]] | list[list[bool]]]:
-    """The [N, N] tables of `UnitParams` ([A, E] for `notice`): row i, column j is what unit i does to unit j."""
+    """The tables of `UnitParams` by name, [N, N] (`notice` [A, E]): what holds of unit i and unit j."""
     units = range(len(u))
     ally = [i < n_allies for i in units]
     can_shoot = [
@@ -161,12 +161,10 @@ def _pair_tables(
         [names[i] == "medivac" and ally[i] == ally[j] and "biological" in u[j].attributes for j in units]
         for i in units
     ]
-    sees = [
-        [_notice(u[j], u[i]) if can_shoot[j][i] else -1.0 for j in units[n_allies:]] for i in units[:n_allies]
-    ]
+    allies, enemies = units[:n_allies], units[n_allies:]
     return {
         "reach": [[u[i].weapon_range + u[i].radius + u[j].radius for j in units] for i in units],
-        "notice": sees,
+        "notice": [[_notice(u[j], u[i]) if can_shoot[j][i] else -1.0 for j in enemies] for i in allies],
         "apart": [[NEVER_APART if i == j else _apart(u[i], u[j]) for j in units] for i in units],
         "gives_way": [[float(ally[i] and ally[j]) * ((i < j) - (i > j)) for j in units] for i in units],
         "damage": [[_damage(u[i], u[j], u[j].armour) for j in units] for i in units],
