@@ -39,8 +39,8 @@ class EntityTransformer(nn.Module):
     """Own, enemy, ally and history tokens through a transformer; the output at the history token
     is the next hidden state (HyGen, `ObsEncoder` and `Decoder`).
 
-    `step` and `unroll` say what is computed. `fast` computes the same numbers sooner, unless
-    `fast.by_definition()` holds.
+    `step` and `unroll` define what is computed; `fast` computes the same numbers in less time, except
+    within `fast.by_definition()`.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class EntityTransformer(nn.Module):
 
 
 class ObservationEncoder(nn.Module):
-    """What an agent makes of its own observations, D numbers per time step (HyGen, `ObsEncoder`)."""
+    """An agent's own observations so far as an embedding [D] per time step (HyGen, `ObsEncoder`)."""
 
     def __init__(
         self, widths: EntityWidths, width: int = 64, n_heads: int = 8, depth: int = 1, id_bits: int = 4
@@ -212,8 +212,7 @@ class ActionDecoder(nn.Module):
         """One step: obs [B, A, obs_dim], hidden [B, A, D], skill [B, A, Z], avail_actions [B, A, K]
         bool or None -> (logits [B, A, K], hidden [B, A, D]).
 
-        Where avail_actions is given, enemies that cannot be acted on need not be asked about: the
-        logits of unavailable actions have no meaning.
+        Where avail_actions is given, logits of unavailable actions are not computed and have no meaning.
         """
         vector = self._attack_vector()
         asked = None
@@ -280,13 +279,13 @@ class HyGenNetwork(nn.Module):
     def skill_logits(
         self, layout: EntityLayout, state: Tensor, actions: Tensor, filled: Tensor | None = None
     ) -> Tensor:
-        """Which skill each ally was using: state [B, T, ·], actions [B, T, A] -> [B, T, A, Z]."""
+        """Logits of each ally's skill: state [B, T, ·], actions [B, T, A] -> [B, T, A, Z]."""
         return self.skill_head(self.trajectory_encoder(layout, state, actions, filled))
 
     def observe(
         self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, filled: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """What each agent alone thinks of the skills, over all time steps from a hidden state of zeros.
+        """Values and prediction of skills by each agent alone, from a hidden state of zeros.
 
         obs [B, T, A, obs_dim], last_actions [B, T, A] int64 (-1: none yet) -> values of skills
         and logits of the skill it predicts for itself, [B, T, A, Z] each.

@@ -1,4 +1,4 @@
-"""Mixers: from the agents' values to the team's value, which never falls when one of them rises.
+"""Mixers: from the agents' values to the team's, which rises with each of them (or stays).
 
 Every mixer has `weights(layout, state, filled)`: a function from values qs [B, T, A] to team
 values [B, T], zeros where not filled, that can mix several sets of values.
