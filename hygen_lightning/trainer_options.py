@@ -149,7 +149,9 @@ class LayeredCLI(LightningCLI):
         except (ArgumentError, TypeError, ValueError) as error:
             parser = self._subcommand_parsers[argv[0]]
             raise UserError(explain(error, parser, {"model": algorithms.__all__})) from error
-        _make_absolute(self.config[argv[0]])
+        config = self.config[argv[0]]
+        _check_groups(config, self._subcommand_parsers[argv[0]])
+        _make_absolute(config)
         self.checkpoint = checkpoint
 
     def _parse_ckpt_path(self) -> None:
@@ -182,6 +184,15 @@ class LayeredCLI(LightningCLI):
             raise UserError(f"--ckpt_path last: {where}")
         print(f"{where}: a new one begins", flush=True)
         return None
+
+
+def _check_groups(config: Namespace, parser: LightningArgumentParser) -> None:
+    """UserError where a value stands in the place of a group of options, and for a run without a name."""
+    for group in sorted({dest.partition(".")[0] for a in parser._actions if "." in (dest := a.dest)}):
+        if not isinstance(config[group], Namespace):
+            raise UserError(f"--{group} is {config[group]!r}; it is a group of options, give those in it")
+    if not config.run.name or ".." in Path(config.run.name).parts:
+        raise UserError(f"--run.name is {config.run.name!r}; give the name of a folder in run.root")
 
 
 def _make_absolute(config: Namespace) -> None:

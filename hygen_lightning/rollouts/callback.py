@@ -77,12 +77,18 @@ class OnlineRollouts(Callback):
     def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         """Before a checkpoint is loaded, which brings the generator's state."""
         self._generator = stream_generator(trainer.datamodule.seed, trainer.global_rank, "exploration")
-        if stage == "fit" and self.episodes_per_step > 0:
-            self._envs.check(trainer.datamodule.train_tasks)
-        elif stage == "fit" and trainer.datamodule.prefill_episodes > 0:
+        if stage != "fit":
+            return
+        self.check_tasks(trainer.datamodule.train_tasks)
+        if self.episodes_per_step == 0 and trainer.datamodule.prefill_episodes > 0:
             raise UserError(
                 "--rollouts.episodes_per_step 0 and no recordings: nothing to learn from; give either"
             )
+
+    def check_tasks(self, tasks: Sequence[TaskSpec]) -> None:
+        """UserError where one of these tasks, which train, cannot be played."""
+        if self.episodes_per_step > 0:
+            self._envs.check(tasks)
 
     def teardown(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         self._envs.close()

@@ -295,6 +295,58 @@ def test_runs_lie_in_the_trainers_root_where_no_other_is_given(
     assert "afile is a file, no folder" in refused(["fit", *said], capsys)
 
 
+# What a checkpoint remembers, and what its users type from elsewhere
+
+
+def test_a_checkpoint_remembers_its_tasks_and_its_environment(run: Path) -> None:
+    learned = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert learned["trained_on"] == {"3m": "3m"}
+    assert learned["environment"] == "simulator"
+
+
+def test_tasks_learned_from_a_file_are_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("duel.yaml").write_text("allies: {marine: 2}\nenemies: {marine: 2}\n", encoding="utf-8")
+    tasks = ["--data.train_tasks", "[duel.yaml]", "--data.eval_tasks", "[duel.yaml]"]
+    short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
+    assert main([*tiny_fit(Path()), *tasks, "--data.extra_tasks", "[]", *short]) == 0
+    folder = the_run(tmp_path)
+    kept = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    assert kept["data"]["train_tasks"] == kept["data"]["eval_tasks"] == [str(tmp_path / "duel.yaml")]
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    play = ["validate", "--ckpt_path", str(folder / "checkpoints/last.ckpt")]
+    assert main([*play, "--data.eval_episodes", "1"]) == 0
+    (tmp_path / "duel.yaml").unlink()
+    assert f"learned from {tmp_path / 'duel.yaml'}, but" in refused(play, capsys)
+
+
+@pytest.mark.parametrize("limit", ["0", "1.0"])
+@pytest.mark.parametrize("where", ["--rollouts.env", "--evaluation.env"])
+def test_tasks_that_an_environment_cannot_play_are_refused_before_anything_is_learned(
+    where: str, limit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = {"--rollouts.env": "--evaluation.env", "--evaluation.env": "--rollouts.env"}[where]
+    words = [where, "grid_battle:LineEnv", other, "simulator", "--trainer.limit_val_batches", limit]
+    assert "the layout of 3m says" in refused([*tiny_fit(tmp_path), *words], capsys)
+
+
+def test_navigation_in_the_simulator_is_refused_before_anything_is_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "--data.train_tasks",
+        "[cn-2]",
+        "--data.eval_tasks",
+        "[cn-2]",
+        "--trainer.limit_val_batches",
+        "0",
+    ]
+    assert "cn-2 is no battle" in refused([*tiny_fit(tmp_path), *words], capsys)
+
+
 # Bad input
 
 
@@ -311,7 +363,7 @@ def test_runs_lie_in_the_trainers_root_where_no_other_is_given(
         (["--rollouts.epsilon_begin", "2"], "0 <= end <= begin <= 1"),
         (["--rollouts.env", "warcraft"], "unknown environment 'warcraft'; known: simulator"),
         (["--model.lr", "0"], "a learning rate is above 0"),
-        (["--data.dataset_dir", "nowhere"], "the folder nowhere does not exist"),
+        (["--data.dataset_dir", "nowhere"], "nowhere does not exist"),
         (["--data.dataset_dir", __file__], "is a file; give as dataset_dir the folder"),
         (["--data.train_tasks", "[]"], "--data.train_tasks is empty"),
         (["--data.train_tasks", "[25m]", "--model.id_bits", "4"], "25 agents do not fit"),
@@ -319,6 +371,25 @@ def test_runs_lie_in_the_trainers_root_where_no_other_is_given(
         (["--seed_everything", "false"], "a run has a seed"),
         (["--seed_everything", "true", "--resume", "auto"], "give the number of the run's"),
         (["--trainer.strategy", "ddp_spawn"], "give ddp"),
+        (["--trainer.strategy", "DDPStrategy", "--trainer.strategy.start_method", "fork"], "give ddp"),
+        (["--trainer.precision", "bf16-true"], "batches and battles are float32"),
+        (["--trainer.precision", "64-true"], "batches and battles are float32"),
+        (["--trainer.val_check_interval", "0"], "it counts optimiser steps"),
+        (["--trainer.log_every_n_steps", "-1"], "it counts optimiser steps"),
+        (["--trainer.devices", "-2"], "--trainer options"),
+        (["--trainer", "4"], "--trainer is 4; it is a group of options"),
+        (["--run.name", "../x"], "give the name of a folder"),
+        (["--run.root", "/dev/full"], "full is a file, no folder"),
+        (["--model.width", "0"], "--model.width is 0; give 1 to"),
+        (["--model.width", "10000000"], "--model.width is 10000000; give 1 to"),
+        (["--model.n_skills", "0"], "--model.n_skills is 0"),
+        (["--model.id_bits", "-1"], "--model.id_bits is -1"),
+        (["--model.beta", "-1"], "--model.beta is -1"),
+        (["--data.eval_tasks", "[]"], "--data.eval_tasks is empty"),
+        (["--data.eval_tasks", "[3]"], "takes a text; got 3"),
+        (["--data.eval_episodes", "99999999999999999999"], "it counts episodes, give 1 to"),
+        (["--rollouts.env", "smac"], "the environment 'smac' needs"),
+        (["--evaluation.env", "smac", "--trainer.limit_val_batches", "0"], "the environment 'smac' needs"),
         (["--trainer.logger", "Foo"], "--trainer.logger: unknown name 'Foo'"),
         (["--trainer.logger", "lightning.pytorch.loggers.CometLogger"], "not installed"),
     ],
@@ -402,8 +473,11 @@ def test_a_checkpoint_of_another_architecture_is_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["validate", "--ckpt_path", str(run / "checkpoints/best.ckpt"), "--run.root", str(tmp_path)]
-    line = refused([*argv, "--model.init_args.width", "16", "--data.eval_tasks", "[3m]"], capsys)
-    assert "architecture" in line
+    line = refused(
+        [*argv, "--model.init_args.width", "16", "--model.pretrain_steps", "3", "--data.eval_tasks", "[3m]"],
+        capsys,
+    )
+    assert "architecture than the options ask for: width 16 (the checkpoint's is 8); leave" in line
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(
