@@ -52,6 +52,12 @@ def run_trainer_command(argv: list[str]) -> int:
         if own is None:
             raise
         raise UserError(own) from error
+    except MisconfigurationException as error:
+        raise UserError(str(error)) from error
+    except RuntimeError as error:
+        if "Early stopping conditioned on metric" not in str(error):
+            raise
+        raise UserError(str(error)) from error
     except OSError as error:  # a folder of recordings, runs or the cache that may not be read or written
         if error.filename is None:
             raise

@@ -16,7 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.checkpoint import read_checkpoint
-from hygen_lightning.data.datamodule import HybridDataModule
+from hygen_lightning.data.datamodule import MOST_EPISODES, HybridDataModule
 from hygen_lightning.parsing import check_config, explain, found_file, shipped
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
@@ -187,10 +187,13 @@ class LayeredCLI(LightningCLI):
 
 
 def _check_groups(config: Namespace, parser: LightningArgumentParser) -> None:
-    """UserError where a value stands in the place of a group of options, and for a run without a name."""
+    """UserError where a value stands in the place of a group of options, and for wrong ones of a run."""
     for group in sorted({dest.partition(".")[0] for a in parser._actions if "." in (dest := a.dest)}):
         if not isinstance(config[group], Namespace):
             raise UserError(f"--{group} is {config[group]!r}; it is a group of options, give those in it")
+    if not 1 <= config.run.record_episodes <= MOST_EPISODES:
+        asked = config.run.record_episodes
+        raise UserError(f"--run.record_episodes is {asked}; give 1 to {MOST_EPISODES}")
     if not config.run.name or ".." in Path(config.run.name).parts:
         raise UserError(f"--run.name is {config.run.name!r}; give the name of a folder in run.root")
 

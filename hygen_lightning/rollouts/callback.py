@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Callback
 
+from hygen_lightning.data.datamodule import MOST_EPISODES
 from hygen_lightning.envs import environment_class, make_env_for_policy
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
@@ -48,12 +49,13 @@ class OnlineRollouts(Callback):
         epsilon_steps: int = 20000,
         env: str = "simulator",
     ) -> None:
-        if episodes_per_step < 0:
+        if not 0 <= episodes_per_step <= MOST_EPISODES:
             raise UserError(
-                f"--rollouts.episodes_per_step is {episodes_per_step}; give 0 (offline only) or more"
+                f"--rollouts.episodes_per_step is {episodes_per_step}; "
+                f"give 0 (offline only) to {MOST_EPISODES}"
             )
-        if every_n_steps < 1:
-            raise UserError(f"--rollouts.every_n_steps is {every_n_steps}; give at least 1")
+        if not 1 <= every_n_steps <= MOST_EPISODES:
+            raise UserError(f"--rollouts.every_n_steps is {every_n_steps}; give 1 to {MOST_EPISODES}")
         if not 0 <= epsilon_end <= epsilon_begin <= 1:
             raise UserError(
                 f"--rollouts.epsilon_begin {epsilon_begin} and epsilon_end {epsilon_end} are shares of "

@@ -367,7 +367,7 @@ def test_navigation_in_the_simulator_is_refused_before_anything_is_recorded(
         (["--data.dataset_dir", __file__], "is a file; give as dataset_dir the folder"),
         (["--data.train_tasks", "[]"], "--data.train_tasks is empty"),
         (["--data.train_tasks", "[25m]", "--model.id_bits", "4"], "25 agents do not fit"),
-        (["--rollouts.episodes_per_step", "-1"], "give 0 (offline only) or more"),
+        (["--rollouts.episodes_per_step", "-1"], "give 0 (offline only) to"),
         (["--seed_everything", "false"], "a run has a seed"),
         (["--seed_everything", "true", "--resume", "auto"], "give the number of the run's"),
         (["--trainer.strategy", "ddp_spawn"], "give ddp"),
@@ -377,7 +377,9 @@ def test_navigation_in_the_simulator_is_refused_before_anything_is_recorded(
         (["--trainer.val_check_interval", "0"], "it counts optimiser steps"),
         (["--trainer.log_every_n_steps", "-1"], "it counts optimiser steps"),
         (["--trainer.devices", "-2"], "--trainer options"),
-        (["--trainer", "4"], "--trainer is 4; it is a group of options"),
+        (["--run.record_episodes", "0"], "--run.record_episodes is 0; give 1 to"),
+        (["--rollouts.episodes_per_step", "99999999999999999999"], "give 0 (offline only) to"),
+        (["--rollouts.every_n_steps", "99999999999999999999"], "give 1 to"),
         (["--run.name", "../x"], "give the name of a folder"),
         (["--run.root", "/dev/full"], "full is a file, no folder"),
         (["--model.width", "0"], "--model.width is 0; give 1 to"),
@@ -398,6 +400,19 @@ def test_bad_options_get_one_line_that_says_what_to_do(
     options: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expected in refused([*tiny_fit(tmp_path), *options], capsys)
+
+
+def test_a_value_in_the_place_of_a_group_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.yaml").write_text("trainer: 4\n", encoding="utf-8")
+    line = refused([*tiny_fit(tmp_path), "--config", str(tmp_path / "wrong.yaml")], capsys)
+    assert "--trainer is 4; it is a group of options" in line
+
+
+def test_a_metric_that_nobody_logs_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor", "val/nothing"]
+    assert "val/nothing" in refused([*tiny_fit(tmp_path), *words], capsys, begun=True)
 
 
 def test_an_unknown_command_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
