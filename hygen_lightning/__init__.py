@@ -2,18 +2,21 @@
 
     from hygen_lightning import HyGen, HybridDataModule, OnlineRollouts, BattleEvaluation
 
-tasks       what a task is: the map table and the task sets
-specs       the shared vocabulary: shape letters, TaskSpec, EntityLayout, Episodes
-data        recorded episodes, replay of played ones, their mixing
-envs        batched battles: the embedded simulator, StarCraft II
-models      networks: tensors in, tensors out
-losses      pure functions
-policy      what a rollout knows of a model
-rollouts    policy x environment -> episodes; evaluation; the Lightning callback
-checkpoint  a checkpoint as a file: read whole, or one line that says what is wrong
-algorithms  one LightningModule per file
-report      statistics, tables, plots, battle pictures
-cli         the commands: python -m hygen_lightning --help
+specs        the shared vocabulary: shape letters, TaskSpec, EntityLayout, Episodes
+tasks        battles, navigation and task sets by name; tasks of users
+data         recorded episodes, replay buffers, the DataModule that mixes them
+envs         batched environments: the embedded simulator, StarCraft II, PettingZoo
+policy       what a rollout knows of a model
+models       networks: tensors in, tensors out
+losses       pure functions
+algorithms   one LightningModule per file
+rollouts     policy x environment -> episodes; evaluation; the Lightning callbacks
+checkpoint   a policy from a checkpoint file
+run          a run's folder, checkpoints, logging and stops
+report       statistics, tables, plots, battle pictures
+calibration  how near the simulator is to StarCraft II
+benchmark    how fast all of this is
+cli          the commands: python -m hygen_lightning --help
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ PUBLIC = {
     "BC": "algorithms",
     "HyGen": "algorithms",
     "MultiTaskAlgorithm": "algorithms.base",
+    "QMIX": "algorithms",
+    "ValueLearning": "algorithms.value_learning",
     "load_policy": "checkpoint",
     "HybridDataModule": "data.datamodule",
     "BattleEnv": "envs.base",

@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any, get_type_hints
 
 from hygen_lightning import __version__
@@ -76,9 +77,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except RunError as error:
         return _say(argv[0], error, code=1)
     except OSError as error:
-        if error.filename is None or argv[0] in TRAINER_COMMANDS:
+        if error.filename is None:
             raise
-        return _say(argv[0], _path_problem(error), code=2)
+        return _say(argv[0], f"{error.filename}: {error.strerror}; give another place", code=2)
     except KeyboardInterrupt:
         return 130
     except SystemExit as stop:  # --help and --print_config leave this way, and Lightning after Ctrl-C
@@ -98,28 +99,34 @@ def _run(argv: list[str]) -> int:
 
 
 def _run_own(argv: list[str]) -> int:
-    from jsonargparse import ArgumentError, auto_cli, auto_parser
+    from jsonargparse import ArgumentError, auto_cli
 
     from hygen_lightning.parsing import CommandParser, explain
 
-    command: Any = COMMANDS[argv[0]]
-    parts = {"": command} if callable(command) else {k: v for k, v in command.items() if k != "_help"}
-    for function in parts.values():
+    name, *words = argv
+    command: Any = COMMANDS[name]
+    if isinstance(command, dict):
+        command = {part: function for part, function in command.items() if part != "_help"}
+        if words and words[0] in command:
+            name, command, words = f"{name} {words[0]}", command[words[0]], words[1:]
+    functions = [command] if callable(command) else list(command.values())
+    for function in functions:
         # Else the parser would import what a command's module names for type checkers only, torch among it.
         function.__annotations__ = get_type_hints(function)
-    options: dict[str, Any] = {
-        "prog": f"python -m hygen_lightning {argv[0]}",
-        "parser_class": CommandParser,
-        "exit_on_error": False,
-        "allow_abbrev": False,
-    }
     try:
-        return int(auto_cli(parts.get("", parts), args=argv[1:], **options) or 0)
+        code = auto_cli(
+            command,
+            args=words,
+            prog=f"python -m hygen_lightning {name}",
+            parser_class=CommandParser,
+            exit_on_error=False,
+            allow_abbrev=False,
+        )
     except ArgumentError as error:
-        parser = auto_parser(parts.get("", parts), **options)
-        if parser._subcommands_action is not None:
-            parser = parser._subcommands_action.choices.get(argv[1], parser)
-        raise UserError(explain(error, parser)) from error
+        parameters = [p for function in functions for p in signature(function).parameters.values()]
+        options = [f"--{p.name}" for p in parameters if p.default is not p.empty]
+        raise UserError(explain(error, options)) from error
+    return int(code or 0)
 
 
 def _usage() -> str:
@@ -137,10 +144,3 @@ def _say(command: str, problem: object, code: int) -> int:
     """One line on stderr; gives the exit code back."""
     print(f"hygen_lightning {command}: {' '.join(str(problem).split())}", file=sys.stderr)
     return code
-
-
-def _path_problem(error: OSError) -> str:
-    """What is wrong with a path that cannot be read or written."""
-    if isinstance(error, FileExistsError | NotADirectoryError):
-        return f"{error.filename}: a file stands where a folder is needed; give another place"
-    return f"{error.filename}: {error.strerror}"

@@ -24,8 +24,6 @@ from torch import Tensor, distributed
 from torch.nn import functional
 
 LossSteps = Literal["valid", "stored"]
-Mix = Callable[[Tensor], Tensor]
-"""qs [B, T, A] -> team value [B, T]."""
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -57,9 +55,9 @@ def _at_least_one(count: Tensor) -> Tensor:
     return torch.where(count > 0, count, 1)
 
 
-def relaxed_skill(logits: Tensor, temperature: float = 1.0) -> Tensor:
+def relaxed_skill(logits: Tensor) -> Tensor:
     """A Gumbel-softmax sample of logits [..., Z] -> [..., Z], rows sum to 1."""
-    return functional.gumbel_softmax(logits, tau=temperature, dim=-1)
+    return functional.gumbel_softmax(logits, dim=-1)
 
 
 def action_cross_entropy(logits: Tensor, actions: Tensor) -> Tensor:
@@ -141,8 +139,8 @@ def value_loss(
     q: Tensor,
     target_q: Tensor,
     targets: ValueTargets,
-    mix: Mix,
-    target_mix: Mix,
+    mix: Callable[[Tensor], Tensor],
+    target_mix: Callable[[Tensor], Tensor],
     gamma: float,
     td_lambda: float = 0.0,
     conservative_weight: float = 0.0,
@@ -150,6 +148,7 @@ def value_loss(
     """TD error with double-Q on mixed values, and the conservative term (HyGen, stage two).
 
     q, target_q [B, T, A, Z]: values of skills or actions by the online and the target network.
+    mix, target_mix: from values of agents [B, T, A] to those of the team [B, T].
     """
     chosen, greedy, target = double_q(q, target_q, targets.labels, targets.available)
     q_tot, greedy_q_tot, target_q_tot = mix(chosen), mix(greedy), target_mix(target)
@@ -165,9 +164,11 @@ def value_loss(
 def double_q(
     q: Tensor, target_q: Tensor, labels: Tensor, available: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """q, target_q [B, T, A, Z], labels [B, T, A], available [B, T, A, Z] bool or None (all) -> values
-    [B, T, A] of the labels, of the online greedy choice among the available ones, and of the same
-    choice by the target network (no gradient)."""
+    """Values [B, T, A] of the labels, of the greedy choice, and of that choice by the target network.
+
+    q, target_q [B, T, A, Z], labels [B, T, A] int64. The online network chooses among available
+    [B, T, A, Z] bool (None: all); no gradient flows through target_q.
+    """
     allowed = q.detach() if available is None else q.detach().masked_fill(~available, -torch.inf)
     best = allowed.argmax(dim=-1, keepdim=True)
     chosen = q.gather(-1, labels.unsqueeze(-1))[..., 0]
@@ -175,7 +176,7 @@ def double_q(
 
 
 def lambda_returns(values: Tensor, targets: ValueTargets, gamma: float, td_lambda: float) -> Tensor:
-    """values [B, T] of the state at each step -> what the value of each step should be, [B, T - 1].
+    """Targets [B, T - 1] of the steps with a reward, from values [B, T] of the states by the target networks.
 
     G_t = r_t + gamma * ((1 - lambda) V_{t+1} + lambda G_{t+1}): lambda 0 is the one-step target,
     lambda 1 the return as it was played. An episode that only the time limit ended bootstraps from

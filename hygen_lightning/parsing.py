@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from pydoc import locate
@@ -74,11 +74,11 @@ NO_CLASSES: Mapping[str, Iterable[str]] = {}
 
 
 def explain(
-    error: BaseException, parser: ArgumentParser, classes: Mapping[str, Iterable[str]] = NO_CLASSES
+    error: BaseException, options: Sequence[str], classes: Mapping[str, Iterable[str]] = NO_CLASSES
 ) -> str:
     """What a parser has against a command line: its own message in one line, with the nearest option.
 
-    classes: of an option that names a class, the names that it knows.
+    options: all that the command has, like --seed. classes: option -> names of the classes that it knows.
     """
     own = complaint_of(error)
     if own is not None:
@@ -88,12 +88,12 @@ def explain(
     if text.startswith("unrecognized arguments: "):
         if not words[2].startswith("--"):
             return f"unexpected {words[2]!r}; names of options begin with --, see --help for all"
-        return _unknown(words[2].partition("=")[0], _options(parser))
+        return _unknown(words[2].partition("=")[0], options)
     if "ption '" in text:  # of a config file, or of a class
         _, path, rest = text.rpartition("class_path '")
         name = text.partition("ption '")[2].partition("'")[0]
         if not path:
-            return _unknown(f"--{name}", _options(parser))
+            return _unknown(f"--{name}", options)
         parameters = signature(locate(rest.partition("'")[0])).parameters  # type: ignore[arg-type]
         return _unknown(f"--{key}.{name}", [f"--{key}.{parameter}" for parameter in parameters])
     if "dot import path string: " in text:
@@ -132,11 +132,7 @@ def _innermost(text: str) -> tuple[str, str]:
     return ".".join(names), text
 
 
-def _options(parser: ArgumentParser) -> list[str]:
-    return [name for name in parser._option_string_actions if name.startswith("--")]
-
-
-def _unknown(name: str, options: list[str]) -> str:
+def _unknown(name: str, options: Sequence[str]) -> str:
     """The nearest option: of the same group, or of the same name in another."""
     group, _, leaf = name.rpartition(".")
     beside = [option for option in options if group and option.startswith(f"{group}.")]

@@ -1,4 +1,4 @@
-"""All that a rollout knows of a policy: it acts on what it is shown, and carries a hidden state."""
+"""All that a rollout knows of a policy: it acts on observations and carries a hidden state."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Policy(Protocol):
     ) -> PolicyOutput:
         """One step of B environments.
 
-        last_actions [B, A] int64, -1 before the first step; last_reward [B] float32, what the step
-        before brought, 0 before the first.
+        last_actions [B, A] int64: of the step before, -1 at the first. last_reward [B] float32: of
+        the step before, 0 at the first. hidden: as the last call, or `initial_hidden`, returned it.
         """
         ...

@@ -30,11 +30,11 @@ def battle_seeds(n: int, seed: int, *names: object) -> torch.Tensor:
     return torch.randint(2**62, (n,), generator=stream_generator(seed, *names))
 
 
-# The global random generators of a process, as tensors and plain Python
+# The global random generators of a process; their states are tensors and plain Python
 
 
 def seed_rank(seed: int, rank: int) -> None:
-    """Other noise on every rank: seed_everything gave all of them the same. Rank 0 keeps its own."""
+    """Seed torch differently on every rank, after seed_everything seeded all alike; rank 0 keeps its seed."""
     import torch
 
     if rank > 0:
@@ -56,7 +56,7 @@ def generator_states() -> dict[str, Any]:
 
 
 def restore_generators(state: dict[str, Any]) -> None:
-    """Go on where `generator_states` was taken."""
+    """Set all of them back to a state of `generator_states`."""
     import numpy as np
 
     restore_noise(state)
@@ -77,7 +77,7 @@ def noise_states() -> dict[str, torch.Tensor]:
 
 
 def restore_noise(state: dict[str, torch.Tensor]) -> None:
-    """Draw again what was drawn after `noise_states` was taken."""
+    """Set them back to a state of `noise_states`."""
     import torch
 
     torch.set_rng_state(state["torch"])

@@ -58,10 +58,6 @@ def run_trainer_command(argv: list[str]) -> int:
         if "Early stopping conditioned on metric" not in str(error):
             raise
         raise UserError(str(error)) from error
-    except OSError as error:  # a folder of recordings, runs or the cache that may not be read or written
-        if error.filename is None:
-            raise
-        raise UserError(f"{error.filename}: {error.strerror}; give another place") from error
     return 0
 
 

@@ -6,6 +6,7 @@ import argparse
 import glob
 import os
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +51,23 @@ def _layers(*names: str) -> list[str]:
     return [glob.escape(str(shipped(name))) for name in names]
 
 
+@dataclass
+class RunOptions:
+    """Where a run lies, what it starts from and who else is told of it.
+
+    Args:
+        root: folder that holds all runs (trainer.default_root_dir, or runs, if not given)
+        name: name of the experiment, a folder in root
+        record_episodes: scripted battles per task, recorded when no data.dataset_dir is given
+        wandb_project: also log to this Weights & Biases project; WANDB_MODE=offline needs no account
+    """
+
+    root: str | None = None
+    name: str = "hygen"
+    record_episodes: int = 2000
+    wandb_project: str | None = None
+
+
 class LayeredCLI(LightningCLI):
     """The options of fit, validate, test and predict, and how they lie over one another."""
 
@@ -85,27 +103,7 @@ class LayeredCLI(LightningCLI):
         parser.add_lightning_class_args(RunFiles, "files")
         parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(NonFiniteGuard, "nonfinite")
-        parser.add_argument(
-            "--run.root",
-            type=str | None,
-            default=None,
-            help="folder that holds all runs (trainer.default_root_dir, or runs, if not given)",
-        )
-        parser.add_argument(
-            "--run.name", type=str, default="hygen", help="name of the experiment, a folder in root"
-        )
-        parser.add_argument(
-            "--run.record_episodes",
-            type=int,
-            default=2000,
-            help="scripted battles per task, recorded when no data.dataset_dir is given",
-        )
-        parser.add_argument(
-            "--run.wandb_project",
-            type=str | None,
-            default=None,
-            help="also log to this Weights & Biases project; WANDB_MODE=offline needs no account",
-        )
+        parser.add_class_arguments(RunOptions, "run")
         parser.add_argument(
             "--resume",
             type=Literal["never", "auto"],
@@ -122,8 +120,11 @@ class LayeredCLI(LightningCLI):
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Lowest the base config, then the quickstart if no --config is given, then the checkpoint's
-        model, then the user's configs and options as they came."""
+        """Layers, the lowest first: base config, quickstart (`fit` without --config), the checkpoint's
+        model, the user's configs and options.
+
+        --config and --ckpt_path are looked up before: the parse itself ends at --print_config and --help.
+        """
         command, *words = self.argv
         given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         given.add_argument("-c", "--config", nargs="?")
@@ -147,15 +148,15 @@ class LayeredCLI(LightningCLI):
         try:
             self.config = self.parser.parse_args(argv, Namespace({argv[0]: dict_to_namespace(below)}))
         except (ArgumentError, TypeError, ValueError) as error:
-            parser = self._subcommand_parsers[argv[0]]
-            raise UserError(explain(error, parser, {"model": algorithms.__all__})) from error
+            options = [f"--{n}" for n in self._parser(argv[0]).get_defaults().keys(branches=True)]
+            raise UserError(explain(error, options, {"model": algorithms.__all__})) from error
         config = self.config[argv[0]]
         _check_groups(config, self._subcommand_parsers[argv[0]])
         _make_absolute(config)
         self.checkpoint = checkpoint
 
     def _parse_ckpt_path(self) -> None:
-        """Find what `--resume auto` or `--ckpt_path last` means, and parse again over its model."""
+        """Find the file that `--resume auto` or `--ckpt_path last` means, and parse again over its model."""
         command = self.config.subcommand
         config = self.config[command]
         self.seed = _seed(config.seed_everything)

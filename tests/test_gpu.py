@@ -26,7 +26,7 @@ from hygen_lightning.envs.pettingzoo import parallel_env
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.models.trajectory_encoder import TemporalKind
 from hygen_lightning.rollouts.runner import play
-from hygen_lightning.rollouts.scripted import scripted_policy
+from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES, scripted_policy
 from hygen_lightning.tasks import load_task
 
 pytestmark = NEEDS_A_GPU
@@ -118,7 +118,7 @@ def test_a_policy_plays_any_task(kind: type[MultiTaskAlgorithm], name: str) -> N
     assert len(played.success) == len(played.returns) == 5
 
 
-@pytest.mark.parametrize("player", ["random", "nearest_attack", "focus_fire", "kiting", "pull_back"])
+@pytest.mark.parametrize("player", SCRIPTED_POLICIES)
 def test_scripted_players_play_there(player: str) -> None:
     env = make_env("simulator", load_task("2s3z"), 4, "cuda")
     played = play(env, scripted_policy(player), torch.arange(4, device="cuda"))

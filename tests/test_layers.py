@@ -69,7 +69,8 @@ def test_importing_the_package_imports_no_torch() -> None:
     import subprocess
     import sys
 
-    code = "import hygen_lightning.cli, hygen_lightning.tasks, sys; print('torch' in sys.modules)"
+    code = "import hygen_lightning.cli, sys; from hygen_lightning import TaskSpec, load_task\n"
+    code += "print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

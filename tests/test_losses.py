@@ -62,7 +62,6 @@ def test_relaxed_skills_sum_to_one_and_follow_their_logits() -> None:
     torch.testing.assert_close(sample.sum(-1), torch.ones(20_000))
     shares = torch.bincount(sample.argmax(-1), minlength=3) / 20_000
     torch.testing.assert_close(shares, torch.tensor([0.7, 0.2, 0.1]), rtol=0, atol=0.02)
-    assert relaxed_skill(logits, temperature=0.1).amax(-1).mean() > sample.amax(-1).mean()
 
 
 def test_stage_one_averages_each_step_first_and_the_steps_after() -> None:

@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+import yaml
 
+from hygen_lightning.cli import main
 from hygen_lightning.data.tables import read_rows
 
 TESTS = Path(__file__).parent
@@ -51,6 +54,14 @@ def tiny_fit(tmp_path: Path, *extra: str) -> list[str]:
         "--files.battle_gif": "false",
     }
     return ["fit", *(piece for option in options.items() for piece in option), *extra]
+
+
+def resolved(argv: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """All options of a command line, as --print_config shows them."""
+    capsys.readouterr()
+    assert main([*argv, "--print_config"]) == 0
+    config: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
+    return config
 
 
 def the_run(tmp_path: Path) -> Path:

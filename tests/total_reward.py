@@ -48,7 +48,7 @@ class TotalReward:
         only), and more by at most twice what grew back: SMAC rewards the absolute value of a step's
         change, so points count when they grow back and once more when they are shot again."""
         left = (self.strength + REWARD_PER_KILL * (self.strength > 0)).sum(0)[success]
-        assert self.env.task.map_type == "MMM" or (left == 0).all()
+        assert "medivac" in self.env.task.enemy_units or (left == 0).all()
         least = REWARD_SCALE - left * self.scale
         most = least + 2 * self.regrown[success] * self.scale
         assert (self.returns[success] >= least - 1e-3).all()

@@ -55,7 +55,7 @@ def cosine_factor(share: float) -> float:
 
 
 def ema(mean: Tensor, weight: Tensor, n_averaged: Tensor, decay: float) -> Tensor:
-    """One step of the exponential mean, over few steps while there are few (Tarvainen 2017)."""
+    """The exponential mean after one more step; the decay rises from 0.1 to `decay` (Tarvainen 2017)."""
     kept = ((1 + n_averaged) / (10 + n_averaged)).clamp(max=decay)
     return weight.lerp(mean, kept.to(mean.dtype))
 
@@ -94,7 +94,8 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         self.lr, self.lr_schedule, self.ema_decay = lr, lr_schedule, ema_decay
         self.compile_network = compile
         self.data_statistics: dict[str, DataStatistics] = {}
-        """What the recordings that it learns from hold, by task; a policy may read it when it acts."""
+        """What the recordings hold, by task; a policy may read it when it acts."""
+        self._fits = False
         self.loaded_steps = 0
         """`global_step` of the last loaded checkpoint."""
         self.loaded_data: dict[str, Any] | None = None
@@ -152,15 +153,18 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         return "training"
 
     def stage_share(self, step: int) -> float:
-        """How much of its stage has passed (0..1) at this optimiser step; the learning rate may follow it."""
+        """Share (0..1) of its stage that has passed at this optimiser step; `lr_schedule` follows it."""
         return step / self.trainer.max_steps
 
     # The update
 
     @property
     def _data(self) -> Any:
-        """The DataModule that the trainer has, if it has one."""
-        return getattr(self._trainer, "datamodule", None)
+        """The trainer's DataModule, or None."""
+        return getattr(self.trainer, "datamodule", None)
+
+    def setup(self, stage: str) -> None:
+        self._fits = stage == "fit"
 
     def check_tasks(self, tasks: Iterable[TaskSpec]) -> None:
         """UserError where a task has more agents than the network's `id_bits` can number."""
@@ -194,8 +198,7 @@ class MultiTaskAlgorithm(LightningModule, ABC):
             loss, metrics = self.loss(episodes, share)
             losses.append(loss)
             metrics = {"loss": loss.detach(), **metrics, "offline_share": torch.tensor(share)}
-            logged = {f"train/{name}/{key}": value for key, value in metrics.items()}
-            self.log_step(logged)
+            self.log_step({f"train/{name}/{key}": value for key, value in metrics.items()})
         total = torch.stack(losses).sum()
         self.log_step({"train/mean/loss": total.detach() / len(losses)}, prog_bar=True)
         return total
@@ -214,17 +217,14 @@ class MultiTaskAlgorithm(LightningModule, ABC):
                 logger.log_metrics(values, step=self.global_step)
 
     def validation_step(self, request: BattleRequest, batch_idx: int) -> None:
-        """Battles are played by the `BattleEvaluation` callback, which sees each request first."""
+        """Nothing: the `BattleEvaluation` callback has played the request."""
 
     test_step = predict_step = validation_step
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        return batch.to(device) if isinstance(batch, HybridBatch) else batch
 
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A checkpoint brings what it takes to build its model again, in plain Python values."""
+        """Add what the model is built from again, in plain Python values."""
         kind, data = type(self), self._data
         names = signature(kind).parameters.keys() - {"widths"}
         options = {name: value for name, value in self.hparams.items() if name in names}
@@ -236,7 +236,7 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         checkpoint["learned_from"] = {name: getattr(data, name, None) for name in ("quality", "dataset_dir")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """UserError for networks of other sizes, and for one without what a run goes on from."""
+        """UserError for networks of other sizes, and where a run cannot go on from weights alone."""
         problem = other_architecture(self, checkpoint)
         if problem is not None:
             raise UserError(problem)
@@ -244,16 +244,14 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         self.loaded_data = checkpoint.get("learned_from")
         held = checkpoint.get("data_statistics", {})
         self.data_statistics = {task: DataStatistics(**statistics) for task, statistics in held.items()}
-        if self._trainer is None or not self._trainer.training:
-            return
-        if "optimizer_states" not in checkpoint:
+        if self._fits and "optimizer_states" not in checkpoint:
             raise UserError(
-                f"{self._trainer.ckpt_path} holds weights only, no run goes on from it; "
+                f"{self.trainer.ckpt_path} holds weights only, no run goes on from it; "
                 "give the last.ckpt beside it, or start anew from it with --model.init_args.skills_from"
             )
 
     def on_train_start(self) -> None:
-        """A run goes on at the learning rate that is asked for now, not at the one it was saved with."""
+        """Take the learning rate of the options, not that of the loaded checkpoint."""
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, LambdaLR):
             scheduler.base_lrs = [self.lr] * len(scheduler.base_lrs)

@@ -74,7 +74,8 @@ class BC(MultiTaskAlgorithm):
         return loss, {"action_accuracy": action_accuracy(logits, acted, mask)}
 
     def initial_hidden(self, task: TaskSpec, num_envs: int) -> Tensor:
-        return torch.zeros(num_envs, task.n_allies, self.acting.entities.width, device=self.device)
+        hidden: Tensor = self.acting.entities.initial_hidden(num_envs, task.n_allies)
+        return hidden
 
     def act(
         self,

@@ -26,9 +26,9 @@ SKILLS, POLICY = "stage one: skills", "stage two: policy"
 class HyGen(ValueLearning):
     """Both stages of HyGen (arXiv 2408.13567) in one run.
 
-    Stage one, `pretrain_steps` optimiser steps: a trajectory encoder names each unit's skill, an
-    action decoder repeats the recorded actions from it. Then the switch: a fresh optimiser, the
-    trajectory encoder frozen. Stage two: skill values by double-Q and attention mixing.
+    Stage one, `pretrain_steps` optimiser steps: a trajectory encoder names the skill of each agent
+    at each step, and an action decoder repeats the recorded actions from it. Stage two begins with a
+    fresh optimiser, leaves both as they are, and learns values of skills by double-Q and mixing.
 
     Args:
         widths: entity features of the task family; follows from the tasks
@@ -102,7 +102,7 @@ class HyGen(ValueLearning):
         if pretrain_steps < 0:
             raise UserError(f"--model.pretrain_steps is {pretrain_steps}; give 0 or more optimiser steps")
         self.network = HyGenNetwork(
-            self.widths, n_skills, width, n_heads, depth, id_bits, trajectory_encoder, mixer=mixer
+            self.widths, n_skills, width, n_heads, depth, id_bits, trajectory_encoder, mixer
         )
         self.pretrain_steps, self.beta, self.phi = pretrain_steps, beta, phi
         self.loss_steps: LossSteps = loss_steps

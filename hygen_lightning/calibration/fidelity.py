@@ -76,7 +76,7 @@ def view_errors(task: BattleTask, episodes: Episodes) -> dict[str, float]:
         mismatches += int((observation.avail_actions != block.avail_actions[filled]).sum())
         before = battle_state(params, block.state[:, :-1][follows])
         after = battle_state(params, block.state[:, 1:][follows])
-        gained = reward(params, before, after, outcome(params, after)[1])
+        gained = _reward(params, before, after)
         reward_error = max(reward_error, float((gained - block.reward[:, :-1][follows]).abs().max()))
     return {
         "observation_max_error": obs_error,
@@ -239,12 +239,14 @@ def _possible(actions: Tensor, available: Tensor) -> Tensor:
 
 
 def _blocks(episodes: Episodes, n_together: int = VIEW_EPISODES) -> Iterator[Episodes]:
+    """So many episodes at a time (at least one), each block as long as its longest."""
     n_together = max(1, n_together)
     for start in range(0, len(episodes), n_together):
         yield episodes[slice(start, start + n_together)].trimmed()
 
 
 def _reward(params: UnitParams, before: BattleState, after: BattleState) -> Tensor:
+    """[B]: reward of the step that led from one state to the other."""
     return reward(params, before, after, outcome(params, after)[1])
 
 
@@ -258,6 +260,7 @@ def _quantiles(x: Tensor) -> dict[str, float]:
 
 
 def _summary(length: Tensor, success: Tensor) -> dict[str, float]:
+    """Win rate (0..1) and lengths in environment steps. length, success [B]."""
     return {
         "win_rate": float(success.float().mean()),
         "mean_length": float(length.mean()),

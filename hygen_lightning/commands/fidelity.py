@@ -1,4 +1,4 @@
-"""How faithful the embedded simulator is to recorded StarCraft II battles."""
+"""How faithful the simulator is: to recorded StarCraft II battles, and to policies trained there."""
 
 from __future__ import annotations
 
@@ -33,13 +33,18 @@ def fidelity(
     ceiling: bool = False,
     device: str = "cpu",
     compiled: bool | None = None,
+    policies: Path | None = None,
+    battles: int | None = None,
+    reference: Path | None = None,
     json: bool = False,
 ) -> int:
-    """Compare every recorded transition with one simulated step from the same state, and more.
+    """Compare the simulator with recordings of StarCraft II, or with what policies trained there win.
 
-    Prints the largest error of observations, available actions and rewards from recorded states; the
-    error of positions and the share of exact health after one simulated step; and length and outcome
-    of battles in which the recorded actions are replayed from the start.
+    Recordings: every recorded transition beside one simulated step from the same state. Prints the
+    largest error of observations, available actions and rewards from recorded states; the error of
+    positions and the share of exact health after one simulated step; and length and outcome of battles
+    in which the recorded actions are replayed from the start.
+    Policies: their win rates in the simulator, and the difference from a table of those in StarCraft II.
 
     Args:
         recordings: a recorded file, or a folder of them
@@ -54,8 +59,35 @@ def fidelity(
         compiled: whether torch.compile fuses the steps of the copies: ten times faster, after up to 40
             seconds of compiling; results differ in rounding (if not given: on a CPU with a compiler, from
             2 ** 16 copies, episodes times particles)
+        policies: a folder of agents of PyMARL, <algorithm>/<map>/rnn_net_params.pkl or other state dicts
+            in a folder named after the map: play these instead of following recordings
+        battles: greedy battles per policy (if not given: 128)
+        reference: what the policies win in StarCraft II, a CSV or JSON table of policy, map, win_percent
         json: one JSON object on stdout, instead of a table
     """
+    if policies is not None:
+        _refuse_with_policies(episodes=episodes, ceiling=ceiling, compiled=compiled, device=device != "cpu")
+        played = _played(policies, 128 if battles is None else battles, reference, seed)
+        print_json(played) if json else _print_policies(played)
+        return 0
+    if battles is not None or reference is not None:
+        raise UserError("--battles and --reference are about --policies; give --policies DIR too")
+    report = _followed(recordings, task, episodes, particles, seed, ceiling, device, compiled)
+    print_json(report) if json else _print(report)
+    return 0
+
+
+def _followed(
+    recordings: Path,
+    task: str,
+    episodes: int | None,
+    particles: int,
+    seed: int,
+    ceiling: bool,
+    device: str,
+    compiled: bool | None,
+) -> dict[str, Any]:
+    """What the comparison with recordings measures; the arguments are those of `fidelity`."""
     import torch
 
     from hygen_lightning.calibration.fidelity import fidelity_report
@@ -81,12 +113,86 @@ def fidelity(
         measured = fidelity_report(
             spec, recorded, particles, seed, ceiling, torch.device(device), compiled, done
         )
-    report = {"task": task, **settings, **measured}
-    if json:
-        print_json(report)
-    else:
-        _print(report)
-    return 0
+    return {"task": task, **settings, **measured}
+
+
+def _refuse_with_policies(**options: object) -> None:
+    """UserError for the first option that is about recordings only."""
+    for name, given in options.items():
+        if given is not None and given is not False:
+            raise UserError(f"--{name} is about recordings, not --policies; leave one of them out")
+
+
+def _played(folder: Path, battles: int, reference: Path | None, seed: int) -> dict[str, Any]:
+    """What every policy below a folder wins in the simulator, and how far that is from the reference."""
+    from hygen_lightning.calibration.policies import check_match, differences, find_policies, read_reference
+    from hygen_lightning.commands.players import measure
+    from hygen_lightning.envs.simulator.env import SimulatorEnv
+    from hygen_lightning.rollouts.policies import PYMARL
+    from hygen_lightning.rollouts.pymarl import load_pymarl_agent
+
+    if battles < 1:
+        raise UserError(f"--battles is {battles}; at least one battle is needed")
+    found = find_policies(folder, PYMARL)
+    there = read_reference(reference) if reference else {}
+    if reference:
+        check_match(reference, there, found)
+    agents = [load_pymarl_agent(policy.file, policy.task) for policy in found]
+    rows = []
+    with progress("policies played", len(found)) as done:
+        for policy, agent in zip(found, agents):
+            result = measure(policy.task, agent, battles, "simulator", seed)
+            known = there.get(policy.key)
+            rows.append(
+                {
+                    "policy": policy.name,
+                    "map": policy.task.name,
+                    "win_rate": result.win_rate,
+                    "ci95": list(result.ci95),
+                    "return": result.mean_return,
+                    "length": result.mean_length_env_steps,
+                    "reference": known,
+                    "difference": None if known is None else result.win_rate - known,
+                }
+            )
+            done(1)
+    settings = {"simulator": SimulatorEnv.version, "battles": battles, "seed": seed}
+    return {**settings, "policies": rows, **differences(rows)}
+
+
+def _print_policies(report: dict[str, Any]) -> None:
+    """A row per policy; below it the mean and the largest difference, where anything was compared."""
+    columns = ["policy", "map", "win %", "[95 %]", "return", "length"]
+    table = []
+    for row in report["policies"]:
+        low, high = row["ci95"]
+        cells = [
+            row["policy"],
+            row["map"],
+            f"{100 * row['win_rate']:.0f}",
+            f"{100 * low:.0f}–{100 * high:.0f}",
+        ]
+        cells += [f"{row['return']:.1f}", f"{row['length']:.1f}"]
+        if report["compared"]:
+            known = row["reference"] is not None
+            cells += [f"{100 * row['reference']:.0f}", _points(row["difference"])] if known else ["-", "-"]
+        table.append(cells)
+    if report["compared"]:
+        columns += ["StarCraft II %", "difference"]
+    title = f"Simulator {report['simulator']}, {report['battles']} battles each, seed {report['seed']}"
+    print_table(title, columns, table)
+    if report["compared"]:
+        largest = report["largest_difference"]
+        print(
+            f"mean absolute difference of {report['compared']}: "
+            f"{100 * report['mean_absolute_difference']:.1f} points; largest: "
+            f"{largest['policy']} {largest['map']} {_points(largest['difference'])}"
+        )
+
+
+def _points(difference: float) -> str:
+    """A difference of two shares in percentage points, signed."""
+    return f"{100 * difference:+.0f}"
 
 
 def _print(report: dict[str, Any]) -> None:

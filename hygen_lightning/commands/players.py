@@ -56,7 +56,7 @@ def players(
     chosen = policies or [name for name in playable[0] if all(name in others for others in playable)]
     found = {
         task.name: {
-            name: _measure(task, named_policy(name, task, env, seed, policy_inputs), episodes, env, seed)
+            name: measure(task, named_policy(name, task, env, seed, policy_inputs), episodes, env, seed)
             for name in chosen
         }
         for task in specs
@@ -70,8 +70,8 @@ def players(
     return 0
 
 
-def _measure(task: TaskSpec, policy: Policy, episodes: int, env: str, seed: int) -> TaskResult:
-    """What one policy reaches on one task."""
+def measure(task: TaskSpec, policy: Policy, episodes: int, env: str, seed: int) -> TaskResult:
+    """What one policy reaches on one task: the same battles for every policy."""
     from hygen_lightning.envs import make_env
     from hygen_lightning.report.results import task_results
     from hygen_lightning.rollouts.evaluation import battle_records

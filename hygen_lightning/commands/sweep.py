@@ -100,11 +100,10 @@ def _number(value: Any) -> Any:
 def trials(content: dict[str, Any], path: Path, count: int | None, seed: int) -> list[dict[str, Any]]:
     """Option name -> value of every run."""
     parameters: dict[str, Parameter] = content["parameters"]
+    n_runs = count if count is not None else content.get("run_cap")
     if content["method"] == "grid":
         grid = itertools.product(*(_grid_values(name, p) for name, p in parameters.items()))
-        n_runs = count if count is not None else content.get("run_cap")
         return [dict(zip(parameters, values)) for values in itertools.islice(grid, n_runs)]
-    n_runs = count if count is not None else content.get("run_cap")
     if n_runs is None:
         raise UserError(f"{path}: a random sweep has no end; give --count N or run_cap in the file")
     draw = random.Random(seed)
@@ -119,13 +118,15 @@ def _grid_values(name: str, parameter: Parameter) -> list[Any]:
     if parameter.get("distribution") == "q_uniform":
         low, high, step = parameter["min"], parameter["max"], parameter.get("q", 1)
         return [low + i * step for i in range(int((high - low) / step) + 1)]
-    if {"min", "max"} <= set(parameter) and _whole(parameter):
-        return list(range(int(parameter["min"]), int(parameter["max"]) + 1))
+    if _usual(parameter) == "int_uniform":
+        return list(range(parameter["min"], parameter["max"] + 1))
     raise UserError(f"parameter {name}: a grid needs `values`")
 
 
-def _whole(parameter: Parameter) -> bool:
-    return isinstance(parameter["min"], int) and isinstance(parameter["max"], int)
+def _usual(parameter: Parameter) -> str:
+    """The distribution where none is named: whole numbers between whole bounds."""
+    whole = all(isinstance(parameter.get(bound), int) for bound in ("min", "max"))
+    return "int_uniform" if whole else "uniform"
 
 
 Draw = Callable[[Parameter, random.Random], float]
@@ -169,11 +170,7 @@ def _draw(name: str, parameter: Parameter, draw: random.Random) -> Any:
         if shares is not None and len(shares) != len(parameter["values"]):
             raise UserError(f"parameter {name}: as many probabilities as values are needed")
         return draw.choices(parameter["values"], shares)[0]
-    try:
-        usual = "int_uniform" if _whole(parameter) else "uniform"
-    except KeyError:
-        usual = "uniform"
-    kind = str(parameter.get("distribution", usual))
+    kind = str(parameter.get("distribution", _usual(parameter)))
     chosen = DISTRIBUTIONS.get(kind.removeprefix("q_"))
     if chosen is None:
         known = ", ".join(sorted(DISTRIBUTIONS))
@@ -190,29 +187,27 @@ def _draw(name: str, parameter: Parameter, draw: random.Random) -> Any:
 
 
 def command_line(settings: dict[str, Any], content: dict[str, Any]) -> list[str]:
-    """The file's command with its macros filled in, logging to metrics.csv only."""
+    """The file's command with its macros filled in, `python` as this interpreter, and no W&B."""
+    template = [str(word) for word in content.get("command", DEFAULT_COMMAND)]
+    if not content.get("program") and "${program}" in template:
+        raise UserError("the sweep file names no program; write `program: hygen_lightning`")
     args = [f"--{name}={_as_word(value)}" for name, value in settings.items()]
     bare = [f"--{name}" for name, value in settings.items() if value is True]
     others = [f"--{n}={_as_word(v)}" for n, v in settings.items() if not isinstance(v, bool)]
     macros = {
         "${env}": [],
         "${interpreter}": [sys.executable],
-        "python": [sys.executable],
         "${program}": [str(content.get("program", ""))],
         "${args}": args,
         "${args_no_hyphens}": [word.removeprefix("--") for word in args],
         "${args_no_boolean_flags}": [*others, *bare],
         "${args_json}": [json_format.dumps(settings, ensure_ascii=False)],
-        "--config=conf/wandb.yaml": [],
     }
-    words: list[str] = []
-    for word in content.get("command", DEFAULT_COMMAND):
-        if str(word).startswith("${") and word not in macros:
-            raise UserError(f"command: {word} is not known here; known: {', '.join(sorted(macros)[:-2])}")
-        words += macros.get(word, [str(word)])
-    if not content.get("program") and "${program}" in content.get("command", DEFAULT_COMMAND):
-        raise UserError("the sweep file names no program; write `program: hygen_lightning`")
-    return words
+    ours = {"python": [sys.executable], "--config=conf/wandb.yaml": []}
+    for word in template:
+        if word.startswith("${") and word not in macros:
+            raise UserError(f"command: {word} is not known here; known: {', '.join(sorted(macros))}")
+    return [piece for word in template for piece in {**macros, **ours}.get(word, [word])]
 
 
 def _as_word(value: Any) -> str:

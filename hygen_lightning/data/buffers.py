@@ -1,4 +1,4 @@
-"""Where the episodes of a task lie until an update draws them: recordings in memory or on disk, and replay.
+"""The episodes that batches are drawn from: recordings in memory or on disk, and replay buffers.
 
 Every buffer has `len`, `sample(n, generator) -> Episodes` [n, T, ...] (trimmed), and a `state_dict`
 of tensors and plain Python with which a stopped run draws on exactly as it would have.
@@ -57,11 +57,10 @@ def unpack(task: TaskSpec, packed: Sequence[Packed]) -> Episodes:
 class OfflineEpisodes(ABC):
     """Recorded episodes of one task and quality, drawn without replacement, epoch after epoch.
 
-    groups: the row numbers [n] int64 to draw from. `medium-expert` has two groups, each of which
-    gives half of every batch; where a batch is odd, they give the extra episode in turn. name: what
-    messages call the data set. statistics: of all episodes, whatever the shard. accepted: what was
-    put right on reading -> in how many episodes. asked: episodes that the recorder was to record, 0
-    where it does not say.
+    groups: row numbers [n] int64 to draw from. `medium-expert` has two groups, each gives half of
+    every batch, and they give the last episode of an odd batch in turn. name: of the data set, for
+    messages. statistics: of all episodes, whatever the shard. accepted: what was put right on
+    reading -> in how many episodes. asked: episodes that the recorder was asked for; 0 if unknown.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class OfflineEpisodes(ABC):
         self.statistics, self.accepted, self.asked = statistics, accepted, asked
         self._episodes = [len(group) for group in groups]
         self._left = [torch.empty(0, dtype=torch.int64) for _ in groups]
-        """Rows that are left of the current shuffle of each group."""
+        """Rows of each group's current shuffle that are still to be drawn."""
         self._turn = 0
 
     @abstractmethod
@@ -95,7 +94,7 @@ class OfflineEpisodes(ABC):
         drawn = []
         for i, group in enumerate(self.groups):
             count = n // len(self.groups) + int((i - self._turn) % len(self.groups) < n % len(self.groups))
-            while len(self._left[i]) < count:  # what is left of the old shuffle stands last in the new one
+            while len(self._left[i]) < count:  # rows left over come again last, so that a batch has them once
                 fresh = group[torch.randperm(len(group), generator=generator)]
                 again = torch.isin(fresh, self._left[i])
                 self._left[i] = torch.cat([self._left[i], fresh[~again], fresh[again]])
@@ -176,7 +175,7 @@ class EpisodesOnDisk(OfflineEpisodes):
 
 
 class _Loading:
-    """Reads files one after the other, and keeps their episodes packed as long as they fit in memory."""
+    """Reads files one by one; keeps their episodes packed, or none of them where they exceed max_bytes."""
 
     def __init__(self, task: TaskSpec, max_bytes: float) -> None:
         self.task, self.max_bytes = task, max_bytes

@@ -1,4 +1,4 @@
-"""The DataModule: recorded and played episodes in the exact shares that the schedule asks for."""
+"""The DataModule: batches of recorded and played episodes, and the battles of evaluations."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class HybridDataModule(LightningDataModule):
         self._offline_generator = torch.Generator()
         self._replay_generator = torch.Generator()
         self.before_draw: Callable[[], None] | None = None
-        """Called before each draw. Of the batch before all is done and logged then; a checkpoint fits in."""
+        """Called before each batch is drawn; all of the batch before is done and logged then."""
         self._said: set[str] = set()
 
     # Set-up
@@ -181,7 +181,7 @@ class HybridDataModule(LightningDataModule):
             )
 
     def _say_once(self, line: str, about: str = "") -> None:
-        """Tell the user something, once for each `about`, and from the first process only."""
+        """Print a line on the first process, once for each `about` (the line itself, if not given)."""
         if (about or line) not in self._said and self.trainer.is_global_zero:
             print(line, flush=True)
         self._said.add(about or line)
@@ -192,13 +192,17 @@ class HybridDataModule(LightningDataModule):
         return BatchNumbers(self.trainer)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """A batch number becomes the episodes of that batch; requests of battles pass."""
+        """In place of a batch number, the episodes drawn for it; battle requests pass unchanged."""
         if not isinstance(batch, int):
             return batch
         if self.before_draw is not None:
             self.before_draw()
         with self.trainer.profiler.profile("next_batch"):
             return self.next_batch()
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Requests stay: the environment decides where a battle is played."""
+        return batch.to(device) if isinstance(batch, HybridBatch) else batch
 
     def next_batch(self) -> HybridBatch:
         """Draw the episodes of the next update from recordings and replay buffers."""
@@ -211,7 +215,7 @@ class HybridDataModule(LightningDataModule):
 
     @property
     def needs_recordings(self) -> bool:
-        """Whether somebody has to record episodes first: none are given, and some are to be learned from."""
+        """Whether recordings are wanted and none are given: they have to be made first."""
         return self.dataset_dir is None and self.quality != NO_RECORDINGS
 
     @property
@@ -263,7 +267,7 @@ class HybridDataModule(LightningDataModule):
         return self._requests(self.eval_episodes, "predict")
 
     def _requests(self, n_episodes: int, stream: str, extra: Sequence[TaskSpec] = ()) -> BattleRequests:
-        """This rank's share of the battles of every task, in batches."""
+        """This rank's part of n_episodes battles of every task, `eval_batch` at once."""
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
         requests = []
         for task in [*self.eval_tasks, *extra]:
@@ -278,7 +282,7 @@ class HybridDataModule(LightningDataModule):
     # What a stopped run needs to go on
 
     def rank_state(self) -> dict[str, Any]:
-        """Streams of this rank: generators and where each recording's epoch stands."""
+        """Generators, shuffles and recent results of this rank."""
         return {
             "offline_generator": self._offline_generator.get_state(),
             "replay_generator": self._replay_generator.get_state(),

@@ -1,5 +1,8 @@
 """Recordings in the ODIS format, `<dataset>/<task>/<quality>/<run>/part_<k>.h5`: found, read, written.
 
+From a file to the optimiser: `read_blocks` here, checks in `validation`, `load_offline` in `buffers`,
+batches in `datamodule` by the shares of `mixing`, `training_step` in `algorithms.base`.
+
 Each file holds arrays [episodes, episode limit + 1, ...], compressed with gzip. The last filled
 step of an episode has the final observation, a chosen action and no reward; nothing follows it.
 """
@@ -42,7 +45,7 @@ DTYPES: dict[str, type] = {
 """What the format stores, under these names."""
 
 BLOCK_EPISODES = 1024
-"""Episodes read and checked at a time, which bounds the memory that a check needs."""
+"""Episodes read and checked at once; a check needs memory for as many."""
 _CHUNK_BYTES = 1 << 16
 _GZIP_LEVEL = 4
 
@@ -167,8 +170,8 @@ def read_rows(path: Path, task: TaskSpec, rows: np.ndarray) -> Episodes:
 def _read_arrays(path: Path, keys: Iterable[str], rows: slice | np.ndarray) -> dict[str, np.ndarray]:
     """Rows of the arrays of a file, as they are stored.
 
-    Files of `write_part`, with whole episodes in each chunk, are read row by row: three to four
-    times as fast as a list of rows. Recordings with other chunks are read faster by the list.
+    Where each chunk holds whole episodes, as `write_part` writes them, row by row is three to four
+    times as fast as a list of rows; with other chunks the list is faster.
     """
     arrays = {}
     with _opened(path) as file:
@@ -182,7 +185,7 @@ def _read_arrays(path: Path, keys: Iterable[str], rows: slice | np.ndarray) -> d
 
 
 def to_episodes(arrays: Arrays, task: TaskSpec) -> Episodes:
-    """Arrays of a file [B, T, ...] -> Episodes; `truncated` is derived, what lies behind an end is zero."""
+    """Arrays of a file [B, T, ...] -> Episodes; `truncated` is derived, steps not filled become zeros."""
     data = {key: arrays[key].reshape(without_unit_axis(key, arrays[key].shape)) for key in REQUIRED_KEYS}
     filled = data["filled"] > 0
     terminated = (data["terminated"] > 0) & filled

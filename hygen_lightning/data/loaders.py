@@ -1,4 +1,4 @@
-"""What the DataModule hands to Lightning's loops: numbers for batches, requests of battles."""
+"""The loaders that the DataModule gives to Lightning: batch numbers, and battle requests."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hygen_lightning.specs import BattleRequest, UserError
 
 
 class BatchNumbers:
-    """Numbers in the place of batches: as many as `max_steps` optimiser steps need, or no end of them.
+    """Numbers in the place of batches: as many as `max_steps` optimiser steps need, or without end.
 
-    The DataModule draws a batch only when Lightning is about to use it, in the main process (a
-    worker's copy of a replay buffer would never see new episodes), so that no batch is in flight
-    between two steps and the state of the run is what the next step starts from.
+    The DataModule draws the batch itself in `on_before_batch_transfer`, in the main process: a
+    worker's copy of a replay buffer would never see new episodes. Lightning fetches ahead only
+    numbers, so a state saved between two steps is what the next step starts from.
     """
 
     def __init__(self, trainer: Any) -> None:
@@ -32,7 +32,7 @@ class BatchNumbers:
 
 
 class BattleRequests:
-    """The battles that one rank plays in an evaluation, in order."""
+    """The battle requests of one rank, in order. (Of a plain list Lightning would make many loaders.)"""
 
     def __init__(self, requests: list[BattleRequest]) -> None:
         self.requests = requests

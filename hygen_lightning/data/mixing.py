@@ -1,4 +1,4 @@
-"""How much of a batch is recorded and how much freshly played (HyGen, hybrid replay)."""
+"""How many episodes of a batch are recorded and how many played (HyGen, hybrid replay)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 from hygen_lightning.specs import UserError
 
 _ROUNDING = 1e-9
-"""32 * 0.28125 is 9 on paper; whatever a float makes of it, it counts as 9."""
+"""100 * 0.29 is 28.999999999999996 in floats; it counts as 29."""
 
 
 @dataclass(frozen=True)
 class LinearShare:
-    """From `begin` to `end` over `steps` optimiser steps, then `end`."""
+    """From `begin` to `end` (0..1) over `steps` optimiser steps, then `end`."""
 
     begin: float = 1.0
     end: float = 0.1
@@ -39,7 +39,7 @@ class LinearShare:
 
 @dataclass(frozen=True)
 class FixedShare:
-    """The same share all the time."""
+    """The same share (0..1) at every step."""
 
     share: float = 0.5
 
@@ -57,9 +57,9 @@ class FixedShare:
 
 @dataclass
 class DynamicShare:
-    """max(end, begin + (end - begin) (w / w_off)^2): less, the better the policy plays.
+    """max(end, begin + (end - begin) (w / w_off)^2): it falls as the policy wins more.
 
-    w: mean of the last `window` evaluation episodes, 0 before there are as many. w_off:
+    w: win rate (0..1) of the last `window` evaluation episodes, 0 before there are as many. w_off:
     `data_win_rate`, the win rate (0..1) of the recordings.
     """
 
@@ -103,7 +103,7 @@ class DynamicShare:
         return max(self.end, self.begin + (self.end - self.begin) * (self.win_rate / self.data_win_rate) ** 2)
 
     def state_dict(self) -> dict[str, list[bool]]:
-        """The remembered battles."""
+        """Results of the last evaluation episodes."""
         return {"recent": list(self.recent)}
 
     def load_state_dict(self, state: dict[str, list[bool]]) -> None:
@@ -135,10 +135,9 @@ def most_played(batch_size: int, share: Share) -> int:
 def split(batch_size: int, share: float, replay_size: int, has_offline: bool = True) -> tuple[int, int]:
     """(recorded, played) episodes of a batch of batch_size at this offline share (0..1).
 
-    int(batch_size * share) recorded ones. While the replay buffer holds fewer played episodes than
-    that leaves, all are recorded. Without recordings the batch is played: batch_size episodes, or
-    all that the replay buffer has. UserError if there is nothing to draw from, or if the share is 0
-    and nobody has played.
+    int(batch_size * share) are recorded, the others played. While the replay buffer holds fewer than
+    these, all are recorded. Without recordings all are played: batch_size, or as many as the replay
+    buffer holds. UserError where it is empty and the share is 0 or nothing is recorded.
     """
     _require_share("share", share)
     if batch_size < 1:

@@ -44,9 +44,10 @@ def lines_about(data: OfflineEpisodes) -> list[str]:
 
 
 def examine(path: Path, task: TaskSpec | None = None) -> dict[str, Any]:
-    """{"ok", "problems": [str], "accepted": {what: episodes}, "tasks": {task: {"qualities": {quality: …}}}}.
+    """Problems and statistics of the recordings at `path`, a file or a folder, in plain Python values.
 
-    UserError if there is nothing at `path`.
+    "ok": bool. "problems": lines. "accepted": what was put right -> in how many episodes. "tasks":
+    {task: {"qualities": {quality: statistics}}}. UserError if there is nothing at `path`.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; give a recorded file or a folder of them")
@@ -129,7 +130,7 @@ class Summary:
         self._state = _FeatureRange(task.layout.state_feature_names(task.enemy_name))
 
     def read(self, files: Iterable[Path]) -> list[str]:
-        """Take in the sound episodes of these files; what is wrong with the others."""
+        """Add the sound episodes of these files; returns the problems of the others."""
         problems = []
         for file in files:
             try:
@@ -145,7 +146,7 @@ class Summary:
         return problems
 
     def add(self, block: Episodes) -> None:
-        """Take in episodes [B, T, ...] that passed the checks."""
+        """Add episodes [B, T, ...] that passed the checks."""
         self.episode_keys.update(_episode_keys(block))
         self._returns.append((block.reward.double() * block.mask).sum(dim=1))
         self._lengths.append(block.length)

@@ -45,10 +45,10 @@ class Problem:
 
 @dataclass
 class Findings:
-    """What the checks of a file, or of a part of it from `first_episode` on, have found.
+    """What the checks of a file, or of its episodes from `first_episode` on, have found.
 
-    problems: the first episode of each kind; any of them refuses the file. accepted: what was put
-    right -> in how many episodes.
+    problems: one of each kind, at its first episode; any of them refuses the file. accepted: what
+    was put right -> in how many episodes.
     """
 
     file: str
@@ -109,7 +109,7 @@ def check_header(
     task: TaskSpec,
     file: str,
 ) -> Findings:
-    """Problems that shapes, types and the recorder's note of the task give away, before any value is read."""
+    """Problems of shapes, types, and of the task that the file names, before any value is read."""
     found = Findings(file)
     missing = [key for key in REQUIRED_KEYS if key not in shapes]
     if missing:
@@ -149,7 +149,7 @@ def tasks_that_fit(shapes: Mapping[str, Shape]) -> list[str]:
 
 
 def check_values(arrays: Arrays, task: TaskSpec, file: str, first_episode: int = 0) -> Findings:
-    """What is wrong in the numbers of arrays [B, T, ...] whose header is right, each kind reported once.
+    """What is wrong in the values of arrays [B, T, ...] that `check_header` found right.
 
     Only what is read can be wrong: whatever stands behind the end of an episode is ignored.
     first_episode: the number of row 0 in the file, for arrays that are a part of it.
@@ -175,12 +175,12 @@ def check_values(arrays: Arrays, task: TaskSpec, file: str, first_episode: int =
 
 
 def unmarked_timeouts(terminated: np.ndarray, filled: np.ndarray) -> np.ndarray:
-    """terminated, filled [B, T] bool -> [B] bool: ran to the limit, and no step says that it ended."""
+    """[B] bool: episodes that ran to the limit without a step that terminated (both [B, T] bool)."""
     return np.asarray(filled.all(axis=1) & ~terminated.any(axis=1))
 
 
 def _check_numbers(data: Arrays, filled: np.ndarray, acted: np.ndarray, found: Findings) -> None:
-    """NaN or infinity where somebody reads them are refused; behind the end they are accepted."""
+    """Refuse NaN and infinity in steps that are read, accept them behind the end."""
     behind: np.ndarray = ((data["reward"] != 0) & ~acted).any(axis=1)  # NaN is not 0 either
     for key, read in (("obs", filled), ("state", filled), ("reward", acted)):
         bad = ~np.isfinite(data[key])

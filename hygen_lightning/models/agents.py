@@ -28,7 +28,7 @@ from hygen_lightning.models.layers import (
     zero_unfilled,
 )
 from hygen_lightning.models.mixers import MixerKind, make_mixer
-from hygen_lightning.models.trajectory_encoder import StateAttention, TemporalKind, TrajectoryEncoder
+from hygen_lightning.models.trajectory_encoder import TemporalKind, TrajectoryEncoder
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
 HiddenState = tuple[Tensor, Tensor]
@@ -39,8 +39,8 @@ class EntityTransformer(nn.Module):
     """Own, enemy, ally and history tokens through a transformer; the output at the history token
     is the next hidden state (HyGen, `ObsEncoder` and `Decoder`).
 
-    `step` and `unroll` say what is computed. `fast` computes the same numbers sooner, unless
-    `fast.by_definition()` holds.
+    `step` and `unroll` define what is computed; `fast` computes the same numbers in less time, except
+    within `fast.by_definition()`.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class EntityTransformer(nn.Module):
 
 
 class ObservationEncoder(nn.Module):
-    """What an agent makes of its own observations, D numbers per time step (HyGen, `ObsEncoder`)."""
+    """An agent's own observations so far as an embedding [D] per time step (HyGen, `ObsEncoder`)."""
 
     def __init__(
         self, widths: EntityWidths, width: int = 64, n_heads: int = 8, depth: int = 1, id_bits: int = 4
@@ -212,8 +212,7 @@ class ActionDecoder(nn.Module):
         """One step: obs [B, A, obs_dim], hidden [B, A, D], skill [B, A, Z], avail_actions [B, A, K]
         bool or None -> (logits [B, A, K], hidden [B, A, D]).
 
-        Where avail_actions is given, enemies that cannot be acted on need not be asked about: the
-        logits of unavailable actions have no meaning.
+        Where avail_actions is given, logits of unavailable actions are not computed and have no meaning.
         """
         vector = self._attack_vector()
         asked = None
@@ -253,8 +252,8 @@ class ActStep:
 class HyGenNetwork(nn.Module):
     """Trajectory encoder, observation encoder, action decoder, heads and mixer.
 
-    n_skills Z, width D of every token, n_heads heads of width D each, depth transformer blocks,
-    id_bits of the binary agent number (2**id_bits - 1 agents at most), mixer: see `make_mixer`.
+    n_skills: Z. width: D of every token. n_heads: attention heads, of width D each. depth:
+    transformer blocks. id_bits: of the binary agent number (2**id_bits - 1 agents at most).
     """
 
     def __init__(
@@ -266,33 +265,27 @@ class HyGenNetwork(nn.Module):
         depth: int = 1,
         id_bits: int = 4,
         trajectory_encoder: TemporalKind = "step",
-        state_attention: StateAttention = "multi_head",
-        mixing_width: int = 32,
-        hyper_width: int = 64,
-        key_width: int = 8,
         mixer: MixerKind = "attention",
     ) -> None:
         super().__init__()
         self.n_skills = n_skills
-        self.trajectory_encoder = TrajectoryEncoder(
-            widths, width, n_heads, trajectory_encoder, state_attention, key_width
-        )
+        self.trajectory_encoder = TrajectoryEncoder(widths, width, n_heads, trajectory_encoder)
         self.skill_head = nn.Linear(width, n_skills)
         self.observation_encoder = ObservationEncoder(widths, width, n_heads, depth, id_bits)
         self.q_head = nn.Linear(width, n_skills)
         self.action_decoder = ActionDecoder(widths, n_skills, width, n_heads, depth, id_bits)
-        self.mixer = make_mixer(mixer, widths, width, mixing_width, hyper_width, key_width)
+        self.mixer = make_mixer(mixer, widths, width)
 
     def skill_logits(
         self, layout: EntityLayout, state: Tensor, actions: Tensor, filled: Tensor | None = None
     ) -> Tensor:
-        """Which skill each ally was using: state [B, T, ·], actions [B, T, A] -> [B, T, A, Z]."""
+        """Logits of each ally's skill: state [B, T, ·], actions [B, T, A] -> [B, T, A, Z]."""
         return self.skill_head(self.trajectory_encoder(layout, state, actions, filled))
 
     def observe(
         self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, filled: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """What each agent alone thinks of the skills, over all time steps from a hidden state of zeros.
+        """Values and prediction of skills by each agent alone, from a hidden state of zeros.
 
         obs [B, T, A, obs_dim], last_actions [B, T, A] int64 (-1: none yet) -> values of skills
         and logits of the skill it predicts for itself, [B, T, A, Z] each.
@@ -323,18 +316,16 @@ class HyGenNetwork(nn.Module):
         obs: Tensor,
         last_actions: Tensor,
         hidden: HiddenState,
-        skill: Tensor | None = None,
         avail_actions: Tensor | None = None,
     ) -> ActStep:
-        """One step of B battles, each agent on its own observation and hidden state alone.
+        """One step of B environments: each agent takes its greedy skill, from what it alone has seen.
 
-        obs [B, A, obs_dim], last_actions [B, A] int64, skill [B, A] int64 or None: the greedy one.
-        avail_actions [B, A, K] bool or None: spares the logits of other actions, which then have
-        no meaning.
+        obs [B, A, obs_dim], last_actions [B, A] int64, avail_actions [B, A, K] bool or None: where
+        given, the logits of other actions are not computed and have no meaning.
         """
         own, observe_hidden = self.observation_encoder.act(layout, obs, last_actions, hidden[0])
         q = self.q_head(own)
-        skill = q.argmax(dim=-1) if skill is None else skill
+        skill = q.argmax(dim=-1)
         chosen = one_hot(skill, self.n_skills, obs.dtype)
         logits, decode_hidden = self.action_decoder.act(
             layout, obs, last_actions, hidden[1], chosen, avail_actions=avail_actions

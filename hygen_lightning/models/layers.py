@@ -14,14 +14,14 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from hygen_lightning.specs import EntityLayout, EntityWidths, UserError
+from hygen_lightning.specs import EntityLayout, EntityWidths, UserError, zero_outside
 
 # Entities
 
 
 @dataclass
 class EntityFeatures:
-    """What is known of each entity, before embedding.
+    """Features of each entity, before embedding.
 
     own [..., F_own], enemies [..., E, F_enemy], allies [..., A - 1, F_ally] for an observation;
     for a state `own` is None and allies are [..., A, F_ally].
@@ -68,7 +68,7 @@ def agent_id_code(n_agents: int, bits: int, like: Tensor) -> Tensor:
 def observation_features(
     layout: EntityLayout, obs: Tensor, last_actions: Tensor, id_bits: int, extra_own: Tensor | None = None
 ) -> EntityFeatures:
-    """Features of what each agent observes.
+    """Features of the entities that each agent observes.
 
     obs [..., A, obs_dim], last_actions [..., A] int64 (-1: none yet), extra_own [..., A, X] or
     None (further numbers about the agent itself, a return-to-go for instance).
@@ -86,7 +86,7 @@ def observation_features(
 
 
 def state_features(layout: EntityLayout, state: Tensor, actions: Tensor | None = None) -> EntityFeatures:
-    """Features of every unit in the state.
+    """Features of every entity in the state.
 
     state [..., state_dim], actions [..., A] int64 or None. With actions: allies carry their
     compact current action, enemies the flag "some ally acts on it now".
@@ -181,14 +181,12 @@ class MultiHeadAttention(nn.Module):
 class TransformerBlock(nn.Module):
     """x <- LN(x + attention(x)); x <- LN(x + FF(x)), FF = D -> 4D -> ReLU -> D."""
 
-    def __init__(self, width: int, n_heads: int, ff_factor: int = 4) -> None:
+    def __init__(self, width: int, n_heads: int) -> None:
         super().__init__()
         self.attention = MultiHeadAttention(width, n_heads)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
-        self.ff = nn.Sequential(
-            nn.Linear(width, ff_factor * width), nn.ReLU(), nn.Linear(ff_factor * width, width)
-        )
+        self.ff = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
 
     def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
         """tokens [R, N, D], valid [R, N] bool or None -> [R, N, D]."""
@@ -213,10 +211,10 @@ class Transformer(nn.Module):
 
 @dataclass
 class EntityOutputs:
-    """What is read of a transformer's outputs over entities.
+    """The outputs of a transformer over entities that are used.
 
     own [..., A, D]: at the own token. enemies [..., A, E]: at each enemy's token, times a vector
-    [D]; None where enemies are not read.
+    [D]; None where there is no vector.
     """
 
     own: Tensor
@@ -230,7 +228,7 @@ class EntityOutputs:
 
     @classmethod
     def join(cls, parts: Sequence[EntityOutputs], how: Callable[[list[Tensor]], Tensor]) -> EntityOutputs:
-        """Several in one, by a function that joins tensors."""
+        """One of several; `how` joins a list of tensors."""
         enemies = [part.enemies for part in parts if part.enemies is not None]
         return cls(how([part.own for part in parts]), how(enemies) if enemies else None)
 
@@ -268,8 +266,8 @@ class SingleHeadAttention(nn.Module):
 class Packing:
     """P filled steps of B episodes, time-major, the longest episode first.
 
-    The episodes alive at one time step are then a prefix of those alive the step before, so a
-    recurrence works on ever fewer rows and gathers nothing on its way.
+    So the episodes that go on at a time step are the first rows of those of the step before, and a
+    recurrence only has to cut its rows.
 
     index [P] int64: place of each packed step in the flattened [B * T]. counts: episodes at each
     time step, positive and never rising. shape: (B, T).
@@ -306,7 +304,5 @@ class Packing:
 
 
 def zero_unfilled(x: Tensor, filled: Tensor | None) -> Tensor:
-    """x [B, T, ...] with zeros, for NaN too, where not filled [B, T] (None: all are)."""
-    if filled is None:
-        return x
-    return torch.where(filled.reshape(*filled.shape, *[1] * (x.dim() - 2)), x, 0)
+    """`zero_outside`, where filled [B, T] may be None: all are."""
+    return x if filled is None else zero_outside(x, filled)

@@ -1,4 +1,4 @@
-"""Mixers: from the agents' values to the team's value, which never falls when one of them rises.
+"""Mixers: from the agents' values to the team's, which rises with each of them (or stays).
 
 Every mixer has `weights(layout, state, filled)`: a function from values qs [B, T, A] to team
 values [B, T], zeros where not filled, that can mix several sets of values.
@@ -17,28 +17,19 @@ from hygen_lightning.models.layers import Packing, SingleHeadAttention, StateTok
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
 MixerKind = Literal["attention", "sum"]
-Mix = Callable[[Tensor], Tensor]
-"""qs [B, T, A] -> team value [B, T]."""
 
 
-def make_mixer(
-    kind: MixerKind,
-    widths: EntityWidths,
-    width: int = 64,
-    mixing_width: int = 32,
-    hyper_width: int = 64,
-    key_width: int = 8,
-) -> AttentionMixer | SumMixer:
+def make_mixer(kind: MixerKind, widths: EntityWidths, width: int = 64) -> AttentionMixer | SumMixer:
     """attention: weights from the state (HyGen); sum: the sum of the agents' values (VDN)."""
-    if kind == "sum":
-        return SumMixer()
-    return AttentionMixer(widths, width, mixing_width, hyper_width, key_width)
+    return SumMixer() if kind == "sum" else AttentionMixer(widths, width)
 
 
 class SumMixer(nn.Module):
     """The sum of the agents' values (VDN, Sunehag et al. 2018); it reads no state and learns nothing."""
 
-    def weights(self, layout: EntityLayout, state: Tensor, filled: Tensor | None = None) -> Mix:
+    def weights(
+        self, layout: EntityLayout, state: Tensor, filled: Tensor | None = None
+    ) -> Callable[[Tensor], Tensor]:
         """state [B, T, state_dim], filled [B, T] bool or None -> the sum over agents."""
         return lambda qs: zero_unfilled(qs, filled).sum(dim=-1)
 

@@ -1,4 +1,4 @@
-"""From states and joint actions to what each ally was doing: the input of the skill head."""
+"""From states and joint actions to an embedding of each ally at each step: the skill head's input."""
 
 from __future__ import annotations
 

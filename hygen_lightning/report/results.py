@@ -16,13 +16,14 @@ from hygen_lightning.specs import UserError
 if TYPE_CHECKING:
     from hygen_lightning.rollouts.evaluation import BattleRecord
 
+RESULTS_FILE = "results.json"
 RESULT_KEYS = ("tasks", "mean_seen_win_rate", "mean_unseen_win_rate")
 """Keys of `results.json` that hold results; all others are facts about the run."""
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Battles of one task without exploration: number, won, mean return, mean length in env steps."""
+    """Battles of one task without exploration: how many, successes, mean return and length (env steps)."""
 
     task: str
     seen: bool
@@ -35,7 +36,7 @@ class TaskResult:
 
     @property
     def win_rate(self) -> float:
-        """Share of the battles won, 0..1."""
+        """Share of successes, 0..1."""
         return self.wins / self.episodes
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hygen_lightning.report.results import read_results
+from hygen_lightning.report.results import RESULTS_FILE, read_results
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TaskKind = Literal["seen", "unseen", "extra"]
 TASK_KINDS: tuple[TaskKind, ...] = ("seen", "unseen", "extra")
 """In the order of tables; means and aggregates leave extra tasks out."""
-RESULTS_FILE, CONFIG_FILE = "results.json", "config.yaml"
+CONFIG_FILE = "config.yaml"
 COMPARED_FACTS = ("environment", "versions")
 """Facts of a run that must be equal for its numbers to mean the same."""
 NO_SETTINGS = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hygen_lightning.data.files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -43,8 +45,7 @@ def share_axis(axes: Axes, top: float = 1.03) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the figure under a temporary name, then rename it; the suffix says the format."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
-    figure.savefig(temporary, dpi=130, bbox_inches="tight", pad_inches=0.15)
-    temporary.replace(path)
+    """Write the figure, whole or not at all; the suffix says the format."""
+    with replacing(path) as temporary:
+        kind = path.suffix.removeprefix(".")
+        figure.savefig(temporary, format=kind, dpi=130, bbox_inches="tight", pad_inches=0.15)

@@ -28,8 +28,7 @@ class OnlineRollouts(Callback):
     """Plays the training tasks with the current policy and adds the episodes to the replay buffers.
 
     Every `every_n_steps` optimiser steps it plays `episodes_per_step * every_n_steps` episodes of
-    each task at once: the authors' data ratio, in fewer and larger rollouts. Where there are no
-    recordings, the first rollout is as large as a batch.
+    each task at once. Where there are no recordings, the first rollout is at least a batch.
 
     Args:
         episodes_per_step: episodes per task, rank and optimiser step; 0 plays none (offline only)
@@ -166,8 +165,8 @@ class OnlineRollouts(Callback):
 class OpenEnvs:
     """Environments of one kind, made on first use and kept.
 
-    Of a kind that holds few battles at once (each costs a process), the checked tasks share them
-    evenly; where they are fewer than the tasks, those used longest ago are closed.
+    Where the kind limits the battles at once (`BattleEnv.most_at_once`), the checked tasks share them
+    evenly, and environments used longest ago are closed to make room.
     """
 
     def __init__(self, name: str) -> None:

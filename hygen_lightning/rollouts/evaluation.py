@@ -35,7 +35,7 @@ EnvFactory = Callable[["TaskSpec", int], "BattleEnv"]
 
 @dataclass(frozen=True)
 class BattleRecord:
-    """One battle without exploration: its seed and what came of it. length in environment steps."""
+    """One battle without exploration. ret: sum of its rewards. length: in environment steps."""
 
     task: str
     seed: int
@@ -44,10 +44,6 @@ class BattleRecord:
     length: int
     allies_left: int
     enemies_left: int
-
-    def row(self) -> dict[str, object]:
-        """The record as one flat row of a table."""
-        return asdict(self)
 
 
 def battle_records(task: TaskSpec, seeds: torch.Tensor, played: Rollout) -> list[BattleRecord]:
@@ -70,12 +66,12 @@ def evaluate(
 
 
 class BattleEvaluation(Callback):
-    """Plays every battle request of the evaluation loops and logs what came of it.
+    """Plays the battle requests of the evaluation loops and logs win rates, returns and lengths.
 
-    Battles are shared out over the ranks and gathered as single battles. Logged per task:
-    `<stage>/<task>/win_rate`, `return`, `length`; over tasks `<stage>/mean/seen_win_rate`,
+    Each rank plays its part of the battles; the means are over all. Per task: `<stage>/<task>/win_rate`,
+    `return`, `length` (environment steps). Over tasks: `<stage>/mean/seen_win_rate`,
     `unseen_win_rate`, and `seen_score`, which chooses the best checkpoint: the win rate of seen
-    tasks, ties decided by their return. Every battle is one row of evaluations.csv.
+    tasks plus a thousandth of their return. Every battle is one row of evaluations.csv.
 
     Args:
         env: environment that evaluates, a name or package.module:Class; null: the one that the
@@ -99,7 +95,7 @@ class BattleEvaluation(Callback):
         return played
 
     def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
-        """Before anything is learned: can all that will be played be played?"""
+        """UserError, before anything is learned, where a task cannot be played."""
         data = trainer.datamodule
         trains = [callback.env_name for callback in trainer.callbacks if isinstance(callback, OnlineRollouts)]
         if self._follows_rollouts and trains:
@@ -213,13 +209,13 @@ def _append_rows(trainer: Trainer, records: list[BattleRecord], stage: str) -> N
         return
     path = Path(trainer.default_root_dir) / EVALUATIONS_FILE
     try:
-        append_rows(path, [{"stage": stage, "step": trainer.global_step, **r.row()} for r in records])
+        append_rows(path, [{"stage": stage, "step": trainer.global_step, **asdict(r)} for r in records])
     except OSError as error:
         print(f"could not write {path}: {error.strerror}; these battles are missing in it", flush=True)
 
 
 def _plain_line(steps: int, stage: str, metrics: dict[str, float]) -> str:
-    """One line per evaluation that survives a log file."""
+    """What an evaluation prints: the win rates, for logs without a progress bar."""
     parts = [
         f"{label} {metrics[key]:.3f}"
         for label in ("seen", "unseen")

@@ -1,4 +1,4 @@
-"""Where units of a side should walk: towards enemies, into an arc, in one of four directions."""
+"""Directions in which allies should walk: to the nearest enemy, or to a place in an arc around it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def unit_vectors(vectors: Tensor) -> Tensor:
 
 def centre(side: Side) -> Tensor:
     """[B, 1, 2] mean position of the living units of a side."""
-    return masked_mean(side.position, side.alive)
+    return mean_of_living(side.position, side.alive)
 
 
-def masked_mean(points: Tensor, alive: Tensor) -> Tensor:
-    """points [B, N, 2], alive [B, N] -> [B, 1, 2]; zeros where nobody lives."""
+def mean_of_living(points: Tensor, alive: Tensor) -> Tensor:
+    """points [B, N, 2] of N units, alive [B, N] bool -> mean [B, 1, 2]; zeros where nobody lives."""
     total = torch.where(alive[..., None], points, 0.0).sum(dim=1, keepdim=True)
     return total / alive.sum(dim=1).clamp(min=1)[:, None, None]
 
@@ -62,7 +62,7 @@ def towards_arc(allies: Side, enemies: Side) -> Tensor:
     radius = to_enemies.min(dim=1).values.clamp(min=SMALLEST_ARC)[:, None, None]
     angle = (ARC_SPACING * (place - half_width))[..., None] / radius
     bend = along * torch.sin(angle) + front * (1 - torch.cos(angle))
-    goal = middle + radius * (bend - masked_mean(bend, allies.alive))
+    goal = middle + radius * (bend - mean_of_living(bend, allies.alive))
     way = goal - allies.position
     return unit_vectors(way) * (way.abs().amax(dim=-1, keepdim=True) > ARC_TOLERANCE)
 

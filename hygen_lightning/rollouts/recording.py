@@ -20,7 +20,7 @@ from hygen_lightning.envs import environment_class, make_env
 from hygen_lightning.rollouts.runner import Rollout, play
 from hygen_lightning.rollouts.scripted import MELEE_UNITS, SCRIPTED_VERSION, scripted_policies
 from hygen_lightning.seeding import battle_seeds, stream_generator
-from hygen_lightning.specs import Episodes, TaskSpec, UserError
+from hygen_lightning.specs import Episodes, TaskSpec, UserError, zero_outside
 from hygen_lightning.tasks.battles import BattleTask
 
 if TYPE_CHECKING:
@@ -28,17 +28,20 @@ if TYPE_CHECKING:
 
 
 OPENING_SHARE = 0.5
-"""Share of scripted battles that open at random; the others begin as every evaluation does."""
+"""Share (0..1) of scripted battles that open at random; the others begin as every evaluation does."""
+_BATTLES_AT_ONCE = 256
+_MAX_ROUNDS = 4
+"""A team that keeps won battles only plays at most this many times the battles asked for."""
 
 
 @dataclass(frozen=True)
 class ScriptedTeam:
     """Who plays the recordings of one quality, in which environment.
 
-    Each battle draws one of `policies` and one of `epsilons` (share of random actions, 0..1). A share
-    of OPENING_SHARE opens with 0..max_opening_env_steps steps of random actions, which `record` cuts
-    off: many ways into a battle, as the exploring teachers of the published data sets have. An
-    expert's recordings hold the battles that it won (`won_only`), as far as it wins any.
+    Each of `policies` plays an equal part, and each battle draws one of `epsilons` (share of random
+    actions, 0..1). OPENING_SHARE of the battles open with 0..max_opening_env_steps steps of random
+    actions, which `record` cuts off: so episodes begin in many states, as those of the exploring
+    teachers behind the published data sets. won_only: keep won battles, if there are any.
     """
 
     env: str
@@ -59,9 +62,9 @@ class ScriptedTeam:
 def scripted_team(task: TaskSpec, quality: str, env: str) -> ScriptedTeam:
     """Whose episodes stand in for recordings of a task.
 
-    SMAC's battles are played in the simulator: teams that only shoot pull back, others kite. Tasks
-    of another environment are played there by its own scripted policies, the first being the best;
-    UserError where it has none.
+    Battles of SMAC are played in the simulator: by `kiting` where a melee unit is among the allies,
+    else by `pull_back`. Other tasks are played in `env` by its own scripted policies, of which the
+    first counts as the best; UserError where it has none.
     """
     if isinstance(task, BattleTask):
         env, weaker = "simulator", ["nearest_attack"]
@@ -78,11 +81,6 @@ def scripted_team(task: TaskSpec, quality: str, env: str) -> ScriptedTeam:
     return ScriptedTeam(env, (best, *weaker), (0.0, 0.1, 0.2))
 
 
-_BATTLES_AT_ONCE = 256
-_MAX_ROUNDS = 4
-"""How often a team that keeps won battles only plays as many battles as were asked for."""
-
-
 def cache_dir() -> Path:
     """Where recordings of scripted policies are kept between runs."""
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -94,8 +92,8 @@ def scripted_recordings(
 ) -> Path:
     """A dataset folder that holds `episodes` scripted episodes of every task, recorded on first use.
 
-    env: where tasks that are no battles of SMAC are played. Only the first process records; the
-    others wait for it. Folders appear whole or not at all, and anew where their task has changed.
+    env: where tasks other than SMAC's battles are played. One process records, the others wait for
+    it. A folder appears when it is whole, and is recorded anew where its task has changed.
     """
     teams = [scripted_team(task, quality, env) for task in tasks]
     kind = environment_class(teams[0].env if teams else env)
@@ -120,13 +118,13 @@ def _record(folder: Path, task: TaskSpec, team: ScriptedTeam, episodes: int) -> 
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     per_policy = -(-episodes // len(team.policies))
     parts = [_episodes_of(task, team, name, per_policy) for name in team.policies]
-    both = Episodes.cat(parts)[:episodes]
+    played = Episodes.cat(parts)[:episodes]
     about: dict[str, str | int | float] = {
         "policy": team.label,
         "environment": team.env,
         "asked_episodes": episodes,
     }
-    write_run(unfinished / "scripted", both, about=about)
+    write_run(unfinished / "scripted", played, about=about)
     (unfinished / _fingerprint(task)).touch()
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.replace(folder)
@@ -178,11 +176,7 @@ def without_opening(task: TaskSpec, episodes: Episodes, opening: Tensor) -> Epis
     step = step.clamp(max=episodes.n_steps - 1)
     row = torch.arange(len(episodes))[:, None]
 
-    def moved(x: Tensor) -> Tensor:
-        kept = inside.view(*inside.shape, *[1] * (x.dim() - 2))
-        return torch.where(kept, x[row, step], torch.zeros_like(x))
-
-    later = episodes.map(moved)
+    later = episodes.map(lambda x: zero_outside(x[row, step], inside))
     done_before = task.layout.split_state(later.state[:, 0])[2]
     if done_before is not None:
         done_before.zero_()

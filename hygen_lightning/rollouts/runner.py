@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs.base import BattleLostError, check_sizes
-from hygen_lightning.specs import EPISODE_TENSORS, Episodes, Observation, TensorStruct, TimeStep, UserError
+from hygen_lightning.specs import (
+    EPISODE_TENSORS,
+    Episodes,
+    Observation,
+    TensorStruct,
+    TimeStep,
+    UserError,
+    zero_outside,
+)
 
 if TYPE_CHECKING:
     from hygen_lightning.envs.base import BattleEnv
@@ -31,8 +39,8 @@ _BROUGHT = ("reward", "terminated", "truncated")
 class Rollout:
     """B battles that were played to their end.
 
-    success [B] bool. returns [B] float64: sums of rewards, the same whatever the padding. explored
-    [B] int64: actions that were drawn at random. skills [B, T, A] int64 where the policy chooses
+    success [B] bool. returns [B] float64: sums of rewards. explored [B] int64: actions that were
+    drawn at random. skills [B, T, A] int64 where the policy chooses
     skills (-1 after the end), else None.
     """
 
@@ -85,8 +93,8 @@ def play(
     """Play one battle per seed to its end, as many at once as `env` holds.
 
     seeds [B] int64. With probability `epsilon` (0..1, one for all or [B]) an agent takes an
-    available action drawn uniformly from `generator` instead of the policy's own. For the
-    first `opening` [B] steps of a battle it always does, so that battles start from many places.
+    available action drawn uniformly from `generator` instead of the policy's own; in the first
+    `opening` [B] int64 environment steps of a battle it always does.
     """
     opening = torch.zeros(len(seeds), dtype=torch.int64) if opening is None else opening
     explore = _Exploration(torch.as_tensor(epsilon).expand(len(seeds)), opening, generator)
@@ -235,13 +243,13 @@ def _collect(task: TaskSpec, num_envs: int, steps: list[dict[str, Tensor]], succ
     filled = acted.clone()
     filled[:, 1:] |= acted[:, :-1]
     kept = {
-        name: _cleared(stacked[name], acted if name in _BROUGHT else filled)
+        name: zero_outside(stacked[name], acted if name in _BROUGHT else filled)
         for name in EPISODE_TENSORS
         if name != "filled"
     }
     episodes = Episodes(task=task, filled=filled, **kept)
     returns = episodes.reward.double().sum(dim=1)
-    explored = _cleared(stacked["random"], acted).flatten(1).sum(dim=1)
+    explored = zero_outside(stacked["random"], acted).flatten(1).sum(dim=1)
     skills = torch.where(filled.unsqueeze(-1), stacked["skills"], -1) if "skills" in stacked else None
     return Rollout(episodes.trimmed(), success.cpu(), returns, explored, skills)
 
@@ -253,8 +261,3 @@ def _stacked(parts: list[Tensor], rows: list[Tensor], num_envs: int) -> Tensor:
     for step, (part, here) in enumerate(zip(whole, rows)):
         stacked[here, step] = part
     return stacked
-
-
-def _cleared(x: Tensor, keep: Tensor) -> Tensor:
-    """x [B, T, ...] with zeros where keep [B, T] is False."""
-    return torch.where(keep.view(*keep.shape, *[1] * (x.dim() - 2)), x, torch.zeros_like(x))

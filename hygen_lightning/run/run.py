@@ -18,7 +18,13 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 from hygen_lightning import __version__
 from hygen_lightning.data.files import check_place
 from hygen_lightning.envs import environment_class
-from hygen_lightning.report.results import read_results, task_results, write_atomically, write_results
+from hygen_lightning.report.results import (
+    RESULTS_FILE,
+    read_results,
+    task_results,
+    write_atomically,
+    write_results,
+)
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +35,6 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "lightning", "numpy", "jsonargparse")
 """Packages whose versions are written into every result."""
-RESULTS_FILE = "results.json"
 _RUN_DIR_VARIABLE = "HYGEN_LIGHTNING_RUN_DIR"
 """Tells the other processes of one multi-process run which folder the first one chose."""
 

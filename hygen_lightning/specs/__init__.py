@@ -8,7 +8,7 @@ Shape letters, used in every docstring of the package:
     A  allies (agents)                       R  agent rows (B x A)
     E  enemies (or landmarks)
 
-This module imports torch for type checking only: reading a task table costs nothing.
+Importing this imports no torch: to read the table of tasks costs nothing.
 """
 
 from hygen_lightning.specs.episodes import (
@@ -20,6 +20,7 @@ from hygen_lightning.specs.episodes import (
     Observation,
     TensorStruct,
     TimeStep,
+    zero_outside,
 )
 from hygen_lightning.specs.layout import EntityLayout, EntityWidths, Piece, Span
 from hygen_lightning.specs.task import Look, RunError, Side, TaskSpec, UserError
@@ -42,4 +43,5 @@ __all__ = [
     "TensorStruct",
     "TimeStep",
     "UserError",
+    "zero_outside",
 ]

@@ -15,7 +15,7 @@ Struct = TypeVar("Struct", bound="TensorStruct")
 
 
 class TensorStruct:
-    """A dataclass of tensors with a common leading dimension; other fields stay as they are."""
+    """A dataclass of tensors with a common first dimension; what follows leaves its other fields alone."""
 
     def map(self: Struct, function: Callable[[Tensor], Tensor]) -> Struct:
         """A copy with `function` applied to every tensor."""
@@ -30,7 +30,7 @@ class TensorStruct:
         return self.map(lambda x: x[rows])
 
     def to(self: Struct, device: Any) -> Struct:
-        """On this device; what comes back to the CPU is all there when this returns."""
+        """On this device. Copies to a GPU are queued, copies to the CPU are complete on return."""
         return self.map(lambda x: x.to(device, non_blocking=str(device) != "cpu"))
 
 
@@ -141,6 +141,11 @@ class Episodes(TensorStruct):
         return cls(task=parts[0].task, **joined)
 
 
+def zero_outside(x: Tensor, mask: Tensor) -> Tensor:
+    """x [B, T, ...] with zeros, instead of NaN too, where mask [B, T] bool is False."""
+    return x.masked_fill(~mask.reshape(*mask.shape, *[1] * (x.dim() - 2)), 0)
+
+
 EPISODE_TENSORS = tuple(f.name for f in fields(Episodes) if f.name != "task")
 """Names of the tensors of `Episodes`."""
 
@@ -174,7 +179,7 @@ class DataStatistics:
 class HybridBatch:
     """What one optimiser step learns from: episodes of every training task.
 
-    offline_share: which share (0..1) of a task's episodes really is recorded, whatever was scheduled.
+    offline_share: share (0..1) of recorded episodes, by task, as drawn; not the scheduled one.
     """
 
     episodes: dict[str, Episodes]

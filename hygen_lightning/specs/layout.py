@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 Span = tuple[int, int]
 """Start and end of a slice of a flat vector."""
 Piece = str | tuple[str, int, int]
-"""A part of a flat vector by name, or (name, first feature, end) where it lies in several pieces."""
+"""What lies next in a flat vector: a part's name, or (name, start, end) for some of its features."""
 
 
 @dataclass(frozen=True)
 class EntityWidths:
     """Widths of the entity features that a network is built for; equal for all tasks of a family.
 
-    own: the observing agent itself (without id and last action).  enemy, ally: one observed enemy
-    or ally.  state_ally, state_enemy: one unit in the state.  base_actions: actions that have no
-    target.  has_targets: whether each enemy is also an action.  state_has_last_actions: whether
-    the state ends with the last actions of all allies.
+    own: the observing agent itself (without id and last action). enemy, ally: one observed enemy
+    or ally. state_ally, state_enemy: one entity in the state. base_actions: actions without a
+    target. has_targets: whether each enemy is also an action. state_has_last_actions: whether
+    the state holds the last actions of all allies.
     """
 
     own: int
@@ -155,20 +155,15 @@ class EntityLayout:
     def split_state(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """state [..., state_dim] -> allies [..., A, ·], enemies [..., E, ·], last actions [..., A, K].
 
-        The last actions are None where the state does not hold them. All are views of the state.
+        The last actions are None where the state does not hold them. All share the state's memory.
         """
-        last = None
-        if self.state_last_actions is not None:
-            last = state[..., slice(*self.state_last_actions)].unflatten(-1, (self.n_allies, self.n_actions))
-        return (
-            state[..., slice(*self.state_allies)].unflatten(
-                -1, (self.n_allies, len(self.state_ally_features))
-            ),
-            state[..., slice(*self.state_enemies)].unflatten(
-                -1, (self.n_enemies, len(self.state_enemy_features))
-            ),
-            last,
-        )
+        widths = len(self.state_ally_features), len(self.state_enemy_features)
+        allies = state[..., slice(*self.state_allies)].unflatten(-1, (self.n_allies, widths[0]))
+        enemies = state[..., slice(*self.state_enemies)].unflatten(-1, (self.n_enemies, widths[1]))
+        if self.state_last_actions is None:
+            return allies, enemies, None
+        last = state[..., slice(*self.state_last_actions)]
+        return allies, enemies, last.unflatten(-1, (self.n_allies, self.n_actions))
 
     def obs_feature_names(self, enemy: str = "enemy") -> list[str]:
         """One name per number of an observation, obs_dim in all. enemy: what enemies are called."""
@@ -198,7 +193,7 @@ class EntityLayout:
 
 
 def _spans(order: Sequence[Piece], sizes: dict[str, int]) -> tuple[dict[str, list[Span]], int]:
-    """Where the parts of a vector lie that stand in this order, by name, and how long it is."""
+    """Spans of the parts of a vector that follow each other in this order, and the vector's length."""
     spans: dict[str, list[Span]] = {}
     start = 0
     for piece in order:

@@ -1,4 +1,4 @@
-"""What a task is: the map table, navigation, tasks and task sets of users, published win rates."""
+"""Tasks and task sets by name: battle maps, cooperative navigation, and those of users."""
 
 from hygen_lightning.tasks.battles import BattleTask
 from hygen_lightning.tasks.custom import make_battle, read_task
@@ -6,13 +6,11 @@ from hygen_lightning.tasks.maps import terrain_levels
 from hygen_lightning.tasks.navigation import NavigationTask
 from hygen_lightning.tasks.registry import all_task_names, battle_task, load_task, register_task
 from hygen_lightning.tasks.sets import (
-    DATA_WIN_RATES,
     TASK_SETS,
     TaskName,
     TaskSet,
     absolute,
     common_widths,
-    data_win_rate,
     expand,
     load_task_set,
     register_task_set,
@@ -20,7 +18,6 @@ from hygen_lightning.tasks.sets import (
 )
 
 __all__ = [
-    "DATA_WIN_RATES",
     "TASK_SETS",
     "BattleTask",
     "NavigationTask",
@@ -30,7 +27,6 @@ __all__ = [
     "all_task_names",
     "battle_task",
     "common_widths",
-    "data_win_rate",
     "expand",
     "load_task",
     "load_task_set",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NO_OP, STOP, NORTH, SOUTH, EAST, WEST = range(6)
 FIRST_TARGET = 6
-"""Action 6 + j attacks enemy j (a Medivac heals ally j); action 0 is for the dead alone."""
+"""Action 6 + j attacks enemy j (a Medivac heals ally j); no-op is for the dead alone."""
 BASE_ACTIONS = ("no_op", "stop", "north", "south", "east", "west")
 
 SIGHT_RANGE = 9.0
@@ -53,7 +53,6 @@ class BattleTask(TaskSpec):
     enemy_race: Race = "T"
     ally_types: tuple[str, ...] = ()
     enemy_types: tuple[str, ...] = ()
-    map_type: str = "marines"
     terrain: str = "plain"
 
     @classmethod
@@ -71,7 +70,6 @@ class BattleTask(TaskSpec):
         enemy_race: Race = "T",
         ally_types: tuple[str, ...] = (),
         enemy_types: tuple[str, ...] = (),
-        map_type: str = "marines",
         terrain: str = "plain",
     ) -> BattleTask:
         """A battle of these units, with the layout that SMAC gives to their races and types."""
@@ -89,7 +87,6 @@ class BattleTask(TaskSpec):
             enemy_race=enemy_race,
             ally_types=ally_types,
             enemy_types=enemy_types,
-            map_type=map_type,
             terrain=terrain,
         )
 
@@ -109,7 +106,7 @@ class BattleTask(TaskSpec):
         return self.enemy_race == "P"
 
     def fighters_alive(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """state [B, state_dim] -> (allies, enemies), each [B] bool: somebody who can fight lives."""
+        """state [..., state_dim] -> (allies, enemies), [...] bool each: a unit that can fight lives."""
         import torch
 
         allies, enemies, _ = self.layout.split_state(state)
@@ -130,7 +127,7 @@ class BattleTask(TaskSpec):
         return super().timed_out(episodes) & allies & enemies
 
     def outcomes(self, episodes: Episodes) -> dict[str, Tensor]:
-        """Won, lost, drawn, ended by the limit, or broken off before it -> [B] bool each."""
+        """ "won", "lost", "drawn", "timed out" and "broken off" (before the limit) -> [B] bool each."""
         timed_out = episodes.truncated.any(dim=1)
         allies, enemies = self.fighters_alive(episodes.final_state)
         return {

@@ -41,14 +41,14 @@ ALLY_SPAWN, ENEMY_SPAWN = (9.0, 16.0), (23.0, 16.0)
 MOST_UNITS, MOST_STEPS = 500, 10_000
 """Of a side, and of a battle: beyond what any policy here can play, or its recordings hold."""
 
-Side = Mapping[str, int] | Sequence[Mapping[str, Any]]
-"""{unit: count}, or groups {"unit", "count", "spawn"}."""
+Team = Mapping[str, int] | Sequence[Mapping[str, Any]]
+"""{unit: count}, or groups {"unit", "count", "spawn"}, where spawn is [x, y] in map units."""
 
 
 def make_battle(
     name: str,
-    allies: Side,
-    enemies: Side,
+    allies: Team,
+    enemies: Team,
     *,
     episode_limit_env_steps: int = 120,
     enemy_attack_move_to: Sequence[float] | Literal["allies"] | None = "allies",
@@ -57,10 +57,16 @@ def make_battle(
     enemy_race: Race | None = None,
     unit_types: Sequence[str] | None = None,
 ) -> BattleTask:
-    """A battle of any units; what is left out follows from them. UserError says what is wrong, in one line.
+    """A battle of any units; what is left out follows from them. UserError says what is wrong.
 
-    Type bits: none where each side has one type of unit, else those of the SMAC map type that has
-    them all, so that a policy for these maps plays the battle too; else one per type by name.
+    episode_limit_env_steps: 1 or more. enemy_attack_move_to: where the enemies are ordered to go,
+    [x, y] in map units; "allies": where the first ally starts; None: they hold their places. terrain:
+    a name of the map table. ally_race, enemy_race: P adds shields to the vectors. unit_types: order
+    of the type bits, [] for none.
+
+    Without unit_types there are no type bits where each side has one type of unit; else those of the
+    SMAC map type that has them all, so that a policy for its maps plays this battle too; else one
+    per type, by name.
     """
     if type(episode_limit_env_steps) is not int or episode_limit_env_steps < 1:
         raise UserError(f"{name}: the limit is {episode_limit_env_steps!r} steps; give at least 1")
@@ -69,7 +75,7 @@ def make_battle(
     _require_known(name, "terrain", [terrain], terrain_names())
     ally_units, ally_spawns = _units(name, "allies", allies, ALLY_SPAWN, terrain)
     enemy_units, enemy_spawns = _units(name, "enemies", enemies, ENEMY_SPAWN, terrain)
-    map_type, ally_types, enemy_types = _types(name, ally_units, enemy_units, unit_types)
+    ally_types, enemy_types = _types(name, ally_units, enemy_units, unit_types)
     if ally_types:  # SMAC sorts allies by type
         order = sorted(range(len(ally_units)), key=lambda i: ally_types.index(ally_units[i]))
         ally_units = tuple(ally_units[i] for i in order)
@@ -87,7 +93,6 @@ def make_battle(
         enemy_race=enemy_race or _race(name, "enemy_race", enemy_units),
         ally_types=ally_types,
         enemy_types=enemy_types,
-        map_type=map_type,
         terrain=terrain,
     )
 
@@ -146,21 +151,20 @@ def _units(name: str, side: str, groups: Any, spawn: tuple[float, float], terrai
 
 def _types(
     name: str, allies: tuple[str, ...], enemies: tuple[str, ...], given: Sequence[str] | None
-) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """(map type, order of type bits of allies, of enemies)."""
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Order of the type bits of allies and of enemies."""
     units = {*allies, *enemies}
-    map_type = "MMM" if "medivac" in units else "custom"
     if given is not None:
         if given and not units <= set(given):
             absent = ", ".join(sorted(units - set(given)))
             raise UserError(f"{name}: unit_types does not name {absent}; name all, or give []")
-        return map_type, tuple(given), tuple(given)
+        return tuple(given), tuple(given)
     if len(set(allies)) == len(set(enemies)) == 1:
-        return map_type, (), ()
+        return (), ()
     for known, types in sorted(ALLY_TYPE_ORDER.items(), key=lambda item: len(item[1])):
         if units <= set(types):
-            return map_type, types, ENEMY_TYPE_ORDER[known]
-    return map_type, tuple(sorted(units)), tuple(sorted(units))
+            return types, ENEMY_TYPE_ORDER[known]
+    return tuple(sorted(units)), tuple(sorted(units))
 
 
 def _race(name: str, option: str, units: Sequence[str]) -> Race:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import cache, lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -21,7 +21,7 @@ ENEMY_TYPE_ORDER = {**ALLY_TYPE_ORDER, "stalkers_and_zealots": ("zealot", "stalk
 """The same for an enemy: SMAC numbers enemy zealots before enemy stalkers."""
 
 
-@lru_cache(maxsize=1)
+@cache
 def _table() -> dict[str, Any]:
     text = files("hygen_lightning.tasks").joinpath("maps.json").read_text(encoding="utf-8")
     return dict(json.loads(text))
@@ -51,7 +51,6 @@ def map_task(name: str) -> BattleTask:
         enemy_race=row["races"][1],
         ally_types=ALLY_TYPE_ORDER[map_type] if row["type_bits"] else (),
         enemy_types=ENEMY_TYPE_ORDER[map_type] if row["type_bits"] else (),
-        map_type=map_type,
         terrain=row["terrain"],
     )
 
@@ -73,7 +72,7 @@ def terrain_levels(name: str) -> list[str]:
     return list(_table()["terrain"][name])
 
 
-@lru_cache(maxsize=1)
+@cache
 def unit_races() -> dict[str, Race]:
     """Race of every unit that stands on a map of the table."""
     rows = _table()["maps"].values()

@@ -18,7 +18,7 @@ LIMIT_ENV_STEPS = 50
 
 @dataclass(frozen=True)
 class NavigationTask(TaskSpec):
-    """As many walkers as landmarks. The goal, all landmarks reached, pays the only reward.
+    """As many walkers as landmarks; the only reward is paid when all landmarks are reached.
 
     Observation [own 2 | (A-1) x ally 2 | E x landmark 2], state [A x position 2 | E x landmark 2].
     """
@@ -35,7 +35,7 @@ class NavigationTask(TaskSpec):
         return Side.always_alive(allies), Side.always_alive(enemies)
 
     def outcomes(self, episodes: Episodes) -> dict[str, Tensor]:
-        """Each way to end -> [B] bool."""
+        """ "goal reached", "timed out" and "broken off" -> [B] bool each."""
         kinds = super().outcomes(episodes)
         return {"goal reached": kinds.pop("success"), **kinds}
 

@@ -58,7 +58,7 @@ def battle_task(task: str) -> BattleTask:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether this is meant as a file of a user's, not as a name."""
+    """Whether this names a YAML file."""
     return name.lower().endswith(_FILES)
 
 

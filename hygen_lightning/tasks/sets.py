@@ -17,9 +17,8 @@ TaskName = str | TaskSpec
 
 @dataclass(frozen=True)
 class TaskSet:
-    """Tasks that train, and unseen ones that are evaluated beside them.
-
-    extra: played in the final evaluation only, for interest; they are part of no mean.
+    """train: tasks to learn from. unseen: evaluated beside them. extra: played in the final
+    evaluation only, for interest; they are part of no mean.
     """
 
     train: tuple[TaskName, ...]
@@ -40,18 +39,6 @@ TASK_SETS: dict[str, TaskSet] = {
     "toy": TaskSet(("3m",), ("4m", "5m"), ("5m_vs_6m",)),
     "cooperative-navigation": TaskSet(("cn-2", "cn-4"), ("cn-3", "cn-5")),
 }
-
-DATA_WIN_RATES: dict[str, tuple[float, float]] = {
-    "3m": (0.991, 0.540),
-    "5m": (0.994, 0.741),
-    "10m": (0.992, 0.541),
-    "5m_vs_6m": (0.719, 0.275),
-    "9m_vs_10m": (0.942, 0.415),
-    "2s3z": (0.960, 0.447),
-    "2s4z": (0.951, 0.497),
-    "3s5z": (0.952, 0.311),
-}
-"""Win rate of the teacher behind the published data sets: (expert, medium)."""
 
 
 def register_task_set(name: str, task_set: TaskSet) -> None:
@@ -154,11 +141,3 @@ def common_widths(tasks: Sequence[TaskSpec]) -> EntityWidths:
                 "one policy plays one family (marines, or stalkers and zealots)"
             )
     return first.layout.widths
-
-
-def data_win_rate(task: str, quality: str) -> float | None:
-    """Published win rate (0..1) of a data set; None where none is published."""
-    if task not in DATA_WIN_RATES:
-        return None
-    expert, medium = DATA_WIN_RATES[task]
-    return {"expert": expert, "medium": medium, "medium-expert": (expert + medium) / 2}.get(quality)

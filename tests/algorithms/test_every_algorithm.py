@@ -96,9 +96,12 @@ def test_acting_follows_the_average(kind: type[MultiTaskAlgorithm]) -> None:
         assert torch.equal(before, actions()) == (noisy is module.network)
 
 
-def test_compile_is_for_every_transformer_of_the_networks(kind: type[MultiTaskAlgorithm]) -> None:
+def test_compile_is_for_every_transformer_of_the_networks(
+    kind: type[MultiTaskAlgorithm], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for wanted in (False, True):
         module = kind(WIDTHS, width=8, n_heads=1, compile=wanted)  # type: ignore[call-arg]
+        Steps(module, monkeypatch)
         module.on_fit_start()
         transformers = [part for part in module.modules() if isinstance(part, EntityTransformer)]
         assert transformers

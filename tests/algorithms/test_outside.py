@@ -54,12 +54,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
         patch.setattr(HybridDataModule, "statistics", {"3m": HELD}, raising=False)
-        options = ["--model", "mine.Wanting", "--model.init_args.share", "0.25", "--trainer.max_steps", "2"]
         words, dropped = tiny_fit(folder), "--model.init_args."
         words = [
             w for i, w in enumerate(words) if not (w.startswith(dropped) or words[i - 1].startswith(dropped))
         ]
-        assert main([*words, *options]) == 0
+        words += [
+            "--model=mine.Wanting",
+            f"{dropped}width=8",
+            f"{dropped}share=0.25",
+            "--trainer.max_steps=2",
+        ]
+        assert main(words) == 0
         (path,) = folder.rglob("last.ckpt")
         yield path
 

@@ -49,7 +49,12 @@ def test_updates_bring_the_values_to_their_targets(monkeypatch: pytest.MonkeyPat
 def test_it_learns_online_from_the_first_step_without_recordings(tmp_path: Path) -> None:
     words = ["fit", "--config", "conf/qmix.yaml", "--run.root", str(tmp_path), "--trainer.max_steps=4"]
     words += ["--model.init_args.width=8", "--data.batch_size=2", "--data.eval_episodes=1"]
-    words += ["--data.test_episodes=1", "--data.train_tasks=[3m]", "--rollouts.episodes_per_step=1"]
+    words += [
+        "--data.test_episodes=1",
+        "--data.task_set=null",
+        "--data.train_tasks=[3m]",
+        "--rollouts.episodes_per_step=1",
+    ]
     words += ["--rollouts.every_n_steps=2", "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu"]
     assert main([*words, "--files.curve=false", "--files.battle_gif=false"]) == 0
     (table,) = tmp_path.rglob("metrics.csv")

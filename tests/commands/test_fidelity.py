@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,56 +12,31 @@ from devices import NEEDS_A_GPU
 
 from hygen_lightning.calibration.fidelity import fidelity_report
 from hygen_lightning.commands.fidelity import fidelity
-from hygen_lightning.data.hdf5 import write_part
-from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.data.hdf5 import write_run
+from hygen_lightning.envs import make_env
 from hygen_lightning.envs.simulator.step import Dynamics
+from hygen_lightning.rollouts.runner import play
+from hygen_lightning.rollouts.scripted import scripted_policy
 from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
-from hygen_lightning.tasks.battles import FIRST_TARGET
 
 
 def simulated(num_envs: int) -> Episodes:
-    """Battles of 3m in which everybody walks east and attacks whom it can."""
+    """Battles of 3m in which every ally attacks the nearest enemy."""
     task = load_task("3m")
-    env = SimulatorEnv(task, num_envs)
-    observation = env.reset(torch.arange(num_envs))
-    n_steps = task.episode_limit_env_steps + 1
-    shapes = {"obs": observation.obs, "state": observation.state, "avail_actions": observation.avail_actions}
-    stored = {k: v.new_zeros((num_envs, n_steps, *v.shape[1:])) for k, v in shapes.items()}
-    actions = torch.zeros(num_envs, n_steps, task.n_allies, dtype=torch.int64)
-    reward = torch.zeros(num_envs, n_steps)
-    flags = {
-        k: torch.zeros(num_envs, n_steps, dtype=torch.bool) for k in ("terminated", "truncated", "filled")
-    }
-    live = torch.ones(num_envs, dtype=torch.bool)
-    wishes = torch.arange(task.layout.n_actions)
-    wishes = torch.where(wishes >= FIRST_TARGET, wishes + 10, (wishes == 4) * 5)
-    for t in range(n_steps):
-        flags["filled"][:, t] = live
-        for k, v in (
-            ("obs", observation.obs),
-            ("state", observation.state),
-            ("avail_actions", observation.avail_actions),
-        ):
-            stored[k][live, t] = v[live]
-        chosen = ((wishes + 1) * observation.avail_actions).argmax(-1)
-        actions[live, t] = chosen[live]
-        over = env.battles.over
-        if bool(over.all()):
-            break
-        step = env.step(chosen)
-        reward[:, t], flags["terminated"][:, t] = step.reward, step.terminated
-        flags["truncated"][:, t] = step.truncated
-        observation, live = step.observation, live & ~over
-    return Episodes(task=load_task("3m"), actions=actions, reward=reward, **stored, **flags)
+    battles, seeds = make_env("simulator", task, num_envs), torch.arange(num_envs)
+    return play(battles, scripted_policy("nearest_attack"), seeds).episodes
+
+
+def recorded_in(folder: Path, num_envs: int) -> None:
+    """A data set of `simulated` battles."""
+    write_run(folder / "3m" / "medium" / "run", simulated(num_envs))
 
 
 def test_battles_of_the_simulator_itself_are_reproduced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
-    file.parent.mkdir(parents=True)
-    write_part(file, simulated(6))
+    recorded_in(tmp_path, 6)
     assert fidelity(recordings=tmp_path, particles=16, json=True) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["episodes"] == 6
@@ -110,9 +86,7 @@ def test_compiled_steps_give_the_same_report_but_for_rounding(
 def test_copies_are_stepped_by_compiled_code_from_a_number_on(
     least: int, asked: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
-    file.parent.mkdir(parents=True)
-    write_part(file, simulated(2))
+    recorded_in(tmp_path, 2)
     calls: list[bool] = []
 
     def compiled(dynamic: bool) -> Dynamics:
@@ -135,9 +109,7 @@ def test_every_episode_is_told_when_it_has_been_followed() -> None:
 def test_a_machine_without_a_compiler_steps_the_copies_uncompiled_or_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
-    file.parent.mkdir(parents=True)
-    write_part(file, simulated(2))
+    recorded_in(tmp_path, 2)
 
     def without_compiler(*_: object, **__: object) -> None:
         raise RuntimeError("no C++ compiler")
@@ -155,9 +127,7 @@ def test_a_machine_without_a_compiler_steps_the_copies_uncompiled_or_says_so(
 def test_the_ceiling_adds_its_figures_and_changes_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "3m" / "medium" / "run" / "part_0.h5"
-    file.parent.mkdir(parents=True)
-    write_part(file, simulated(6))
+    recorded_in(tmp_path, 6)
     reports = []
     for ceiling in (False, True):
         assert fidelity(recordings=tmp_path, particles=16, ceiling=ceiling, json=True) == 0
@@ -184,14 +154,18 @@ def test_the_ceiling_adds_its_figures_and_changes_no_other(
     assert "3/3" in table
 
 
-def test_wrong_options_and_empty_folders_are_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        fidelity(recordings=tmp_path / "nowhere")
-    with pytest.raises(UserError, match="holds no recordings of 3m"):
-        fidelity(recordings=tmp_path)
-    with pytest.raises(UserError, match="--particles"):
-        fidelity(recordings=tmp_path, particles=0)
-    with pytest.raises(UserError, match="--episodes"):
-        fidelity(recordings=tmp_path, episodes=0)
-    with pytest.raises(UserError, match="--device abacus"):
-        fidelity(recordings=tmp_path, device="abacus")
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"recordings": Path("nowhere")}, "no such file"),
+        ({}, "holds no recordings of 3m"),
+        ({"particles": 0}, "--particles"),
+        ({"episodes": 0}, "--episodes"),
+        ({"device": "abacus"}, "--device abacus"),
+    ],
+)
+def test_wrong_options_and_empty_folders_are_refused_in_one_line(
+    options: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=complaint):
+        fidelity(**{"recordings": tmp_path, **options})

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +13,13 @@ import torch
 import yaml
 from factories import make_episodes
 from refusals import refused
-from tiny_runs import MAX_STEPS, VAL_EVERY, table, the_run, tiny_fit
+from tiny_runs import MAX_STEPS, VAL_EVERY, resolved, table, the_run, tiny_fit
 
 from hygen_lightning.cli import COMMANDS, TRAINER_COMMANDS, main
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.report.learning_curves import _draw_tasks, read_metrics, task_win_rates
 from hygen_lightning.report.style import new_figure
 from hygen_lightning.tasks import load_task
-
-CONF = Path(__file__).parent.parent.parent / "conf"
 
 
 @pytest.fixture(scope="module")
@@ -95,38 +89,40 @@ def test_the_saved_config_runs_again(run: Path, capsys: pytest.CaptureFixture[st
 # Checkpoints play other task sets
 
 
-def test_a_checkpoint_plays_a_set_of_other_sizes(run: Path, tmp_path: Path) -> None:
-    argv = ["validate", "--ckpt_path", str(run / "checkpoints/best.ckpt"), "--run.root", str(tmp_path)]
-    assert main([*argv, "--data.eval_tasks", "[3m,5m_vs_6m,13m_vs_15m]", "--data.eval_episodes", "2"]) == 0
-    (results,) = tmp_path.rglob("results.json")
-    tasks = json.loads(results.read_text())["tasks"]
-    assert {name: task["seen"] for name, task in tasks.items()} == {
-        "3m": True,
-        "5m_vs_6m": False,
-        "13m_vs_15m": False,
-    }
+def played(command: str, checkpoint: Path, folder: Path, *options: str) -> dict[str, Any]:
+    """results.json of a checkpoint that plays a few battles."""
+    few = ["--data.eval_episodes", "2", "--data.test_episodes", "2"]
+    assert main([command, "--ckpt_path", str(checkpoint), "--run.root", str(folder), *few, *options]) == 0
+    (results,) = folder.rglob("results.json")
+    return dict(json.loads(results.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        (["--data.eval_tasks", "[3m,13m_vs_15m]"], {"3m": True, "13m_vs_15m": False}),
+        (["--data.task_set", "toy"], {"3m": True, "4m": False, "5m": False}),
+    ],
+    ids=["tasks of other sizes", "a task set"],
+)
+def test_a_checkpoint_plays_other_tasks(
+    options: list[str], seen: dict[str, bool], run: Path, tmp_path: Path
+) -> None:
+    tasks = played("validate", run / "checkpoints/best.ckpt", tmp_path, *options)["tasks"]
+    assert {name: task["seen"] for name, task in tasks.items()} == seen
 
 
 @pytest.mark.parametrize("command", ["validate", "test"])
-def test_a_checkpoint_that_plays_prints_one_table(
+def test_a_checkpoint_that_plays_prints_one_table_and_knows_where_it_comes_from(
     command: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = [command, "--ckpt_path", str(run / "checkpoints/best.ckpt"), "--run.root", str(tmp_path)]
-    few = ["--data.eval_tasks", "[3m]", "--data.eval_episodes", "2", "--data.test_episodes", "2"]
-    assert main([*argv, *few]) == 0
+    last = run / "checkpoints/last.ckpt"
+    found = played(command, last, tmp_path, "--data.eval_tasks", "[3m]")
     out = capsys.readouterr().out
     assert out.count("mean seen") == 1
     assert "step 0:" not in out
     assert "DataLoader 0" not in out
-
-
-def test_what_a_checkpoint_saw_is_remembered_without_its_config(run: Path, tmp_path: Path) -> None:
-    argv = ["test", "--ckpt_path", str(run / "checkpoints/last.ckpt"), "--run.root", str(tmp_path)]
-    assert main([*argv, "--data.eval_tasks", "[3m]", "--data.test_episodes", "3"]) == 0
-    (results,) = tmp_path.rglob("results.json")
-    found = json.loads(results.read_text())
-    assert found["tasks"]["3m"]["seen"] is True
-    assert found["checkpoint"] == str(run / "checkpoints/last.ckpt")
+    assert found["checkpoint"] == str(last)
     of_run = json.loads((run / "results.json").read_text())
     assert found["optimiser_steps"] == of_run["optimiser_steps"] == 10
     assert found["data"] == of_run["data"] != {"quality": "medium", "dataset_dir": None}
@@ -147,119 +143,7 @@ def test_predictions_are_recordings_that_pass_inspection(
     assert {task["episodes"] for task in json.loads(results.read_text())["tasks"].values()} == {3}
 
 
-def test_more_units_than_the_agent_numbers_allow_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = ["--model.id_bits", "4", "--data.eval_tasks", "[3m,25m]", "--data.eval_episodes", "1"]
-    line = refused([*tiny_fit(tmp_path), *options], capsys)
-    assert "25 agents do not fit" in line
-    assert "id_bits" in line
-
-
-# Configs
-
-
-@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.stem)
-def test_every_config_is_accepted_and_says_its_command(
-    path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["fit", "--config", str(path), "--print_config"]) == 0, capsys.readouterr().err
-    first = path.read_text().splitlines()[0]
-    assert first.startswith("# ")
-    assert (
-        path.stem == "base"
-        or f"conf/{path.relative_to(CONF)}" in path.read_text()
-        or (path.stem == "quickstart")
-    )
-
-
-@pytest.mark.parametrize("command", sorted(TRAINER_COMMANDS))
-def test_two_configs_and_an_option_are_layers_and_the_last_one_wins(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = {"data": {"batch_size": 5, "eval_episodes": 7}, "model": {"init_args": {"lr": 0.1}}}
-    second = {"data": {"batch_size": 6, "test_episodes": "${data.eval_episodes}"}}
-    for name, content in (("a.yaml", first), ("b.yaml", second)):
-        (tmp_path / name).write_text(yaml.safe_dump(content))
-    argv = [command, "--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")]
-    assert main([*argv, "--model.init_args.lr", "0.2", "--print_config"]) == 0
-    config = yaml.safe_load(capsys.readouterr().out)
-    assert config["data"]["batch_size"] == 6
-    assert config["data"]["eval_episodes"] == 7
-    assert config["model"]["init_args"]["lr"] == 0.2
-
-
-def test_without_a_config_fit_is_the_quickstart_and_with_one_it_is_not(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert main(["fit", "--print_config"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["run"]["name"] == "quickstart"
-    assert main(["fit", "--config", "conf/tasks/toy.yaml", "--print_config"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["run"]["name"] == "toy"
-
-
-def test_packaged_configs_are_found_from_any_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["fit", "--config", "conf/tasks/marine-hard.yaml", "--print_config"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["data"]["task_set"] == "marine-hard"
-
-
-def resolved(argv: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """All options of a command line, as --print_config shows them."""
-    capsys.readouterr()
-    assert main([*argv, "--print_config"]) == 0
-    config: dict[str, Any] = yaml.safe_load(capsys.readouterr().out)
-    return config
-
-
-def test_a_task_set_without_a_config_is_not_forgotten(capsys: pytest.CaptureFixture[str]) -> None:
-    data = resolved(["fit", "--data.task_set", "marine-hard"], capsys)["data"]
-    assert data["task_set"] == "marine-hard"
-    assert data["train_tasks"] is data["eval_tasks"] is data["extra_tasks"] is None
-
-
-def test_a_checkpoint_plays_a_task_set(run: Path, tmp_path: Path) -> None:
-    argv = ["validate", "--ckpt_path", str(run / "checkpoints/best.ckpt"), "--run.root", str(tmp_path)]
-    assert main([*argv, "--data.task_set", "toy", "--data.eval_episodes", "1"]) == 0
-    (results,) = tmp_path.rglob("results.json")
-    tasks = json.loads(results.read_text(encoding="utf-8"))["tasks"]
-    assert {name: task["seen"] for name, task in tasks.items()} == {"3m": True, "4m": False, "5m": False}
-
-
-def test_a_folder_conf_of_the_users_own_changes_nothing_that_is_not_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "conf").mkdir()
-    (tmp_path / "conf/base.yaml").write_text("data: {batch_size: 3}\n", encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    assert resolved(["fit"], capsys)["data"]["batch_size"] == 32
-    assert resolved(["fit", "--config", "conf/base.yaml"], capsys)["data"]["batch_size"] == 3
-
-
-def test_the_package_holds_no_links() -> None:
-    assert not [path for path in (CONF.parent / "hygen_lightning").rglob("*") if path.is_symlink()]
-
-
-@pytest.mark.slow
-def test_a_wheel_holds_all_configs_and_sweeps(tmp_path: Path) -> None:
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        str(CONF.parent),
-        "--no-deps",
-        "--no-build-isolation",
-        "-q",
-    ]
-    subprocess.run([*build, "-w", str(tmp_path)], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    for folder in (CONF, CONF.parent / "sweeps"):
-        for path in folder.rglob("*.yaml"):
-            assert f"hygen_lightning/{path.relative_to(CONF.parent).as_posix()}" in names
+# Options
 
 
 def test_a_checkpoint_brings_its_model_and_options_change_it(
@@ -366,7 +250,7 @@ def test_navigation_in_the_simulator_is_refused_before_anything_is_recorded(
         (["--data.dataset_dir", "nowhere"], "nowhere does not exist"),
         (["--data.dataset_dir", __file__], "is a file; give as dataset_dir the folder"),
         (["--data.train_tasks", "[]"], "--data.train_tasks is empty"),
-        (["--data.train_tasks", "[25m]", "--model.id_bits", "4"], "25 agents do not fit"),
+        (["--data.eval_tasks", "[3m,25m]", "--model.id_bits", "4"], "25 agents do not fit"),
         (["--rollouts.episodes_per_step", "-1"], "give 0 (offline only) to"),
         (["--seed_everything", "false"], "a run has a seed"),
         (["--seed_everything", "true", "--resume", "auto"], "give the number of the run's"),
@@ -419,80 +303,28 @@ def test_an_unknown_command_is_refused_with_the_nearest(capsys: pytest.CaptureFi
     assert "did you mean fit?" in refused(["fitt"], capsys)
 
 
-def _truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:2000])
-
-
-def _foreign(path: Path) -> None:
-    with h5py.File(path, "w") as file:
-        file["weather"] = np.zeros(3)
-
-
-def _change(key: str, value: float) -> Callable[[Path], None]:
-    def change(path: Path) -> None:
-        with h5py.File(path, "r+") as file:
-            file[key][2, 0] = value
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("damage", "expected"),
-    [
-        (_truncate, "part_0.h5"),
-        (_foreign, "no 'obs'"),
-        (_change("obs", np.nan), "obs"),
-        (_change("avail_actions", 0), "not available"),
-    ],
-    ids=["truncated", "foreign", "NaN in observations", "unavailable action"],
-)
-def test_damaged_recordings_stop_a_run_with_file_key_and_episode(
-    damage: Callable[[Path], None], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    task = load_task("3m")
-    (path,) = write_run(tmp_path / "data/3m/medium/run", make_episodes(task, 6))
-    damage(path)
-    options = ["--data.dataset_dir", str(tmp_path / "data"), "--data.quality", "medium"]
-    line = refused([*tiny_fit(tmp_path), *options], capsys)
-    assert "part_0.h5" in line
-    assert expected in line
-
-
-def test_recordings_of_another_map_are_refused_with_the_map_they_fit(
+def test_recordings_that_cannot_be_learned_from_stop_a_run_before_it_begins(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = load_task("4m")
-    (path,) = write_run(tmp_path / "elsewhere", make_episodes(task, 4))
-    home = tmp_path / "data/3m/medium/run/part_0.h5"
-    home.parent.mkdir(parents=True)
-    path.rename(home)
-    options = ["--data.dataset_dir", str(tmp_path / "data"), "--data.quality", "medium"]
-    assert "4m" in refused([*tiny_fit(tmp_path), *options], capsys)
+    data, task = tmp_path / "data", load_task("3m")
+    words = [*tiny_fit(tmp_path), "--data.dataset_dir", str(data)]
+    write_run(data / "3m/expert/run", make_episodes(task, 4))
+    assert "3m/expert" in refused(words, capsys), "what there is, where medium was asked for"
+    (path,) = write_run(data / "3m/medium/run", make_episodes(task, 6))
+    with h5py.File(path, "r+") as file:
+        file["obs"][2, 0] = np.nan
+    line = refused(words, capsys)
+    assert all(piece in line for piece in ("part_0.h5", "obs", "episode 2"))
+    (of_another_map,) = write_run(tmp_path / "elsewhere", make_episodes(load_task("4m"), 4))
+    of_another_map.replace(path)
+    assert "4m" in refused(words, capsys)
 
 
-def test_a_missing_data_set_is_refused_with_what_there_is(
+def test_an_empty_replay_buffer_with_share_zero_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = load_task("3m")
-    write_run(tmp_path / "data/3m/expert/run", make_episodes(task, 4))
-    options = ["--data.dataset_dir", str(tmp_path / "data"), "--data.quality", "medium"]
-    assert "3m/expert" in refused([*tiny_fit(tmp_path), *options], capsys)
-
-
-def test_an_empty_ring_with_share_zero_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--data.share_fixed", "0", "--rollouts.episodes_per_step", "0"]
     assert "replay buffer is empty" in refused([*tiny_fit(tmp_path), *options], capsys, begun=True)
-
-
-def test_a_checkpoint_of_another_architecture_is_refused(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    argv = ["validate", "--ckpt_path", str(run / "checkpoints/best.ckpt"), "--run.root", str(tmp_path)]
-    line = refused(
-        [*argv, "--model.init_args.width", "16", "--model.pretrain_steps", "3", "--data.eval_tasks", "[3m]"],
-        capsys,
-    )
-    assert "architecture than the options ask for: width 16 (the checkpoint's is 8); leave" in line
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(
@@ -503,12 +335,12 @@ def test_a_cache_that_cannot_be_written_is_one_line(
     assert "afile" in refused(tiny_fit(tmp_path), capsys)
 
 
-def test_a_damaged_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    broken = tmp_path / "broken.ckpt"
-    broken.write_bytes(b"no checkpoint")
-    assert "cannot be read as a checkpoint" in refused(["validate", "--ckpt_path", str(broken)], capsys)
-    torch.save({"weights": 1}, broken)
-    assert "is missing" in refused(["validate", "--ckpt_path", str(broken)], capsys)
+def test_a_checkpoint_of_another_program_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"weights": 1}, tmp_path / "other.ckpt")
+    line = refused(["validate", "--ckpt_path", str(tmp_path / "other.ckpt")], capsys)
+    assert "is missing" in line
 
 
 # Help

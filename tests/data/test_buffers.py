@@ -39,7 +39,7 @@ def _mixed(folder: Path, episodes: Episodes) -> Store:
     return load_offline(_recorded(folder, TASK, episodes), TASK, "medium-expert")
 
 
-def _ring(folder: Path, episodes: Episodes) -> Store:
+def _replayed(folder: Path, episodes: Episodes) -> Store:
     buffer = ReplayBuffer(TASK, capacity_episodes=len(episodes))
     buffer.add(make_episodes(TASK, 7, seed=99))
     buffer.add(episodes)
@@ -50,7 +50,7 @@ STORES: dict[str, Callable[[Path, Episodes], Store]] = {
     "in memory": _in_memory,
     "in files": _in_files,
     "medium-expert": _mixed,
-    "ring": _ring,
+    "replay": _replayed,
 }
 
 

@@ -59,7 +59,7 @@ class StandInTrainer:
 def ready(recordings: Path, n_played: int = 64, stage_one: int = 0, **options: Any) -> HybridDataModule:
     """A DataModule of 3m after `setup`, with played episodes in its buffers."""
     given = {"train_tasks": ["3m"], "dataset_dir": str(recordings / "data"), "batch_size": 8, **options}
-    if "task_set" in options:
+    if options.get("task_set"):
         del given["train_tasks"]
     data = HybridDataModule(**given)
     data.trainer = StandInTrainer(lightning_module=StandInModule(stage_one))
@@ -102,99 +102,64 @@ def _requests(loader: Any) -> list[int]:
 
 
 FIXED = {"share_schedule": "fixed"}
-EFFECTS: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[HybridDataModule], Any], Any, Any]] = {
-    # option: (options, other options, what to look at, what it is with the first, with the other)
-    "task_set": ({"task_set": "toy"}, {"task_set": None}, lambda d: _names(d.extra_tasks), ["5m_vs_6m"], []),
-    "train_tasks": (
-        {},
-        {"train_tasks": ["3m"], "eval_tasks": ["5m"]},
-        lambda d: [(r.task.name, r.seen) for r in d.val_dataloader()],
-        [("3m", True)],
-        [("5m", False)],
-    ),
-    "eval_tasks": (
-        {"eval_tasks": ["4m", "3m"]},
-        {"eval_tasks": ["toy"]},
-        lambda d: _names(d.eval_tasks),
-        ["4m", "3m"],
-        ["3m", "4m", "5m"],
-    ),
+BESIDE: dict[str, dict[str, Any]] = {
+    "train_tasks": {"quality": "none", "eval_tasks": ["3m", "4m"]},
+    "share_steps": {"share_end": 0.0},
+    "share_fixed": FIXED,
+    "eval_batch": {"eval_episodes": 10},
+}
+"""What else is given, by option."""
+
+
+def _seen(data: HybridDataModule) -> list[bool]:
+    return [request.seen for request in data.val_dataloader()]
+
+
+def _in_memory(data: HybridDataModule) -> bool:
+    return isinstance(data.offline["3m"], EpisodesInMemory)
+
+
+def _share(step: int) -> Callable[[HybridDataModule], float]:
+    return lambda data: shares(data, step)[0]
+
+
+def _evaluated(data: HybridDataModule) -> list[list[int]]:
+    return [_requests(loader) for loader in (data.val_dataloader(), data.predict_dataloader())]
+
+
+EFFECTS: dict[str, tuple[Any, Any, Callable[[HybridDataModule], Any], Any, Any]] = {
+    # option: (value, other value, what to look at, what it is with the first, with the other)
+    "task_set": ("toy", None, lambda d: _names(d.extra_tasks), ["5m_vs_6m"], []),
+    "train_tasks": (["3m"], ["4m"], _seen, [True, False], [False, True]),
+    "eval_tasks": (["4m", "3m"], ["toy"], lambda d: _names(d.eval_tasks), ["4m", "3m"], ["3m", "4m", "5m"]),
     "extra_tasks": (
-        {"extra_tasks": ["4m"]},
-        {"extra_tasks": []},
+        ["4m"],
+        [],
         lambda d: [r.task.name for r in d.test_dataloader() if r.extra],
         ["4m"] * 5,
         [],
     ),
-    "quality": (
-        {"quality": "medium"},
-        {"quality": "expert"},
-        lambda d: d.statistics["3m"].win_rate,
-        0.5,
-        1.0,
-    ),
-    "max_in_memory_gb": (
-        {"max_in_memory_gb": 0.0},
-        {"max_in_memory_gb": 1.0},
-        lambda d: isinstance(d.offline["3m"], EpisodesInMemory),
-        False,
-        True,
-    ),
-    "batch_size": ({"batch_size": 4}, {"batch_size": 6}, lambda d: len(at(d, 0).episodes["3m"]), 4, 6),
-    "share_schedule": (FIXED, {"share_schedule": "linear"}, lambda d: shares(d, 0)[0], 0.5, 1.0),
-    "share_begin": ({"share_begin": 0.5}, {"share_begin": 0.75}, lambda d: shares(d, 0)[0], 0.5, 0.75),
-    "share_end": ({"share_end": 0.25}, {"share_end": 0.5}, lambda d: shares(d, 9999)[0], 0.25, 0.5),
-    "share_steps": (
-        {"share_steps": 10, "share_end": 0.0},
-        {"share_steps": 20, "share_end": 0.0},
-        lambda d: shares(d, 5)[0],
-        0.5,
-        0.75,
-    ),
-    "share_fixed": (
-        {**FIXED, "share_fixed": 0.25},
-        {**FIXED, "share_fixed": 0.75},
-        lambda d: shares(d, 0)[0],
-        0.25,
-        0.75,
-    ),
-    "replay_episodes": (
-        {"replay_episodes": 20},
-        {"replay_episodes": 30},
-        lambda d: len(d.replay_buffers["3m"]),
-        20,
-        30,
-    ),
-    "eval_episodes": (
-        {"eval_episodes": 10},
-        {"eval_episodes": 12},
-        lambda d: (_requests(d.val_dataloader()), _requests(d.predict_dataloader())),
-        ([10], [10]),
-        ([12], [12]),
-    ),
-    "test_episodes": (
-        {"test_episodes": 10},
-        {"test_episodes": 12},
-        lambda d: _requests(d.test_dataloader()),
-        [10],
-        [12],
-    ),
-    "eval_batch": (
-        {"eval_episodes": 10, "eval_batch": 4},
-        {"eval_episodes": 10, "eval_batch": 5},
-        lambda d: _requests(d.val_dataloader()),
-        [4, 4, 2],
-        [5, 5],
-    ),
+    "quality": ("medium", "expert", lambda d: d.statistics["3m"].win_rate, 0.5, 1.0),
+    "max_in_memory_gb": (0.0, 1.0, _in_memory, False, True),
+    "batch_size": (4, 6, lambda d: len(at(d, 0).episodes["3m"]), 4, 6),
+    "share_schedule": ("fixed", "linear", _share(0), 0.5, 1.0),
+    "share_begin": (0.5, 0.75, _share(0), 0.5, 0.75),
+    "share_end": (0.25, 0.5, _share(9999), 0.25, 0.5),
+    "share_steps": (10, 20, _share(5), 0.5, 0.75),
+    "share_fixed": (0.25, 0.75, _share(0), 0.25, 0.75),
+    "replay_episodes": (20, 30, lambda d: len(d.replay_buffers["3m"]), 20, 30),
+    "eval_episodes": (10, 12, _evaluated, [[10], [10]], [[12], [12]]),
+    "test_episodes": (10, 12, lambda d: _requests(d.test_dataloader()), [10], [12]),
+    "eval_batch": (4, 5, lambda d: _requests(d.val_dataloader()), [4, 4, 2], [5, 5]),
 }
 
 
 @pytest.mark.parametrize("option", EFFECTS)
 def test_an_option_changes_what_it_should(option: str, recordings: Path) -> None:
-    one, other, look, expected, otherwise = EFFECTS[option]
-    given = [{k: v for k, v in options.items() if v is not None} for options in (one, other)]
-    assert look(ready(recordings, **given[0])) == expected
-    assert look(ready(recordings, **given[1])) == otherwise
+    value, other, look, expected, otherwise = EFFECTS[option]
+    beside = BESIDE.get(option, {})
+    assert look(ready(recordings, **beside, **{option: value})) == expected
+    assert look(ready(recordings, **beside, **{option: other})) == otherwise
 
 
 def test_dataset_dir_says_which_episodes_are_drawn(recordings: Path) -> None:
@@ -351,6 +316,13 @@ def test_a_stopped_stream_goes_on_without_recordings_too(recordings: Path) -> No
     assert first_states(at(data, 1)) == first_states(at(resumed, 1))
 
 
+def test_batches_go_to_the_device_and_requests_stay(recordings: Path) -> None:
+    data, device = ready(recordings), torch.device("meta")
+    assert data.transfer_batch_to_device(at(data, 0), device, 0).episodes["3m"].obs.device == device
+    (request,) = data.val_dataloader()
+    assert data.transfer_batch_to_device(request, device, 0) is request
+
+
 # What is said of the recordings
 
 
@@ -386,15 +358,9 @@ def test_tasks_are_given_by_name_by_file_and_as_objects(tmp_path: Path) -> None:
     assert _names(data.eval_tasks) == ["duel", "4m"]
     assert data.seen == {"3m", "6m_vs_8m", "duel"}
     assert data.train_tasks[2] is duel
-
-
-def test_a_task_set_of_the_users_own_is_taken_by_its_file(tmp_path: Path) -> None:
-    (tmp_path / "6m_vs_8m.yaml").write_text("allies: {marine: 6}\nenemies: {marine: 8}\n")
-    path = tmp_path / "mine.yaml"
-    path.write_text("train: [3m, 6m_vs_8m.yaml]\nunseen: [4m]\n")
-    data = HybridDataModule(task_set=str(path))
-    assert _names(data.train_tasks) == ["3m", "6m_vs_8m"]
-    assert _names(data.eval_tasks) == ["3m", "6m_vs_8m", "4m"]
+    task_set = tmp_path / "mine.yaml"
+    task_set.write_text("train: [3m, 6m_vs_8m.yaml]\nunseen: [4m]\n")
+    assert _names(HybridDataModule(task_set=str(task_set)).eval_tasks) == ["3m", "6m_vs_8m", "4m"]
 
 
 def test_a_task_set_is_never_ignored() -> None:

@@ -9,7 +9,7 @@ import torch
 from factories import make_episodes
 
 from hygen_lightning.data.hdf5 import read_folder
-from hygen_lightning.specs import EPISODE_TENSORS, Episodes
+from hygen_lightning.specs import Episodes
 from hygen_lightning.tasks import load_task
 
 
@@ -77,13 +77,3 @@ def test_the_recordings_of_3m_were_won_in_53_9_percent_and_timed_out_37_times(re
     last_reward = torch.where(episodes.terminated, episodes.reward, 0.0).sum(dim=1)
     bonus = 20 * 200 / (200 + 3 * (10 + 45))
     torch.testing.assert_close(last_reward >= bonus - 1e-4, wins)
-
-
-def test_factories_make_what_they_promise() -> None:
-    task = load_task("2s3z")
-    episodes = make_episodes(task, 20, wins=0.25)
-    wins = task.success(episodes)
-    assert wins is not None
-    assert wins.sum() == 5
-    assert episodes.length.min() < episodes.length.max() == task.episode_limit_env_steps + 1
-    assert all(getattr(episodes, name).isfinite().all() for name in EPISODE_TENSORS)

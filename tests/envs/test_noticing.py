@@ -81,6 +81,25 @@ def test_an_enemy_that_looks_around_gives_up_a_target_out_of_range_for_one_in_ra
         assert int(after(env, stay, look=0, loops=1).target[3, 0]) == target
 
 
+@pytest.mark.parametrize(
+    ("name", "chased", "answered"),
+    [
+        # 5 and the radii of Stalker and Zealot, 0.625 + 0.5; the Zealot's weapon reaches 0.1 + 1.125 only
+        ("3s_vs_5z", 4.0, 6.125),
+        ("3s_vs_5z", 1.2, 6.125),  # the same while it hits its target
+        ("3m", 5.6, 5.75),  # a Marine's own reach, 5 + 0.75
+    ],
+)
+def test_enemies_turn_to_attackers_within_their_range_but_melee_ones_within_five(
+    name: str, chased: float, answered: float
+) -> None:
+    for distance, target in ((answered - 0.01, 1), (answered + 0.01, 0)):
+        env = arena(name, [(16 - chased, 16), (16 - distance, 16)], [(16, 16)])
+        env.battles.target[3], env.battles.cooldown[3] = 0, 8.0
+        attacked = [int(STOP), int(FIRST_TARGET), int(NO_OP)]
+        assert int(after(env, attacked, look=0, loops=1).target[3, 0]) == target
+
+
 def test_an_enemy_looks_around_every_eight_loops_from_its_first_target_in_range() -> None:
     env = arena("3m", [(10, 16)], [(15, 16)], N_BATTLES)
     noticed = first_loops(env, 3)

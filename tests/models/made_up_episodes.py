@@ -45,7 +45,7 @@ def make_layout(family: str, n_allies: int, n_enemies: int) -> EntityLayout:
 def make_network(layout: EntityLayout, seed: int = 0, **sizes) -> HyGenNetwork:
     """A network of width 16 with 4 heads whose biases and norms are random too."""
     torch.manual_seed(seed)
-    network = HyGenNetwork(layout.widths, **{"width": 16, "n_heads": 4, "mixing_width": 8, **sizes})
+    network = HyGenNetwork(layout.widths, **{"width": 16, "n_heads": 4, **sizes})
     with torch.no_grad():
         for parameter in network.parameters():
             if parameter.dim() == 1:

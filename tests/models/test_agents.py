@@ -9,7 +9,7 @@ from made_up_episodes import EDGE_SIZES, FAMILIES, make_episodes, make_layout, m
 from hygen_lightning.losses import ValueTargets, skill_distillation, skill_vae_loss, value_loss
 from hygen_lightning.models import fast
 from hygen_lightning.models.agents import HyGenNetwork
-from hygen_lightning.specs import EntityLayout, Episodes, UserError
+from hygen_lightning.specs import EntityLayout, Episodes
 
 
 def stage_losses(network: HyGenNetwork, layout: EntityLayout, batch: Episodes) -> torch.Tensor:
@@ -153,17 +153,6 @@ def test_acting_follows_every_change_of_the_parameters() -> None:
         assert not torch.equal(logits(), before)
 
 
-def test_a_given_skill_replaces_the_greedy_one_when_acting() -> None:
-    layout = make_layout("marines", 2, 2)
-    network = make_network(layout)
-    batch = make_episodes(layout, 1, 1)
-    hidden = network.initial_hidden(layout, 1)
-    inputs = (layout, batch.obs[:, 0], batch.last_actions[:, 0], hidden)
-    chosen = network.act_step(*inputs).skill
-    other = network.act_step(*inputs, skill=(chosen + 1) % network.n_skills)
-    assert not torch.allclose(other.action_logits, network.act_step(*inputs).action_logits)
-
-
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("kind", ["step", "bigru", "transformer"])
 def test_poisoned_padding_changes_neither_losses_nor_gradients(kind: str, depth: int) -> None:
@@ -181,14 +170,6 @@ def test_poisoned_padding_changes_neither_losses_nor_gradients(kind: str, depth:
     assert losses[0].isfinite()
     torch.testing.assert_close(losses[1], losses[0])
     torch.testing.assert_close(gradients[1], gradients[0])
-
-
-def test_longer_padding_changes_no_loss() -> None:
-    layout = make_layout("marines", 2, 3)
-    network = make_network(layout)
-    batch = make_episodes(layout, 2, 9, lengths=[5, 3])
-    trimmed = stage_losses(network, layout, batch.trimmed())
-    torch.testing.assert_close(stage_losses(network, layout, batch), trimmed)
 
 
 def test_every_parameter_takes_part_in_a_loss() -> None:
@@ -219,19 +200,3 @@ def test_the_order_of_enemies_moves_attack_logits_and_nothing_else() -> None:
     torch.testing.assert_close(
         network.observe(layout, obs, moved), network.observe(layout, batch.obs, last), rtol=1e-4, atol=1e-5
     )
-
-
-def test_one_set_of_weights_serves_any_team_size() -> None:
-    small, large = make_layout("marines", 3, 3), make_layout("marines", 13, 15)
-    network = make_network(small)
-    batch = make_episodes(large, 1, 2)
-    q, _ = network.observe(large, batch.obs, batch.last_actions)
-    assert q.shape == (1, 2, 13, 5)
-
-
-def test_too_many_agents_for_the_id_code_is_the_users_error() -> None:
-    layout = make_layout("marines", 4, 2)
-    network = make_network(layout, id_bits=2)
-    batch = make_episodes(layout, 1, 2)
-    with pytest.raises(UserError, match="id_bits"):
-        network.observe(layout, batch.obs, batch.last_actions)

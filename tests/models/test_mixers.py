@@ -56,16 +56,6 @@ def test_steps_that_are_not_filled_are_neither_read_nor_valued() -> None:
     torch.testing.assert_close(total, torch.where(batch.filled, full, 0))
 
 
-def test_one_set_of_weights_mixes_several_sets_of_values() -> None:
-    layout = make_layout("marines", 3, 3)
-    batch = make_episodes(layout, 2, 4)
-    mixer = AttentionMixer(layout.widths, width=16)
-    weights = mixer.weights(layout, batch.state)
-    low, high = torch.randn(2, 4, 3), torch.randn(2, 4, 3)
-    torch.testing.assert_close(weights(low), mixer.weights(layout, batch.state)(low))
-    torch.testing.assert_close(weights(high), mixer.weights(layout, batch.state)(high))
-
-
 def test_the_sum_mixer_adds_the_agents_values_where_steps_are_filled() -> None:
     layout = make_layout("marines", 3, 3)
     batch = make_episodes(layout, 2, 4, lengths=[4, 2])

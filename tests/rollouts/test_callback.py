@@ -228,11 +228,6 @@ def test_environments_of_any_number_of_battles_all_stay_open() -> None:
     assert first.num_envs == 40
 
 
-def test_an_unknown_environment_is_refused_at_once() -> None:
-    with pytest.raises(UserError, match="unknown environment 'smax'"):
-        OpenEnvs("smax")
-
-
 def test_a_run_without_recordings_learns_from_what_it_plays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

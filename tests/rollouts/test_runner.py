@@ -226,8 +226,3 @@ def test_an_environment_that_does_not_end_at_its_limit_is_refused() -> None:
     assert env.task.episode_limit_env_steps == 60
     with pytest.raises(UserError, match="goes on after the 60 steps of 3m"):
         play(env, Counting(), torch.arange(1))
-
-
-def test_no_exploration_means_greedy_and_needs_no_generator() -> None:
-    actions = play(battles(), Counting(), torch.arange(2)).episodes.actions
-    assert set(actions.unique().tolist()) == {0, STOP}

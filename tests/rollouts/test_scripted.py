@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -56,11 +57,25 @@ def placed(
     return Observation(torch.zeros(1, task.n_allies, layout.obs_dim), state, avail)
 
 
-def actions_of(player: str, task: TaskSpec, observation: Observation) -> list[int]:
-    policy = scripted_policy(player)
+def actions_of(name: str, task: TaskSpec, observation: Observation) -> list[int]:
+    policy = scripted_policy(name)
     hidden = policy.initial_hidden(task, 1)
     nothing_yet = torch.full(observation.avail_actions.shape[:2], -1)
     return policy.act(task, observation, nothing_yet, torch.zeros(1), hidden).actions[0].tolist()
+
+
+def actions_while_hurt(
+    name: str, task: TaskSpec, place: tuple[Any, Any], healths: list[list[float]]
+) -> list[list[int]]:
+    """What a policy does at each step, allies having these healths then."""
+    policy = scripted_policy(name)
+    hidden, chosen = policy.initial_hidden(task, 1), []
+    for health in healths:
+        observation = placed(task, *place, ally_health=health)
+        output = policy.act(task, observation, torch.full((1, 3), -1), torch.zeros(1), hidden)
+        hidden = output.hidden
+        chosen.append(output.actions[0].tolist())
+    return chosen
 
 
 def test_the_state_is_read_back_in_map_units() -> None:
@@ -99,6 +114,28 @@ def test_nearest_attack_ignores_dead_enemies() -> None:
         task, [(10, 16), (12, 16), (2, 16)], [(14, 16), (13, 16), (15, 20)], enemy_health=[0.2, 0, 1]
     )
     assert actions_of("nearest_attack", task, observation)[:2] == [FIRST_TARGET, FIRST_TARGET]
+
+
+def test_smac_heuristic_keeps_its_target_until_that_is_dead_and_attacks_no_other() -> None:
+    task, policy = load_task("3m"), scripted_policy("smac_heuristic")
+    hidden, nothing_yet = policy.initial_hidden(task, 1), torch.full((1, 3), -1)
+    allies = [(10.0, 16.0), (12.0, 16.0), (2.0, 16.0)]
+    chosen = []
+    for enemies, health in (
+        ([(14, 16), (15, 16), (30, 2)], [1, 1, 1]),  # the first is the nearest to all three
+        ([(22, 16), (15, 16), (30, 2)], [1, 1, 1]),  # it has gone: they follow it past the second
+        ([(22, 16), (15, 16), (30, 2)], [0, 1, 1]),  # it is dead: now the second
+    ):
+        out = policy.act(
+            task, placed(task, allies, enemies, enemy_health=health), nothing_yet, torch.zeros(1), hidden
+        )
+        hidden = out.hidden
+        chosen.append(out.actions[0].tolist())
+    assert chosen == [
+        [FIRST_TARGET, FIRST_TARGET, EAST],
+        [EAST, EAST, EAST],
+        [FIRST_TARGET + 1, FIRST_TARGET + 1, EAST],
+    ]
 
 
 def test_focus_fire_agrees_on_the_weakest_enemy() -> None:
@@ -184,17 +221,11 @@ def test_allies_that_wait_spread_into_an_arc_around_the_first_enemy() -> None:
 def test_kiting_leaves_the_range_of_shooters_while_hit_and_comes_back() -> None:
     task = load_task("3m")
     place = ([(10, 16), (10, 17), (10, 18)], [(15, 16), (15, 17), (15, 18)])
-    policy = scripted_policy("kiting")
-    hidden = policy.initial_hidden(task, 1)
-    chosen = []
-    for health in ([1, 1, 1], *[[0.6, 0.8, 1]] * 4):
-        observation = placed(task, *place, ally_health=health)  # type: ignore[arg-type]
-        output = policy.act(task, observation, torch.full((1, 3), -1), torch.zeros(1), hidden)
-        hidden = output.hidden
-        chosen.append([int(action) >= FIRST_TARGET for action in output.actions[0]])
-    assert chosen[0] == [True, True, True]
-    assert chosen[1:4] == [[False, True, True]] * 3, "hit and weaker than 70 % of the strongest: it leaves"
-    assert chosen[4] == [True, True, True]
+    chosen = actions_while_hurt("kiting", task, place, [[1, 1, 1], *[[0.6, 0.8, 1]] * 4])
+    attacks = [[action >= FIRST_TARGET for action in actions] for actions in chosen]
+    assert attacks[0] == [True, True, True]
+    assert attacks[1:4] == [[False, True, True]] * 3, "hit and weaker than 70 % of the strongest: it leaves"
+    assert attacks[4] == [True, True, True]
 
 
 def test_pull_back_meets_the_nearest_enemy_and_shoots_the_weakest_in_range() -> None:
@@ -210,20 +241,13 @@ def test_pull_back_meets_the_nearest_enemy_and_shoots_the_weakest_in_range() -> 
 def test_pull_back_leaves_the_enemies_only_when_hit_lately_and_hurt() -> None:
     task = load_task("3m")
     place = ([(10, 16), (10, 17), (10, 18)], [(15, 16), (15, 17), (15, 18)])
-    policy = scripted_policy("pull_back")
-    hidden = policy.initial_hidden(task, 1)
-    chosen = []
-    for health in ([1, 1, 1], *[[0.45, 0.55, 1]] * 5):
-        observation = placed(task, *place, ally_health=health)  # type: ignore[arg-type]
-        output = policy.act(task, observation, torch.full((1, 3), -1), torch.zeros(1), hidden)
-        hidden = output.hidden
-        chosen.append(output.actions[0].tolist())
+    chosen = actions_while_hurt("pull_back", task, place, [[1, 1, 1], *[[0.45, 0.55, 1]] * 5])
     assert [actions[0] for actions in chosen[1:5]] == [WEST] * 4
     assert all(action >= FIRST_TARGET for action in (*chosen[0], *chosen[5], chosen[1][1], chosen[1][2]))
 
 
-@pytest.mark.parametrize("player", DETERMINISTIC)
-def test_a_medivac_heals_the_most_hurt_ally_in_reach(player: str) -> None:
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_a_medivac_heals_the_most_hurt_ally_in_reach(name: str) -> None:
     task = load_task("MMM")
     medivac = task.ally_units.index("medivac")
     health = [1.0] * task.n_allies
@@ -236,27 +260,27 @@ def test_a_medivac_heals_the_most_hurt_ally_in_reach(player: str) -> None:
     )
     observation.avail_actions[0, medivac, FIRST_TARGET:] = True
     observation.avail_actions[0, medivac, FIRST_TARGET + 4] = False
-    assert actions_of(player, task, observation)[medivac] == FIRST_TARGET + 3
+    assert actions_of(name, task, observation)[medivac] == FIRST_TARGET + 3
     observation.avail_actions[0, medivac, FIRST_TARGET:] = False
     south_to_patient_4 = 3
-    assert actions_of(player, task, observation)[medivac] == south_to_patient_4
+    assert actions_of(name, task, observation)[medivac] == south_to_patient_4
 
 
-@pytest.mark.parametrize("player", sorted(SCRIPTED_POLICIES))
+@pytest.mark.parametrize("name", sorted(SCRIPTED_POLICIES))
 @settings(max_examples=25, deadline=None)
 @given(
-    name=st.sampled_from(["3m", "MMM2", "2s3z", "bane_vs_bane", "2s_vs_1sc", "2m_vs_1z"]),
+    task_name=st.sampled_from(["3m", "MMM2", "2s3z", "bane_vs_bane", "2s_vs_1sc", "2m_vs_1z"]),
     seed=st.integers(0, 2**31),
 )
-def test_scripted_policies_choose_available_actions_only(player: str, name: str, seed: int) -> None:
-    task = load_task(name)
+def test_scripted_policies_choose_available_actions_only(name: str, task_name: str, seed: int) -> None:
+    task = load_task(task_name)
     generator = torch.Generator().manual_seed(seed)
     shape = (7, task.n_allies, task.layout.n_actions)
     avail = torch.rand(shape, generator=generator) < 0.3
     avail[..., NO_OP] |= ~avail.any(dim=-1)
     state = torch.rand(7, task.layout.state_dim, generator=generator) * 2 - 1
     observation = Observation(torch.zeros(7, task.n_allies, task.layout.obs_dim), state, avail)
-    policy = scripted_policy(player, seed)
+    policy = scripted_policy(name, seed)
     hidden = policy.initial_hidden(task, 7)
     actions = policy.act(task, observation, torch.full(shape[:2], -1), torch.zeros(shape[0]), hidden).actions
     assert actions.shape == shape[:2]

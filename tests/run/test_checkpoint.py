@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from refusals import refused
 from tiny_runs import assert_same_run, callback, run_command, the_run, tiny_fit
 from torch import Tensor
 
@@ -20,14 +21,6 @@ from hygen_lightning.rollouts.runner import play
 from hygen_lightning.run.checkpoint import save_atomically, written_or_reported
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
-
-
-def fails_in_one_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line on stderr of a command that ends with exit code 2."""
-    capsys.readouterr()
-    assert main(words) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
 
 
 def plain_types(content: Any) -> set[type]:
@@ -174,7 +167,7 @@ def test_a_run_does_not_go_on_with_other_training_tasks(
     words = tiny_fit(
         tmp_path, "--data.train_tasks=[4m]", "--ckpt_path", str(tiny_run / "checkpoints/last.ckpt")
     )
-    assert "is of training on 3m, this run is on 4m" in fails_in_one_line(capsys, *words)
+    assert "is of training on 3m, this run is on 4m" in refused(words, capsys)
 
 
 @pytest.mark.parametrize("command", ["fit", "validate"])
@@ -186,7 +179,7 @@ def test_a_checkpoint_of_another_architecture_is_one_line(
     )
     words[0] = command
     before = (tiny_run / "metrics.csv").read_text()
-    line = fails_in_one_line(capsys, *words)
+    line = refused(words, capsys)
     assert "another architecture" in line
     assert "width 16 (the checkpoint's is 8)" in line
     assert (tiny_run / "metrics.csv").read_text() == before
@@ -197,7 +190,7 @@ def test_skills_from_another_architecture_is_one_line(
 ) -> None:
     last = tiny_run / "checkpoints" / "last.ckpt"
     words = tiny_fit(tmp_path, f"--model.init_args.skills_from={last}", "--model.init_args.width=16")
-    assert "other architecture" in fails_in_one_line(capsys, *words)
+    assert "other architecture" in refused(words, capsys)
 
 
 @pytest.mark.parametrize("option", ["--ckpt_path", "--model.init_args.skills_from"])
@@ -207,7 +200,7 @@ def test_a_truncated_checkpoint_is_one_line(
     cut = tmp_path / "cut" / "checkpoints" / "last.ckpt"
     cut.parent.mkdir(parents=True)
     cut.write_bytes((tiny_run / "checkpoints" / "last.ckpt").read_bytes()[:5000])
-    line = fails_in_one_line(capsys, *tiny_fit(tmp_path, option, str(cut)))
+    line = refused(tiny_fit(tmp_path, option, str(cut)), capsys)
     assert str(cut) in line
 
 
@@ -228,7 +221,7 @@ def test_another_kind_of_file_as_checkpoint_is_one_line_in_our_own_words(
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     root = ["--run.root", str(tmp_path / "runs")] if words.startswith("fit") else []
-    line = fails_in_one_line(capsys, *words.split(), str(path), *root)
+    line = refused([*words.split(), str(path), *root], capsys)
     assert line.endswith(
         f"{path} cannot be read as a checkpoint, it is another kind of file or damaged; "
         "give a last.ckpt or best.ckpt, they lie in runs/<name>/<run>/checkpoints"
@@ -251,7 +244,7 @@ def test_no_run_goes_on_from_weights_alone(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = tiny_fit(tmp_path, "--ckpt_path", str(tiny_run / "checkpoints" / "best.ckpt"))
-    assert "holds weights only" in fails_in_one_line(capsys, *words)
+    assert "holds weights only" in refused(words, capsys)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])
@@ -264,7 +257,7 @@ def test_a_checkpoint_without_its_rank_file_is_one_line(
         rank_file.unlink()
     else:
         rank_file.write_bytes(rank_file.read_bytes()[:3000])
-    assert str(rank_file) in fails_in_one_line(capsys, *tiny_fit(tmp_path, "--resume", "auto"))
+    assert str(rank_file) in refused(tiny_fit(tmp_path, "--resume", "auto"), capsys)
 
 
 @pytest.mark.slow

@@ -7,12 +7,11 @@ import pytest
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import (
     TASK_SETS,
-    all_task_names,
     battle_task,
-    data_win_rate,
     load_task,
     terrain_levels,
 )
+from hygen_lightning.tasks.maps import map_names
 
 # obs_dim, state_dim, n_actions as SMAC's get_env_info gives them with its default settings.
 SMAC_SIZES = {
@@ -63,7 +62,7 @@ SMAC_REGISTRY = {
 }
 
 
-@pytest.mark.parametrize("name", all_task_names())
+@pytest.mark.parametrize("name", map_names())
 def test_units_spawns_and_counts_agree(name: str) -> None:
     task = load_task(name)
     assert len(task.ally_spawns) == task.n_allies >= 1
@@ -76,7 +75,7 @@ def test_units_spawns_and_counts_agree(name: str) -> None:
         assert rows[int(y)][int(x)] != "0", "units are born on ground that can be walked"
 
 
-@pytest.mark.parametrize("name", all_task_names())
+@pytest.mark.parametrize("name", map_names())
 def test_every_number_of_a_vector_has_one_name(name: str) -> None:
     layout = load_task(name).layout
     assert len(layout.obs_feature_names()) == layout.obs_dim == len(set(layout.obs_feature_names()))
@@ -96,7 +95,7 @@ def test_races_type_bits_and_limits_are_those_of_smacs_registry(name: str) -> No
     assert found == SMAC_REGISTRY[name]
 
 
-@pytest.mark.parametrize("name", all_task_names())
+@pytest.mark.parametrize("name", map_names())
 def test_sizes_follow_from_units_races_and_type_bits_as_in_get_env_info(name: str) -> None:
     """The sums of SMAC's `get_obs_size`, `get_state_size` and `get_total_actions`, term by term."""
     task = load_task(name)
@@ -110,19 +109,8 @@ def test_sizes_follow_from_units_races_and_type_bits_as_in_get_env_info(name: st
     assert (layout.obs_dim, layout.state_dim, layout.n_actions) == sizes
 
 
-def test_a_name_says_how_many_units_there_are() -> None:
-    for name, allies, enemies in (
-        ("5m_vs_6m", 5, 6),
-        ("3s5z", 8, 8),
-        ("27m_vs_30m", 27, 30),
-        ("MMM2", 10, 12),
-    ):
-        task = load_task(name)
-        assert (task.n_allies, task.n_enemies) == (allies, enemies)
-
-
 def test_units_with_type_bits_have_a_place_in_the_type_order() -> None:
-    for task in map(battle_task, all_task_names()):
+    for task in map(battle_task, map_names()):
         if task.unit_type_bits:
             assert len(task.ally_types) == len(task.enemy_types) == task.unit_type_bits
             assert set(task.ally_units) <= set(task.ally_types)
@@ -138,19 +126,8 @@ def test_task_sets_hold_known_tasks_of_one_family_and_no_task_twice() -> None:
         assert len({load_task(name).layout.widths for name in names}) == 1
 
 
-def test_an_unknown_task_is_named_with_its_nearest() -> None:
-    with pytest.raises(UserError, match=r"unknown task '5m_vs_6'; did you mean 5m_vs_6m"):
-        load_task("5m_vs_6")
-
-
 def test_navigation_exists_for_any_team_of_two_or_more() -> None:
     layout = load_task("cn-4").layout
     assert (layout.obs_dim, layout.state_dim, layout.n_actions) == (16, 16, 5)
     with pytest.raises(UserError, match="unknown task"):
         load_task("cn-1")
-
-
-def test_published_win_rates_mix_as_the_data_does() -> None:
-    assert data_win_rate("3m", "medium") == 0.540
-    assert data_win_rate("3m", "medium-expert") == pytest.approx((0.991 + 0.540) / 2)
-    assert data_win_rate("4m", "expert") is None

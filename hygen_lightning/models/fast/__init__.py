@@ -5,7 +5,7 @@ gradients; `by_definition` switches them off, for the tests that hold the two to
 `benchmark update --against plain` and for `export`.
 
 folding  the matrices of a transformer block multiplied together beforehand
-rows     agents at time steps as rows: what the recurrence needs step by step, the rest all at once
+rows     only the recurrence step by step, all other outputs for all time steps at once
 """
 
 from __future__ import annotations

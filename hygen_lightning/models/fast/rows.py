@@ -1,7 +1,7 @@
-"""The rows of agents whose one-block transformer is computed fast.
+"""A transformer of one block, computed for all agents at all time steps as rows of one batch.
 
 Three things are done for speed, each exact:
-- Only what is read. With one block the next hidden state depends on earlier time steps through
+- No output that is not used. With one block the next hidden state depends on earlier time steps through
   the history token alone. So the recurrence computes that one query per agent and step; every
   other output, own and enemies, follows for all time steps together.
 - DISTINCT: enemies out of sight or dead are equal tokens, so one query stands for all of them.
@@ -59,8 +59,8 @@ def chunking(x: Tensor) -> Chunking:
 
 @dataclass
 class DistinctEnemies:
-    """The distinct enemies of agent rows, as queries; equal tokens have equal outputs. Acting asks
-    still fewer: only the enemies that an agent can act on now.
+    """The distinct enemies of agent rows, as queries: equal tokens have equal outputs. When acting,
+    only the enemies that an agent can act on now are asked about.
 
     order [R] int64: rows sorted by their number of distinct enemies. groups: (n, rows) pairs,
     so many consecutive rows of that order with n distinct enemies each. queries [R, E, F], in that

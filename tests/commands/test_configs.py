@@ -1,0 +1,80 @@
+"""The configs that the package ships, and how configs and options lie over one another."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_runs import resolved
+
+from hygen_lightning.cli import TRAINER_COMMANDS, main
+
+CONF = Path(__file__).parent.parent.parent / "conf"
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_is_accepted_and_says_its_command(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "--config", str(path), "--print_config"]) == 0, capsys.readouterr().err
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert path.stem in ("base", "quickstart") or f"conf/{path.relative_to(CONF)}" in first
+
+
+@pytest.mark.parametrize("command", sorted(TRAINER_COMMANDS))
+def test_two_configs_and_an_option_are_layers_and_the_last_one_wins(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = {"data": {"batch_size": 5, "eval_episodes": 7}, "model": {"init_args": {"lr": 0.1}}}
+    second = {"data": {"batch_size": 6, "test_episodes": "${data.eval_episodes}"}}
+    for name, content in (("a.yaml", first), ("b.yaml", second)):
+        (tmp_path / name).write_text(yaml.safe_dump(content))
+    argv = [command, "--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")]
+    config = resolved([*argv, "--model.init_args.lr", "0.2"], capsys)
+    assert config["data"]["batch_size"] == 6
+    assert config["data"]["eval_episodes"] == 7
+    assert config["model"]["init_args"]["lr"] == 0.2
+
+
+def test_without_a_config_fit_is_the_quickstart_and_with_one_it_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert resolved(["fit"], capsys)["run"]["name"] == "quickstart"
+    assert resolved(["fit", "--config", "conf/tasks/toy.yaml"], capsys)["run"]["name"] == "toy"
+
+
+def test_a_task_set_without_a_config_is_not_forgotten(capsys: pytest.CaptureFixture[str]) -> None:
+    data = resolved(["fit", "--data.task_set", "marine-hard"], capsys)["data"]
+    assert data["task_set"] == "marine-hard"
+    assert data["train_tasks"] is data["eval_tasks"] is data["extra_tasks"] is None
+
+
+def test_packaged_configs_are_found_from_any_folder_unless_it_has_one_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/base.yaml").write_text("data: {batch_size: 3}\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    hard = resolved(["fit", "--config", "conf/tasks/marine-hard.yaml"], capsys)["data"]
+    assert (hard["task_set"], hard["batch_size"]) == ("marine-hard", 32), "a user's file is read if asked for"
+    assert resolved(["fit", "--config", "conf/base.yaml"], capsys)["data"]["batch_size"] == 3
+
+
+def test_the_package_holds_no_links() -> None:
+    assert not [path for path in (CONF.parent / "hygen_lightning").rglob("*") if path.is_symlink()]
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_all_configs_and_sweeps(tmp_path: Path) -> None:
+    build = f"{sys.executable} -m pip wheel --no-deps --no-build-isolation -q".split()
+    subprocess.run([*build, str(CONF.parent), "-w", str(tmp_path)], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in (CONF, CONF.parent / "sweeps"):
+        for path in folder.rglob("*.yaml"):
+            assert f"hygen_lightning/{path.relative_to(CONF.parent).as_posix()}" in names
