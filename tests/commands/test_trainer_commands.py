@@ -210,8 +210,13 @@ def test_tasks_learned_from_a_file_are_found_from_another_folder(
 @pytest.mark.parametrize("limit", ["0", "1.0"])
 @pytest.mark.parametrize("where", ["--rollouts.env", "--evaluation.env"])
 def test_tasks_that_an_environment_cannot_play_are_refused_before_anything_is_learned(
-    where: str, limit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    where: str,
+    limit: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "envs")
     other = {"--rollouts.env": "--evaluation.env", "--evaluation.env": "--rollouts.env"}[where]
     words = [where, "grid_battle:LineEnv", other, "simulator", "--trainer.limit_val_batches", limit]
     assert "the layout of 3m says" in refused([*tiny_fit(tmp_path), *words], capsys)
