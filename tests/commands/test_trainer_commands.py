@@ -195,7 +195,7 @@ def test_runs_lie_in_the_trainers_root_where_no_other_is_given(
         (["--rollouts.epsilon_begin", "2"], "0 <= end <= begin <= 1"),
         (["--rollouts.env", "warcraft"], "unknown environment 'warcraft'; known: simulator"),
         (["--model.lr", "0"], "a learning rate is above 0"),
-        (["--data.dataset_dir", "nowhere"], "the folder nowhere does not exist"),
+        (["--data.dataset_dir", "nowhere"], "nowhere does not exist"),
         (["--data.dataset_dir", __file__], "is a file; give as dataset_dir the folder"),
         (["--data.train_tasks", "[]"], "--data.train_tasks is empty"),
         (["--data.eval_tasks", "[3m,25m]", "--model.id_bits", "4"], "25 agents do not fit"),
