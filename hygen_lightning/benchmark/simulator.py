@@ -1,4 +1,4 @@
-"""Environment steps per second of the embedded simulator, beside JaxMARL's SMAX if wished."""
+"""Environment steps per second of the embedded simulator, beside JaxMARL's SMAX if asked for."""
 
 from __future__ import annotations
 
@@ -76,12 +76,8 @@ def simulator(
         speed = measure(task, size, seconds, compiled, device)
         found[task.name] = {"env_steps_per_s": speed, "batch": size, "units": units}
         if against == "smax":
-            smax = _smax(task.name, seconds, smax_python)
-            found[task.name] |= {
-                "smax_env_steps_per_s": smax["env_steps_per_s"],
-                "smax_batch": smax["batch"],
-                "ratio": speed / smax["env_steps_per_s"],
-            }
+            smax = {f"smax_{k}": v for k, v in _smax(task.name, seconds, smax_python).items()}
+            found[task.name] |= {**smax, "ratio": speed / smax["smax_env_steps_per_s"]}
     if plot is not None:
         from hygen_lightning.report.scaling_plot import draw_speeds
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.policy import AgentInputs
 from hygen_lightning.specs import UserError
@@ -66,12 +66,7 @@ def collect(
     draw = stream_generator(seed, "openings", spec.name)
     opening = torch.randint(max_opening_env_steps + 1, (episodes,), generator=draw)
     played = record(spec, plays, torch.full((episodes,), epsilon), opening, env, seed)
-    about: dict[str, str | int | float] = {
-        "policy": policy,
-        "environment": env,
-        "seed": seed,
-        "epsilon": epsilon,
-    }
+    about: dict[str, Any] = {"policy": policy, "environment": env, "seed": seed, "epsilon": epsilon}
     _tell(folder, write_run(folder, played.episodes, about=about), played, json)
     return 0
 

@@ -89,10 +89,10 @@ def _recorded(task: TaskSpec, path: Path) -> Battles:
     from hygen_lightning.data.hdf5 import read_folder, read_part
 
     episodes = (read_folder if path.is_dir() else read_part)(path, task)
-    wins = task.success(episodes)
-    if wins is None:
-        wins = episodes.terminated.any(dim=1) & False
-    return Battles(episodes, wins, None, path.name)
+    success = task.success(episodes)
+    if success is None:
+        success = episodes.terminated.any(dim=1) & False
+    return Battles(episodes, success, None, path.name)
 
 
 def _played(task: TaskSpec, policy: Policy, name: str, env: str, seed: int) -> Battles:

@@ -23,7 +23,7 @@ RESULT_KEYS = ("tasks", "mean_seen_win_rate", "mean_unseen_win_rate")
 
 @dataclass(frozen=True)
 class TaskResult:
-    """Battles of one task without exploration: number, won, mean return, mean length in env steps."""
+    """Battles of one task without exploration: how many, successes, mean return and length (env steps)."""
 
     task: str
     seen: bool
@@ -36,7 +36,7 @@ class TaskResult:
 
     @property
     def win_rate(self) -> float:
-        """Share of the battles won, 0..1."""
+        """Share of successes, 0..1."""
         return self.wins / self.episodes
 
     @property

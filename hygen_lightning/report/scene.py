@@ -133,11 +133,11 @@ def scene_of(
     enemies = Team.of(look.enemy_units or (task.enemy_name,) * task.n_enemies, enemy_side)
     if not look.ground:
         _scale_to_picture(allies, enemies)
-    won = task.success(one)
+    seen = task.success(one)
     ways = task.outcomes(one)
     told = next((name for name, rows in ways.items() if rows[0]), "ended")
     if success:
-        told = "success" if won is None else next(iter(ways))
+        told = "success" if seen is None else next(iter(ways))
     return Scene(
         look=look,
         allies=allies,
@@ -146,7 +146,7 @@ def scene_of(
         skills=None if skills is None else skills[row, :length].cpu().numpy(),
         first_target=len(task.layout.base_actions),
         outcome=told,
-        success=bool(won[0]) if success is None and won is not None else success,
+        success=bool(seen[0]) if success is None and seen is not None else success,
     )
 
 

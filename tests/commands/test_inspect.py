@@ -28,7 +28,7 @@ def dataset(tmp_path: Path) -> Path:
     """3m medium (two runs, one episode twice) and expert (one episode of medium among its own), cn-2."""
     folder = tmp_path / "dataset"
     medium = make_episodes(TASK, 10, wins=0.4)
-    write_run(folder / "3m" / "medium" / "run_0", medium, part_episodes=6, about={"player": "noise"})
+    write_run(folder / "3m" / "medium" / "run_0", medium, part_episodes=6, about={"policy": "noise"})
     write_run(folder / "3m" / "medium" / "run_1", medium[:1])
     expert = Episodes.cat([medium[3:4], make_episodes(TASK, 3, seed=5, wins=1.0)])
     write_run(folder / "3m" / "expert" / "run_0", expert)
@@ -195,7 +195,7 @@ def test_people_get_tables(dataset: Path, capsys: pytest.CaptureFixture[str]) ->
         "45.5%",
         "enemy*.health",
         "goal reached",
-        "player: noise",
+        "policy: noise",
         "checks: all passed",
     ):
         assert piece in text, piece

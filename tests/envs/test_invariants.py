@@ -21,8 +21,9 @@ from hygen_lightning.envs.simulator.terrain import Terrain, way_table
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES, scripted_policy
 from hygen_lightning.specs import Observation, TimeStep
-from hygen_lightning.tasks import all_task_names, load_task
+from hygen_lightning.tasks import load_task
 from hygen_lightning.tasks.battles import FIRST_TARGET
+from hygen_lightning.tasks.maps import map_names
 
 CPU = torch.device("cpu")
 QUICK = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -120,17 +121,17 @@ def test_nobody_aims_or_shoots_at_a_unit_that_was_dead_before_the_loop(
 
 
 class Crowd:
-    """Battles of one map, some of every player, stepped as one batch; those that are over leave it.
+    """Battles of one map, some of every scripted policy, stepped as one batch; those that are over leave it.
 
-    who [B] int64: which of `players` decides in a battle. memories: one per player.
+    who [B] int64: which of `policies` decides in a battle. hidden_states: one per policy.
     """
 
     def __init__(self, name: str, battles: dict[str, int]) -> None:
         self.task = load_task(name)
-        self.players = [scripted_policy(player, seed=1) for player in battles]
+        self.policies = [scripted_policy(name, seed=1) for name in battles]
         self.who = torch.arange(len(battles)).repeat_interleave(torch.tensor(list(battles.values())))
         self.hidden_states = [
-            self.players[i].initial_hidden(self.task, n) for i, n in enumerate(battles.values())
+            self.policies[i].initial_hidden(self.task, n) for i, n in enumerate(battles.values())
         ]
         self.last_actions = torch.full((len(self.who), self.task.n_allies), -1)
         self.env = SimulatorEnv(self.task, len(self.who))
@@ -138,14 +139,14 @@ class Crowd:
         self.total = TotalReward(self.env)
 
     def step(self) -> TimeStep:
-        """Every player decides for its own battles."""
+        """Every policy decides for its own battles."""
         actions = torch.empty_like(self.last_actions)
-        for i, player in enumerate(self.players):
+        for i, policy in enumerate(self.policies):
             own = self.who == i
             observation = Observation(
                 self.observation.obs[own], self.observation.state[own], self.observation.avail_actions[own]
             )
-            output = player.act(
+            output = policy.act(
                 self.task, observation, self.last_actions[own], torch.zeros(len(own)), self.hidden_states[i]
             )
             actions[own], self.hidden_states[i] = output.actions, output.hidden
@@ -171,14 +172,14 @@ class Crowd:
         self.total = self.total.only(self.env, stays)
 
 
-BATTLES_PER_PLAYER = {name: 200 if name == "random" else 40 for name in SCRIPTED_POLICIES}
+BATTLES_PER_POLICY = {name: 200 if name == "random" else 40 for name in SCRIPTED_POLICIES}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", all_task_names())
+@pytest.mark.parametrize("name", map_names())
 @torch.inference_mode()
 def test_two_hundred_random_and_two_hundred_scripted_battles_of_every_map_break_nothing(name: str) -> None:
-    crowd, ended = Crowd(name, BATTLES_PER_PLAYER), 0
+    crowd, ended = Crowd(name, BATTLES_PER_POLICY), 0
     for _ in range(crowd.task.episode_limit_env_steps):
         before = crowd.env.battles.tensors()
         step = crowd.step()
@@ -191,10 +192,10 @@ def test_two_hundred_random_and_two_hundred_scripted_battles_of_every_map_break_
         if bool(crowd.env.battles.over.all()):
             break
         crowd.send_home()
-    assert ended == sum(BATTLES_PER_PLAYER.values())
+    assert ended == sum(BATTLES_PER_POLICY.values())
 
 
-@pytest.mark.parametrize("name", all_task_names())
+@pytest.mark.parametrize("name", map_names())
 def test_units_start_apart_on_open_ground_near_their_spawn(name: str) -> None:
     task = load_task(name)
     terrain = Terrain.of(task.terrain, CPU)

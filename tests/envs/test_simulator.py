@@ -14,7 +14,8 @@ from hygen_lightning.envs import make_env
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks import all_task_names, battle_task, load_task
+from hygen_lightning.tasks import battle_task, load_task
+from hygen_lightning.tasks.maps import map_names
 
 
 def simulator(name: str, num_envs: int) -> SimulatorEnv:
@@ -34,7 +35,7 @@ def played(env: SimulatorEnv, seeds: Tensor, n_steps: int, generator_seed: int =
     return torch.stack(seen)
 
 
-@pytest.mark.parametrize("name", all_task_names())
+@pytest.mark.parametrize("name", map_names())
 def test_a_view_has_the_shapes_of_the_layout_and_only_finite_numbers(name: str) -> None:
     """A few steps of each map: that long battles stay finite, test_invariants.py checks by kind of map."""
     env, layout = simulator(name, 2), load_task(name).layout

@@ -11,8 +11,9 @@ from total_reward import TotalReward
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.step import conclude
 from hygen_lightning.rollouts.scripted import scripted_policy
-from hygen_lightning.tasks import all_task_names, battle_task, load_task
+from hygen_lightning.tasks import battle_task, load_task
 from hygen_lightning.tasks.battles import STOP
+from hygen_lightning.tasks.maps import map_names
 
 LASTING = {"marine", "marauder"}
 """Enemies whose losses stay: no shields, nothing that grows back."""
@@ -21,11 +22,11 @@ LASTING = {"marine", "marauder"}
 def maps() -> list[object]:
     """Every map; all but the smallest of each combination of enemies are slow tests."""
     smallest: dict[object, str] = {}
-    for name in sorted(all_task_names(), key=lambda name: load_task(name).n_enemies):
+    for name in sorted(map_names(), key=lambda name: load_task(name).n_enemies):
         task = battle_task(name)
         smallest.setdefault((task.ally_types, frozenset(task.enemy_units)), name)
     quick = smallest.values()
-    return [pytest.param(n, marks=() if n in quick else pytest.mark.slow) for n in all_task_names()]
+    return [pytest.param(n, marks=() if n in quick else pytest.mark.slow) for n in map_names()]
 
 
 @pytest.mark.parametrize("name", maps())
@@ -33,15 +34,15 @@ def maps() -> list[object]:
 def test_a_won_battle_of_every_map_brings_twenty_and_what_grew_back(name: str) -> None:
     """Allies that cannot die win everywhere; the enemies, who alone count, are as they are."""
     task, num_envs = load_task(name), 2
-    env, player = SimulatorEnv(task, num_envs), scripted_policy("nearest_attack")
-    observation, hidden = env.reset(torch.arange(num_envs)), player.initial_hidden(task, num_envs)
+    env, policy = SimulatorEnv(task, num_envs), scripted_policy("nearest_attack")
+    observation, hidden = env.reset(torch.arange(num_envs)), policy.initial_hidden(task, num_envs)
     total, success = TotalReward(env), torch.zeros(num_envs, dtype=torch.bool)
     last = torch.full((num_envs, task.n_allies), -1)
     while not bool(env.battles.over.all()):
         env.battles.health = torch.cat(
             [torch.full_like(env.battles.health[: task.n_allies], 1e9), env.battles.health[task.n_allies :]]
         )
-        output = player.act(task, observation, last, torch.zeros(len(last)), hidden)
+        output = policy.act(task, observation, last, torch.zeros(len(last)), hidden)
         step = env.step(output.actions)
         observation, last, hidden = step.observation, output.actions, output.hidden
         total.add(step)

@@ -19,8 +19,9 @@ from hygen_lightning.report.painter import Painter
 from hygen_lightning.report.scene import scene_of
 from hygen_lightning.report.unit_shapes import UNIT_SHAPES, shape_of
 from hygen_lightning.specs import Episodes, Side, TaskSpec, UserError
-from hygen_lightning.tasks import all_task_names, load_task
+from hygen_lightning.tasks import load_task
 from hygen_lightning.tasks.battles import FIRST_TARGET, NO_OP, STATE_CENTRE, STATE_EXTENT, STOP
+from hygen_lightning.tasks.maps import map_names
 
 
 def battle(task: TaskSpec, n_steps: int = 5, dies_at: int | None = None) -> Episodes:
@@ -138,11 +139,11 @@ def test_skills_ring_their_agents_in_their_colours_and_stand_in_the_legend() -> 
     task = load_task("3m")
     skills = torch.tensor([0, 3, -1]).expand(1, 5, 3)
     painter = Painter(scene_of(task, battle(task), skills), "3m")
-    buffer = shape_of("marine")[0] + 0.14
+    rim = shape_of("marine")[0] + 0.14
     picture = painter.paint(0)
-    assert near(colour_at(painter, picture, 8 - buffer, 12), SKILLS[0], 60)
-    assert near(colour_at(painter, picture, 8 - buffer, 14), SKILLS[3], 60)
-    assert near(colour_at(painter, picture, 8 - buffer, 16), GROUND)
+    assert near(colour_at(painter, picture, 8 - rim, 12), SKILLS[0], 60)
+    assert near(colour_at(painter, picture, 8 - rim, 14), SKILLS[3], 60)
+    assert near(colour_at(painter, picture, 8 - rim, 16), GROUND)
     legend = picture.crop((0, picture.height - 30, picture.width, picture.height))
     colours = colours_of(legend)
     assert any(near(pixel, SKILLS[3], 6) for pixel in colours)
@@ -169,14 +170,14 @@ def test_closed_ground_is_dark_and_every_map_can_be_drawn() -> None:
     allies[..., 3] -= 4.5 / STATE_EXTENT
     painter = Painter(scene_of(task, low), "3m")
     assert near(colour_at(painter, painter.paint(0), 15, 6.2), PAPER)
-    for name in all_task_names():
+    for name in map_names():
         other = load_task(name)
         assert Painter(scene_of(other, battle(other, 2)), name, width=200).paint(0).width == 200
 
 
 def test_every_unit_of_every_map_has_its_own_shape() -> None:
-    units = {unit for name in all_task_names() for unit in load_task(name).ally_units}
-    units |= {unit for name in all_task_names() for unit in load_task(name).enemy_units}
+    units = {unit for name in map_names() for unit in load_task(name).ally_units}
+    units |= {unit for name in map_names() for unit in load_task(name).enemy_units}
     assert units <= set(UNIT_SHAPES)
     outlines = [tuple(outline) for _, outline in UNIT_SHAPES.values()]
     assert len(set(outlines)) == len(outlines)

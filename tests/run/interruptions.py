@@ -73,7 +73,7 @@ class RankReport(Callback):
                 "states": {task: episodes.state.clone() for task, episodes in batch.episodes.items()},
                 "offline_share": dict(batch.offline_share),
                 "noise": torch.get_rng_state(),
-                "ring": [
+                "replay": [
                     buffer.state_dict()["steps"].get("obs", torch.empty(0)).clone()
                     for buffer in replay_buffers
                 ],

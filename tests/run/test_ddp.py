@@ -51,7 +51,7 @@ def test_each_process_draws_its_own_recordings_and_plays_its_own_battles(two_ran
         assert not same(mine["states"]["3m"], theirs["states"]["3m"])
         assert not torch.equal(mine["noise"], theirs["noise"])
         if mine["replay_episodes"][0]:
-            assert not same(mine["ring"][0], theirs["ring"][0])
+            assert not same(mine["replay"][0], theirs["replay"][0])
     assert one[-1]["replay_episodes"][0] > 0
 
 

@@ -1,4 +1,4 @@
-"""Options of the Trainer and of memory: they change nothing, or what they say, or get one line."""
+"""Options of the Trainer and of the data's place: they change nothing, or what they say, or get one line."""
 
 from __future__ import annotations
 

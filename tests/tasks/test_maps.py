@@ -7,11 +7,11 @@ import pytest
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import (
     TASK_SETS,
-    all_task_names,
     battle_task,
     load_task,
     terrain_levels,
 )
+from hygen_lightning.tasks.maps import map_names
 
 # obs_dim, state_dim, n_actions as SMAC's get_env_info gives them with its default settings.
 SMAC_SIZES = {
@@ -62,7 +62,7 @@ SMAC_REGISTRY = {
 }
 
 
-@pytest.mark.parametrize("name", all_task_names())
+@pytest.mark.parametrize("name", map_names())
 def test_units_spawns_and_counts_agree(name: str) -> None:
     task = load_task(name)
     assert len(task.ally_spawns) == task.n_allies >= 1
@@ -75,7 +75,7 @@ def test_units_spawns_and_counts_agree(name: str) -> None:
         assert rows[int(y)][int(x)] != "0", "units are born on ground that can be walked"
 
 
-@pytest.mark.parametrize("name", all_task_names())
+@pytest.mark.parametrize("name", map_names())
 def test_every_number_of_a_vector_has_one_name(name: str) -> None:
     layout = load_task(name).layout
     assert len(layout.obs_feature_names()) == layout.obs_dim == len(set(layout.obs_feature_names()))
@@ -95,7 +95,7 @@ def test_races_type_bits_and_limits_are_those_of_smacs_registry(name: str) -> No
     assert found == SMAC_REGISTRY[name]
 
 
-@pytest.mark.parametrize("name", all_task_names())
+@pytest.mark.parametrize("name", map_names())
 def test_sizes_follow_from_units_races_and_type_bits_as_in_get_env_info(name: str) -> None:
     """The sums of SMAC's `get_obs_size`, `get_state_size` and `get_total_actions`, term by term."""
     task = load_task(name)
@@ -110,8 +110,8 @@ def test_sizes_follow_from_units_races_and_type_bits_as_in_get_env_info(name: st
 
 
 def test_units_with_type_bits_have_a_place_in_the_type_order() -> None:
-    for task in map(battle_task, all_task_names()):
-        if len(task.ally_types):
+    for task in map(battle_task, map_names()):
+        if task.ally_types:
             assert len(task.ally_types) == len(task.enemy_types)
             assert set(task.ally_units) <= set(task.ally_types)
             assert set(task.enemy_units) <= set(task.enemy_types)

@@ -6,6 +6,7 @@ one operation runs over long contiguous rows of battles. A last dimension of siz
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,6 +22,9 @@ MAX_SHIELD_OF_NONE = 1.0
 """Divisor for units without shields, whose shield is always zero."""
 NEVER_APART = -1e6
 """Closest centre distance of units that do not collide."""
+NUMBERS = ("health", "shield", "speed", "period", "radius", "max_cooldown", "energy", "energy_max")
+FLAGS = ("flying", "cliff_walking", "zerg")
+"""Stats of a `UnitType` that `UnitParams` holds under the same name, one row per unit."""
 
 
 @dataclass(frozen=True)
@@ -105,33 +109,18 @@ class UnitParams:
     def of(cls, task: BattleTask, device: torch.device) -> UnitParams:
         """The unit parameters of a battle task; UserError where the simulator does not know a unit."""
         names, units = _known_units(task)
-        sides = [i < task.n_allies for i in range(len(units))]
-        n = task.n_allies
-
-        def column(values: list[float]) -> Tensor:
-            return torch.tensor(values, dtype=torch.float32, device=device).unsqueeze(1)
-
-        def flags(values: list[bool]) -> Tensor:
-            return torch.tensor(values, device=device).unsqueeze(1)
-
-        def pairs(values: list[list[float]] | list[list[bool]]) -> Tensor:
-            return torch.tensor(values, device=device).unsqueeze(2)
-
-        can_shoot = [
-            [u.damage > 0 and a != b and (u.hits_air or not v.flying) for v, b in zip(units, sides)]
-            for u, a in zip(units, sides)
-        ]
-        notice = [
-            [_notice(v, u) if can_shoot[n + j][i] else -1.0 for j, v in enumerate(units[n:])]
-            for i, u in enumerate(units[:n])
-        ]
-        can_heal = [
-            [name == "medivac" and a == b and "biological" in v.attributes for v, b in zip(units, sides)]
-            for name, a in zip(names, sides)
-        ]
+        columns: dict[str, list[float] | list[bool]] = {
+            **{name: [float(getattr(u, name)) for u in units] for name in NUMBERS},
+            **{name: [getattr(u, name) for u in units] for name in FLAGS},
+            "backswing": [0.0 if i < task.n_allies else u.backswing for i, u in enumerate(units)],
+            "is_medivac": [name == "medivac" for name in names],
+            "bursts": [u.splash == "burst" for u in units],
+            "splashes_line": [u.splash == "line" for u in units],
+        }
+        pairs = _pair_tables(names, units, task.n_allies)
         return cls(
             task=task,
-            n_allies=n,
+            n_allies=task.n_allies,
             n_enemies=task.n_enemies,
             has_shields=any(u.shield > 0 for u in units),
             has_zerg=any(u.zerg for u in units),
@@ -139,41 +128,10 @@ class UnitParams:
             line_splashers=tuple(i for i, u in enumerate(units) if u.splash == "line"),
             bursters=tuple(i for i, u in enumerate(units) if u.splash == "burst"),
             draw=torch.arange(len(units) + task.n_enemies, device=device).unsqueeze(1),
-            health=column([u.health for u in units]),
-            shield=column([u.shield for u in units]),
-            speed=column([u.speed for u in units]),
-            period=column([u.period for u in units]),
-            backswing=column([0.0 if ally else u.backswing for u, ally in zip(units, sides)]),
-            radius=column([u.radius for u in units]),
-            max_cooldown=column([u.max_cooldown for u in units]),
-            energy=column([u.energy for u in units]),
-            energy_max=column([u.energy_max for u in units]),
-            is_medivac=flags([name == "medivac" for name in names]),
-            flying=flags([u.flying for u in units]),
-            cliff_walking=flags([u.cliff_walking for u in units]),
-            zerg=flags([u.zerg for u in units]),
-            bursts=flags([u.splash == "burst" for u in units]),
-            splashes_line=flags([u.splash == "line" for u in units]),
-            reach=pairs([[u.weapon_range + u.radius + v.radius for v in units] for u in units]),
-            notice=pairs(notice),
-            apart=pairs(
-                [
-                    [_apart(u, v) if i != j else NEVER_APART for j, v in enumerate(units)]
-                    for i, u in enumerate(units)
-                ]
-            ),
-            gives_way=pairs(
-                [
-                    [float(a and b) * ((i < j) - (i > j)) for j, b in enumerate(sides)]
-                    for i, a in enumerate(sides)
-                ]
-            ),
-            damage=pairs([[_damage(u, v, v.armour) for v in units] for u in units]),
-            raw_damage=pairs([[_damage(u, v, 0.0) for v in units] for u in units]),
-            can_shoot=pairs(can_shoot),
-            can_heal=pairs(can_heal),
             ally_types=_type_bits(task, task.ally_units, task.ally_types, device),
             enemy_types=_type_bits(task, task.enemy_units, task.enemy_types, device),
+            **{name: torch.tensor(values, device=device).unsqueeze(1) for name, values in columns.items()},
+            **{name: torch.tensor(rows, device=device).unsqueeze(2) for name, rows in pairs.items()},
         )
 
 
@@ -187,6 +145,33 @@ def _known_units(task: BattleTask) -> tuple[tuple[str, ...], list[UnitType]]:
             f"it knows {', '.join(sorted(UNITS))}"
         )
     return names, [UNITS[name] for name in names]
+
+
+def _pair_tables(
+    names: Sequence[str], u: Sequence[UnitType], n_allies: int
+) -> dict[str, list[list[float]] | list[list[bool]]]:
+    """The tables of `UnitParams` by name, [N, N] (`notice` [A, E]): what holds of unit i and unit j."""
+    units = range(len(u))
+    ally = [i < n_allies for i in units]
+    can_shoot = [
+        [ally[i] != ally[j] and u[i].damage > 0 and (u[i].hits_air or not u[j].flying) for j in units]
+        for i in units
+    ]
+    can_heal = [
+        [names[i] == "medivac" and ally[i] == ally[j] and "biological" in u[j].attributes for j in units]
+        for i in units
+    ]
+    allies, enemies = units[:n_allies], units[n_allies:]
+    return {
+        "reach": [[u[i].weapon_range + u[i].radius + u[j].radius for j in units] for i in units],
+        "notice": [[_notice(u[j], u[i]) if can_shoot[j][i] else -1.0 for j in enemies] for i in allies],
+        "apart": [[NEVER_APART if i == j else _apart(u[i], u[j]) for j in units] for i in units],
+        "gives_way": [[float(ally[i] and ally[j]) * ((i < j) - (i > j)) for j in units] for i in units],
+        "damage": [[_damage(u[i], u[j], u[j].armour) for j in units] for i in units],
+        "raw_damage": [[_damage(u[i], u[j], 0.0) for j in units] for i in units],
+        "can_shoot": can_shoot,
+        "can_heal": can_heal,
+    }
 
 
 def _notice(enemy: UnitType, ally: UnitType) -> float:
