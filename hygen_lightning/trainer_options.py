@@ -74,7 +74,7 @@ class LayeredCLI(LightningCLI):
     def __init__(self, argv: list[str]) -> None:
         self.argv = argv
         self.learned: list[str] = []
-        """What names the tasks that the checkpoint learned, of validate, test and predict."""
+        """Names or files of the checkpoint's training tasks; [] in fit."""
         options = {"parser_mode": "omegaconf+", "exit_on_error": False, "allow_abbrev": False}
         each = {**options, "default_config_files": _layers("conf/base.yaml")}
         super().__init__(

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks.battles import BattleTask, Points, Race
+from hygen_lightning.tasks.battles import BattleTask, Points, Race, smac_layout
 from hygen_lightning.tasks.maps import (
     ALLY_TYPE_ORDER,
     ENEMY_TYPE_ORDER,
@@ -81,16 +81,19 @@ def make_battle(
         ally_units = tuple(ally_units[i] for i in order)
         ally_spawns = tuple(ally_spawns[i] for i in order)
     goal = ally_spawns[0] if enemy_attack_move_to == "allies" else enemy_attack_move_to
-    return BattleTask.of(
+    ally_race = ally_race or _race(name, "ally_race", ally_units)
+    enemy_race = enemy_race or _race(name, "enemy_race", enemy_units)
+    return BattleTask(
         name,
         episode_limit_env_steps,
+        smac_layout(len(ally_units), len(enemy_units), ally_race, enemy_race, len(ally_types)),
         ally_units=ally_units,
         enemy_units=enemy_units,
         ally_spawns=ally_spawns,
         enemy_spawns=enemy_spawns,
         enemy_attack_move_to=None if goal is None else _place(name, "enemy_attack_move_to", goal, terrain),
-        ally_race=ally_race or _race(name, "ally_race", ally_units),
-        enemy_race=enemy_race or _race(name, "enemy_race", enemy_units),
+        ally_race=ally_race,
+        enemy_race=enemy_race,
         ally_types=ally_types,
         enemy_types=enemy_types,
         terrain=terrain,
