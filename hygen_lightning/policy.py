@@ -31,12 +31,7 @@ class Policy(Protocol):
         ...
 
     def act(
-        self,
-        task: TaskSpec,
-        observation: Observation,
-        last_actions: Tensor,
-        last_reward: Tensor,
-        hidden: Any,
+        self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
     ) -> PolicyOutput:
         """One step of B environments.
 

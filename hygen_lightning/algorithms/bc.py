@@ -78,12 +78,7 @@ class BC(MultiTaskAlgorithm):
         return hidden
 
     def act(
-        self,
-        task: TaskSpec,
-        observation: Observation,
-        last_actions: Tensor,
-        last_reward: Tensor,
-        hidden: Tensor,
+        self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
     ) -> PolicyOutput:
         """The most likely available action, or one drawn by its probability (torch's global generator)."""
         avail = observation.avail_actions

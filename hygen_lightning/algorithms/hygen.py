@@ -227,12 +227,7 @@ class HyGen(ValueLearning):
         return self.acting.initial_hidden(task.layout, num_envs)
 
     def act(
-        self,
-        task: TaskSpec,
-        observation: Observation,
-        last_actions: Tensor,
-        last_reward: Tensor,
-        hidden: HiddenState,
+        self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
     ) -> PolicyOutput:
         """Greedy skill, then the decoder's best available action."""
         avail = observation.avail_actions

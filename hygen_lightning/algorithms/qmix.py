@@ -110,12 +110,7 @@ class QMIX(ValueLearning):
         return hidden
 
     def act(
-        self,
-        task: TaskSpec,
-        observation: Observation,
-        last_actions: Tensor,
-        last_reward: Tensor,
-        hidden: Tensor,
+        self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
     ) -> PolicyOutput:
         """The available action of the highest value."""
         avail = observation.avail_actions

@@ -25,7 +25,7 @@ PAIRS_AT_ONCE = {"cpu": 36 * 2**15, "cuda": 36 * 2**21}
 """Pairs of units in a batch of copies: bounds the memory and decides the speed (3m has 36 per copy; on 2 CPU
 cores 106 000 copies step per second in batches of 2 ** 15, 93 000 in batches of 2 ** 17: one run, simulator
 version 6, not compiled; assumed for GPUs). Other devices use the CPU's."""
-VIEW_EPISODES = 256
+EPISODES_AT_ONCE = 256
 """Episodes whose observations are computed at once."""
 CPU = torch.device("cpu")
 
@@ -53,7 +53,7 @@ def fidelity_report(
     battles, success = replayed(task, episodes, seed)
     report = {
         "episodes": len(episodes),
-        **view_errors(task, episodes),
+        **observation_errors(task, episodes),
         **transition_errors(steps),
         "free_running": free_running(task, episodes, battles, success),
     }
@@ -64,7 +64,7 @@ def fidelity_report(
     return report
 
 
-def view_errors(task: BattleTask, episodes: Episodes) -> dict[str, float]:
+def observation_errors(task: BattleTask, episodes: Episodes) -> dict[str, float]:
     """Largest errors of observations, available actions and rewards computed from the recorded states."""
     params, terrain = UnitParams.of(task, CPU), Terrain.of(task.terrain, CPU)
     obs_error = reward_error = 0.0
@@ -238,7 +238,7 @@ def _possible(actions: Tensor, available: Tensor) -> Tensor:
     return torch.where(asked, actions, fallback)
 
 
-def _blocks(episodes: Episodes, n_together: int = VIEW_EPISODES) -> Iterator[Episodes]:
+def _blocks(episodes: Episodes, n_together: int = EPISODES_AT_ONCE) -> Iterator[Episodes]:
     """So many episodes at a time (at least one), each block as long as its longest."""
     n_together = max(1, n_together)
     for start in range(0, len(episodes), n_together):

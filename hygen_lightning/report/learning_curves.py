@@ -52,9 +52,7 @@ def read_metrics(path: Path) -> DataFrame:
     return by_step.dropna(axis="columns", how="all").dropna(how="all")
 
 
-def draw_learning_curves(
-    metrics_csv: Path, picture: Path, seen: Collection[str] = (), title: str = "Learning curves"
-) -> None:
+def draw_learning_curves(metrics_csv: Path, picture: Path, seen: Collection[str] = ()) -> None:
     """Draw a run's learning curves to a PNG (or any format matplotlib knows by suffix).
 
     Panels, each only if the run logged something for it: mean win rates on seen and unseen tasks;
@@ -76,7 +74,7 @@ def draw_learning_curves(
     columns = min(len(panels), 2 if len(panels) < 5 else 3)
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(width=6.2 * columns, height=0.5 + 3.6 * rows)
-    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=14, fontweight="bold")
+    figure.suptitle("Learning curves", x=0.01, ha="left", color=INK, fontsize=14, fontweight="bold")
     for index, (draw, data) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         draw(axes, data)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from hygen_lightning.report.results import TaskResult, mean_win_rate
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
 
@@ -22,13 +21,13 @@ def interval(ci95: Sequence[float] | None) -> str:
     return "–" if ci95 is None else f"{100 * ci95[0]:.1f}–{100 * ci95[1]:.1f}"
 
 
-def results_table(results: Sequence[TaskResult], title: str = "Win rates of the final policy") -> Table:
+def results_table(results: Sequence[TaskResult]) -> Table:
     """Seen tasks, their mean, unseen tasks, their mean; intervals are over episodes."""
     from rich import box
     from rich.table import Table
 
     table = Table(
-        title=title,
+        title="Win rates of the final policy",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         caption="Intervals: 95 %, Wilson, over episodes of this one run (not over seeds).",
@@ -61,8 +60,8 @@ def _group(result: TaskResult) -> str:
     return "extra" if result.extra else "seen" if result.seen else "unseen"
 
 
-def print_results(results: Sequence[TaskResult], console: Console | None = None) -> None:
+def print_results(results: Sequence[TaskResult]) -> None:
     """The final table of a run on the terminal."""
     from rich.console import Console
 
-    (console or Console()).print(results_table(results))
+    Console().print(results_table(results))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class RunCheckpoint(Checkpoint):
     """Keeps `last.ckpt`, from which a run goes on exactly, and `best.ckpt`, chosen on seen tasks.
 
-    They lie in `<run>/checkpoints`, which is no other callback's. Beside `last.ckpt`, each rank
+    Both lie in `<run>/checkpoints`, where no other callback may write. Beside `last.ckpt`, each rank
     keeps one file with its replay buffers, its streams of episodes and its random generators. A
     checkpoint names the files that belong to it; both are written under a temporary name and
     renamed, the rank's file first, and older ones go when both are there.
@@ -74,7 +74,7 @@ class RunCheckpoint(Checkpoint):
         self.folder = Path(root)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Now every callback knows where it writes."""
+        """UserError if a ModelCheckpoint of the user's writes to the run's own folder."""
         for other in trainer.checkpoint_callbacks:
             theirs = other.dirpath if isinstance(other, ModelCheckpoint) else None
             if theirs is not None and Path(theirs).resolve() == self.folder.resolve():
@@ -95,7 +95,7 @@ class RunCheckpoint(Checkpoint):
         trainer.datamodule.before_draw = lambda: self._before_draw(trainer)
 
     def _before_draw(self, trainer: Trainer) -> None:
-        """Save if it is time. Of a run's last batch nothing is saved before it: soon the run ends."""
+        """Save if it is due or asked for, except before the run's last batch: `on_train_end` saves it."""
         begins_step = trainer.global_step != self._step_at_hand
         self._step_at_hand = trainer.global_step
         if not begins_step or trainer.is_last_batch or trainer.fast_dev_run:

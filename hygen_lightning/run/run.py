@@ -116,7 +116,7 @@ class RunFiles(Callback):
 
 
 class LastingStream:
-    """A text stream that ends nothing: what its reader no longer takes (`fit | head -1`) is dropped."""
+    """A text stream whose reader may go away (`fit | head -1`): what nobody takes is dropped."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

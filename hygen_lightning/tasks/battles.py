@@ -36,8 +36,9 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class BattleTask(TaskSpec):
-    """Who fights whom, where and for how long (SMAC map registry and map files). Built by `of`.
+    """Who fights whom, where and for how long (SMAC map registry and map files).
 
+    layout: `smac_layout` of the same units, races and types.
     Units stand in SMAC's order: allies by unit type, enemies as the map creates them.
     Spawns are map coordinates, one per unit; `enemy_attack_move_to` is where the enemies are
     ordered to attack-move at the start (None: they hold their place until they see somebody).
@@ -54,46 +55,6 @@ class BattleTask(TaskSpec):
     ally_types: tuple[str, ...] = ()
     enemy_types: tuple[str, ...] = ()
     terrain: str = "plain"
-
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        episode_limit_env_steps: int,
-        *,
-        ally_units: tuple[str, ...],
-        enemy_units: tuple[str, ...],
-        ally_spawns: Points,
-        enemy_spawns: Points,
-        enemy_attack_move_to: tuple[float, float] | None = None,
-        ally_race: Race = "T",
-        enemy_race: Race = "T",
-        ally_types: tuple[str, ...] = (),
-        enemy_types: tuple[str, ...] = (),
-        terrain: str = "plain",
-    ) -> BattleTask:
-        """A battle of these units, with the layout that SMAC gives to their races and types."""
-        sides = len(ally_units), len(enemy_units), ally_race == "P", enemy_race == "P"
-        return cls(
-            name=name,
-            episode_limit_env_steps=episode_limit_env_steps,
-            layout=smac_layout(*sides, len(ally_types)),
-            ally_units=ally_units,
-            enemy_units=enemy_units,
-            ally_spawns=ally_spawns,
-            enemy_spawns=enemy_spawns,
-            enemy_attack_move_to=enemy_attack_move_to,
-            ally_race=ally_race,
-            enemy_race=enemy_race,
-            ally_types=ally_types,
-            enemy_types=enemy_types,
-            terrain=terrain,
-        )
-
-    @property
-    def unit_type_bits(self) -> int:
-        """Type bits of a unit in the vectors."""
-        return len(self.ally_types)
 
     @property
     def ally_shield(self) -> bool:
@@ -174,15 +135,15 @@ class BattleTask(TaskSpec):
 
 
 def smac_layout(
-    n_allies: int, n_enemies: int, ally_shield: bool, enemy_shield: bool, unit_type_bits: int
+    n_allies: int, n_enemies: int, ally_race: Race, enemy_race: Race, unit_type_bits: int
 ) -> EntityLayout:
-    """The vectors of SMAC (`get_obs_agent`, `get_state`):
+    """The vectors of SMAC (`get_obs_agent`, `get_state`), where Protoss have shields:
 
     observation  [move 4 | E x enemy | (A-1) x ally | health, shield, type]
     state        [A x ally | E x enemy | A x last action one-hot]
     """
     types = [f"type{k}" for k in range(unit_type_bits)]
-    a, e = ["shield"] * ally_shield, ["shield"] * enemy_shield
+    a, e = (["shield"] * (race == "P") for race in (ally_race, enemy_race))
     own = [*(f"can_move_{way}" for way in BASE_ACTIONS[2:]), "health", *a, *types]
     return EntityLayout.of(
         n_allies,

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from hygen_lightning.tasks.battles import BattleTask, Points, Race
+from hygen_lightning.tasks.battles import BattleTask, Points, Race, smac_layout
 
 ALLY_TYPE_ORDER = {
     "stalkers_and_zealots": ("stalker", "zealot"),
@@ -38,19 +38,23 @@ def map_task(name: str) -> BattleTask:
     row = _table()["maps"][name]
     allies, ally_spawns = _expand(row["allies"])
     enemies, enemy_spawns = _expand(row["enemies"])
-    map_type = row["map_type"]
-    return BattleTask.of(
+    ally_race, enemy_race = row["races"]
+    ally_types, enemy_types = (
+        order[row["map_type"]] if row["type_bits"] else () for order in (ALLY_TYPE_ORDER, ENEMY_TYPE_ORDER)
+    )
+    return BattleTask(
         name,
         row["limit"],
+        smac_layout(len(allies), len(enemies), ally_race, enemy_race, len(ally_types)),
         ally_units=allies,
         enemy_units=enemies,
         ally_spawns=ally_spawns,
         enemy_spawns=enemy_spawns,
         enemy_attack_move_to=tuple(row["attack_move_to"]) if row["attack_move_to"] else None,
-        ally_race=row["races"][0],
-        enemy_race=row["races"][1],
-        ally_types=ALLY_TYPE_ORDER[map_type] if row["type_bits"] else (),
-        enemy_types=ENEMY_TYPE_ORDER[map_type] if row["type_bits"] else (),
+        ally_race=ally_race,
+        enemy_race=enemy_race,
+        ally_types=ally_types,
+        enemy_types=enemy_types,
         terrain=row["terrain"],
     )
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hygen_lightning.calibration.ceiling import Share, ceiling, kind_of, share_by_kind
-from hygen_lightning.calibration.fidelity import replayed, view_errors
+from hygen_lightning.calibration.fidelity import observation_errors, replayed
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.specs import Episodes
 from hygen_lightning.tasks import load_task
@@ -98,8 +98,8 @@ def test_replayed_battles_are_whole_recordings_that_replay_to_themselves(env: Si
     last = torch.arange(N_BATTLES), battles.length - 2
     assert bool(battles.terminated[last].all())
     assert int(battles.terminated.sum()) == N_BATTLES
-    assert view_errors(task, battles)["availability_mismatches"] == 0
-    assert max(view_errors(task, battles).values()) <= 1e-5
+    assert observation_errors(task, battles)["availability_mismatches"] == 0
+    assert max(observation_errors(task, battles).values()) <= 1e-5
     again, won_again = replayed(task, battles, seed=7)
     assert torch.equal(success, won_again)
     assert torch.equal(again.filled, battles.filled)

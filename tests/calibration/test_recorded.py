@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hygen_lightning.calibration.fidelity import view_errors
+from hygen_lightning.calibration.fidelity import observation_errors
 from hygen_lightning.calibration.recorded import recorded_episodes
 from hygen_lightning.tasks import battle_task
 
@@ -15,6 +15,6 @@ def test_recorded_states_give_the_recorded_observations_available_actions_and_re
     task = battle_task("3m")
     episodes = recorded_episodes(recordings_dir / "3m" / "medium", task)
     assert bool(episodes.terminated.any())
-    errors = view_errors(task, episodes)
+    errors = observation_errors(task, episodes)
     assert set(errors) == {"observation_max_error", "availability_mismatches", "reward_max_error"}
     assert max(errors.values()) <= 1e-5

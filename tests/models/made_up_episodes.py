@@ -39,7 +39,7 @@ def make_layout(family: str, n_allies: int, n_enemies: int) -> EntityLayout:
             state_order=("allies", "enemies"),
         )
     like = battle_task(FAMILIES[family])
-    return smac_layout(n_allies, n_enemies, like.ally_shield, like.enemy_shield, like.unit_type_bits)
+    return smac_layout(n_allies, n_enemies, like.ally_race, like.enemy_race, len(like.ally_types))
 
 
 def make_network(layout: EntityLayout, seed: int = 0, **sizes) -> HyGenNetwork:

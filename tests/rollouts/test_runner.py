@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -81,12 +82,7 @@ class Counting:
         return torch.zeros(num_envs, task.n_allies, dtype=torch.int64)
 
     def act(
-        self,
-        task: TaskSpec,
-        observation: Observation,
-        last_actions: Tensor,
-        last_reward: Tensor,
-        hidden: Tensor,
+        self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
     ) -> PolicyOutput:
         return PolicyOutput(torch.full_like(hidden, STOP), hidden + 1, hidden)
 

@@ -91,7 +91,7 @@ def test_sizes_are_those_that_smac_reports(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(SMAC_REGISTRY))
 def test_races_type_bits_and_limits_are_those_of_smacs_registry(name: str) -> None:
     task = load_task(name)
-    found = (task.ally_race, task.enemy_race, task.unit_type_bits, task.episode_limit_env_steps)
+    found = (task.ally_race, task.enemy_race, len(task.ally_types), task.episode_limit_env_steps)
     assert found == SMAC_REGISTRY[name]
 
 
@@ -99,7 +99,7 @@ def test_races_type_bits_and_limits_are_those_of_smacs_registry(name: str) -> No
 def test_sizes_follow_from_units_races_and_type_bits_as_in_get_env_info(name: str) -> None:
     """The sums of SMAC's `get_obs_size`, `get_state_size` and `get_total_actions`, term by term."""
     task = load_task(name)
-    a, e, bits = len(task.ally_units), len(task.enemy_units), task.unit_type_bits
+    a, e, bits = len(task.ally_units), len(task.enemy_units), len(task.ally_types)
     shield_a, shield_e = task.ally_race == "P", task.enemy_race == "P"
     own, enemy, ally = bits + 1 + shield_a, 4 + bits + 1 + shield_e, 4 + bits + 1 + shield_a
     actions = 6 + e
@@ -111,8 +111,8 @@ def test_sizes_follow_from_units_races_and_type_bits_as_in_get_env_info(name: st
 
 def test_units_with_type_bits_have_a_place_in_the_type_order() -> None:
     for task in map(battle_task, map_names()):
-        if task.unit_type_bits:
-            assert len(task.ally_types) == len(task.enemy_types) == task.unit_type_bits
+        if task.ally_types:
+            assert len(task.ally_types) == len(task.enemy_types)
             assert set(task.ally_units) <= set(task.ally_types)
             assert set(task.enemy_units) <= set(task.enemy_types)
             order = [task.ally_types.index(unit) for unit in task.ally_units]
