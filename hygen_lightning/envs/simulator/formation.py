@@ -1,11 +1,10 @@
 """How a battle begins: where the units stand, and the first walk of the enemies.
 
 In the recordings of 3m the first Marine stands on the spawn point and the others 0.6885 south and east of
-it: the game packs units around the point at 0.918 of the sum of their radii. Each type continues this
-pattern on a square lattice of its own spacing, nearest places first, of equally near ones the eastern one
-first and then clockwise (assumed; it puts the second Stalker of 2s3z east of the first, without which
-policies trained in StarCraft II win far less often). The first observation is taken after the enemies have
-walked for one game loop.
+it: the game packs units around the point at 0.918 of the sum of their radii. Each unit type continues this
+pattern on a square lattice of its own spacing, nearest places first, of equally near ones counter-clockwise
+from the south (assumed; of the orders tried, policies trained in StarCraft II speak for none: docs/validity.md).
+The first observation is taken after the enemies have walked for one game loop.
 """
 
 from __future__ import annotations
@@ -108,7 +107,9 @@ def _packed(
 
 
 def _directions() -> list[tuple[int, int]]:
-    """Places of a lattice in its own steps, nearest first; equally near ones clockwise from the east."""
+    """Places of a lattice in its own steps, nearest first; equally near ones counter-clockwise from the south."""
     steps = range(-REACH, REACH + 1)
     cells = [(i, j) for i in steps for j in steps]
-    return sorted(cells, key=lambda c: (c[0] ** 2 + c[1] ** 2, -math.atan2(c[1], c[0]) % (2 * math.pi)))
+    return sorted(
+        cells, key=lambda c: (c[0] ** 2 + c[1] ** 2, (math.atan2(c[1], c[0]) + math.pi / 2) % math.tau)
+    )
