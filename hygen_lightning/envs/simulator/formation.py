@@ -3,8 +3,8 @@
 In the recordings of 3m the first Marine stands on the spawn point and the others 0.6885 south and east of
 it: the game packs units around the point at 0.918 of the sum of their radii. Each unit type continues this
 pattern on a square lattice of its own spacing, nearest places first, of equally near ones counter-clockwise
-from the south (assumed; of the orders tried, policies trained in StarCraft II speak for none: docs/validity.md).
-The first observation is taken after the enemies have walked for one game loop.
+from the south (assumed; policies trained in StarCraft II speak for no order, see docs/validity.md). The first
+observation is taken after the enemies have walked for one game loop.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _packed(
 
 
 def _directions() -> list[tuple[int, int]]:
-    """Places of a lattice in its own steps, nearest first; equally near ones counter-clockwise from the south."""
+    """Places of a lattice in its own steps, nearest first; equally near ones counter-clockwise from south."""
     steps = range(-REACH, REACH + 1)
     cells = [(i, j) for i in steps for j in steps]
     return sorted(
