@@ -102,7 +102,8 @@ def explain(
         return f"--{key}: unknown name {name!r}; choose one of {known}"
     for kind, name in KINDS.items():
         text = text.replace(kind, name)
-    text = text.replace("Expected ", "takes ", 1).replace(". Got value: ", "; got ", 1)
+    expected, _, got = text.replace("Expected ", "takes ", 1).partition(". Got value: ")
+    text = f"{expected}; got {got.partition('. Got value: ')[0]}" if got else text
     return f"--{key}{' ' if text.startswith('takes') else ': '}{text}" if key else text
 
 

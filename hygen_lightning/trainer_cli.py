@@ -21,6 +21,7 @@ from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class
 from hygen_lightning.parsing import complaint_of, differences
+from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
 from hygen_lightning.run.checkpoint import AtomicCheckpointIO, RunCheckpoint
@@ -51,6 +52,12 @@ def run_trainer_command(argv: list[str]) -> int:
         if own is None:
             raise
         raise UserError(own) from error
+    except MisconfigurationException as error:
+        raise UserError(str(error)) from error
+    except RuntimeError as error:
+        if "Early stopping conditioned on metric" not in str(error):
+            raise
+        raise UserError(str(error)) from error
     return 0
 
 
@@ -135,8 +142,9 @@ class HyGenCLI(LayeredCLI):
         if self._get(self.config_init, "trainer.enable_progress_bar") is None and not terminal:
             kwargs["enable_progress_bar"] = False  # a file or a pipe keeps the lines without the bars
         strategy, devices = (self._get(self.config_init, f"trainer.{key}") for key in ("strategy", "devices"))
-        if isinstance(strategy, str) and strategy.endswith(("_spawn", "_fork", "_notebook")):
-            raise UserError(f"--trainer.strategy {strategy}: runs are no functions to hand over; give ddp")
+        start = strategy if isinstance(strategy, str) else getattr(strategy, "_start_method", "popen")
+        if start.endswith(("spawn", "fork", "forkserver", "notebook")):
+            raise UserError(f"--trainer.strategy {start}: runs are no functions to hand over; give ddp")
         if strategy == "ddp" or (strategy == "auto" and devices not in (1, "1")):
             # Each stage trains some of the networks only.
             kwargs["strategy"] = DDPStrategy(find_unused_parameters=True)
@@ -145,7 +153,7 @@ class HyGenCLI(LayeredCLI):
         kwargs["default_root_dir"] = str(self.run_dir)
         try:
             return super().instantiate_trainer(**kwargs)
-        except (MisconfigurationException, ValueError) as error:  # what this machine has not, or nobody has
+        except (MisconfigurationException, TypeError, ValueError) as error:  # nobody has it, or not here
             raise UserError(f"--trainer options: {error}") from error
 
     def _loggers(self, users: Any) -> list[Logger]:
@@ -169,8 +177,9 @@ class HyGenCLI(LayeredCLI):
         config = self.config[self.subcommand]
         if self.trainer.is_global_zero:
             parser = self._parser(self.subcommand)
-            self._callback(RunFiles).config_yaml = parser.dump(config, skip_none=False)
+            self._callback(RunFiles).config_yaml = parser.dump(config, skip_unset=False)
         data = self.datamodule
+        self._callback(OnlineRollouts).check_tasks(data.train_tasks)  # before anything is recorded
         if data.needs_recordings:
             known = data.train_tasks, data.quality, config.run.record_episodes, config.rollouts.env
             data.dataset_dir = str(scripted_recordings(*known))

@@ -17,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.checkpoint import read_checkpoint
-from hygen_lightning.data.datamodule import HybridDataModule
+from hygen_lightning.data.datamodule import MOST_EPISODES, HybridDataModule
 from hygen_lightning.parsing import check_config, explain, found_file, shipped
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
@@ -150,7 +150,9 @@ class LayeredCLI(LightningCLI):
         except (ArgumentError, TypeError, ValueError) as error:
             options = [f"--{n}" for n in self._parser(argv[0]).get_defaults().keys(branches=True)]
             raise UserError(explain(error, options, {"model": algorithms.__all__})) from error
-        _make_absolute(self.config[argv[0]])
+        config = self.config[argv[0]]
+        _check_groups(config, self._subcommand_parsers[argv[0]])
+        _make_absolute(config)
         self.checkpoint = checkpoint
 
     def _parse_ckpt_path(self) -> None:
@@ -183,6 +185,18 @@ class LayeredCLI(LightningCLI):
             raise UserError(f"--ckpt_path last: {where}")
         print(f"{where}: a new one begins", flush=True)
         return None
+
+
+def _check_groups(config: Namespace, parser: LightningArgumentParser) -> None:
+    """UserError where a value stands in the place of a group of options, and for wrong ones of a run."""
+    for group in sorted({dest.partition(".")[0] for a in parser._actions if "." in (dest := a.dest)}):
+        if not isinstance(config[group], Namespace):
+            raise UserError(f"--{group} is {config[group]!r}; it is a group of options, give those in it")
+    if not 1 <= config.run.record_episodes <= MOST_EPISODES:
+        asked = config.run.record_episodes
+        raise UserError(f"--run.record_episodes is {asked}; give 1 to {MOST_EPISODES}")
+    if not config.run.name or ".." in Path(config.run.name).parts:
+        raise UserError(f"--run.name is {config.run.name!r}; give the name of a folder in run.root")
 
 
 def _make_absolute(config: Namespace) -> None:

@@ -38,6 +38,17 @@ if TYPE_CHECKING:
 LRSchedule = Literal["constant", "cosine"]
 
 
+RANGES = {
+    "width": (1, 4096),
+    "n_heads": (1, 256),
+    "depth": (1, 64),
+    "n_skills": (1, 1024),
+    "id_bits": (0, 16),
+    **dict.fromkeys(("alpha", "beta", "phi", "conservative_constant"), (0, 10**6)),
+}
+"""Least and greatest value of options that several algorithms have: sizes, and weights of losses."""
+
+
 def cosine_factor(share: float) -> float:
     """Factor of the learning rate when `share` (0..1) of a stage has passed: half a cosine from 1 to 0.02."""
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
@@ -76,6 +87,10 @@ class MultiTaskAlgorithm(LightningModule, ABC):
             raise UserError(f"--model.lr is {lr}; a learning rate is above 0, for example 5e-4")
         if not 0 <= ema_decay < 1:
             raise UserError(f"--model.ema_decay is {ema_decay}; give 0 (no average) up to below 1")
+        for name in RANGES.keys() & self.hparams.keys():
+            (least, most), value = RANGES[name], self.hparams[name]
+            if not least <= value <= most:
+                raise UserError(f"--model.{name} is {value}; give {least} to {most}")
         self.lr, self.lr_schedule, self.ema_decay = lr, lr_schedule, ema_decay
         self.compile_network = compile
         self.data_statistics: dict[str, DataStatistics] = {}

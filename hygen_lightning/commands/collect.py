@@ -45,16 +45,23 @@ def collect(
     """
     import torch
 
+    from hygen_lightning.data.datamodule import MOST_EPISODES
     from hygen_lightning.data.files import check_place
     from hygen_lightning.data.hdf5 import write_run
     from hygen_lightning.envs import environment_class
     from hygen_lightning.rollouts.policies import environment_of, named_policy
     from hygen_lightning.rollouts.recording import record
-    from hygen_lightning.seeding import stream_generator
+    from hygen_lightning.seeding import check_seed, stream_generator
     from hygen_lightning.tasks import load_task
 
-    if episodes < 1 or max_opening_env_steps < 0 or not 0 <= epsilon <= 1:
-        raise UserError("collect: episodes >= 1, max_opening_env_steps >= 0 and epsilon in 0..1 expected")
+    check_seed(seed)
+    if not 1 <= episodes <= MOST_EPISODES or not 0 <= epsilon <= 1:
+        raise UserError(f"--episodes {episodes}, --epsilon {epsilon}: give 1 to {MOST_EPISODES}, and 0 to 1")
+    if not 0 <= max_opening_env_steps <= MOST_EPISODES:
+        raise UserError(f"--max_opening_env_steps is {max_opening_env_steps}; give 0 to {MOST_EPISODES}")
+    for name, folder_name in {"quality": quality, "run": run}.items():
+        if Path(folder_name).name != folder_name or folder_name in ("", ".", ".."):
+            raise UserError(f"--{name} is {folder_name!r}; give the name of a folder in the data set")
     env = environment_of([policy], env)
     environment_class(env)  # a file that is imported for it may register tasks
     spec = load_task(task)

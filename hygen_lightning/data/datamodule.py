@@ -26,6 +26,8 @@ from hygen_lightning.tasks import TASK_SETS, TaskName, TaskSet, common_widths, e
 Quality = Literal["expert", "medium", "medium-expert", "medium-replay", "none"]
 NO_RECORDINGS = "none"
 DEFAULT_SET = "toy"
+MOST_EPISODES = 10**7
+"""More than any memory holds: seeds alone would fill it."""
 ShippedSet = Literal[tuple(TASK_SETS)]  # type: ignore[valid-type]
 
 
@@ -88,6 +90,8 @@ class HybridDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         chosen = _chosen_set(task_set, train_tasks)
+        if eval_tasks is not None and not eval_tasks:
+            raise UserError("--data.eval_tasks is empty; name a task, or leave the option out for the set's")
         self.sources = sources(chosen.train)
         """Training tasks by name -> what `load_task` finds them by, from any folder."""
         self.train_tasks = expand(chosen.train)
@@ -108,8 +112,8 @@ class HybridDataModule(LightningDataModule):
             "test_episodes": test_episodes,
             "eval_batch": eval_batch,
         }.items():
-            if value < 1:
-                raise UserError(f"--data.{option} is {value}; it counts episodes, give at least 1")
+            if not 1 <= value <= MOST_EPISODES:
+                raise UserError(f"--data.{option} is {value}; it counts episodes, give 1 to {MOST_EPISODES}")
         self.batch_size, self.replay_episodes = batch_size, replay_episodes
         self.eval_episodes, self.test_episodes, self.eval_batch = eval_episodes, test_episodes, eval_batch
         self._share_options = (share_schedule, share_begin, share_end, share_steps, share_fixed)

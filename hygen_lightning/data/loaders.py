@@ -60,6 +60,10 @@ def check_trainer(trainer: Any, fit: bool) -> None:
                 f"--trainer.{option} {value}: batches are drawn, there is no fixed list of them to shorten; "
                 "give a smaller --trainer.max_steps"
             )
+    for option in ("val_check_interval", "log_every_n_steps"):
+        value = getattr(trainer, option)
+        if isinstance(value, int) and value < (option == "val_check_interval"):
+            raise UserError(f"--trainer.{option} is {value}; it counts optimiser steps")
     if trainer.max_steps == -1 and not any(isinstance(c, Timer) for c in trainer.callbacks):
         raise UserError(
             "how long shall training go on? Give --trainer.max_steps (optimiser steps) or max_time; "

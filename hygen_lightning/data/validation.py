@@ -194,8 +194,8 @@ def _check_actions(data: Arrays, task: TaskSpec, filled: np.ndarray, found: Find
     """Chosen actions exist, were available, and agree with `actions_onehot` where that is given."""
     n_actions = task.layout.n_actions
     actions = data["actions"].astype(np.int64)
-    unknown = (actions < 0) | (actions >= n_actions)
-    found.refuse("actions", unknown & filled[..., None], f"an action outside 0..{n_actions - 1}")
+    unknown = (data["actions"] != actions) | (actions < 0) | (actions >= n_actions)
+    found.refuse("actions", unknown & filled[..., None], f"an action other than 0..{n_actions - 1}")
     chosen = np.where(unknown, 0, actions)[..., None]
     available = np.take_along_axis(data["avail_actions"], chosen, axis=-1)[..., 0] > 0
     found.refuse("actions", ~available & ~unknown & filled[..., None], "an action that was not available")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import closing
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +62,15 @@ class BattleEnv(ABC):
     def check_installed(cls) -> None:
         """UserError if something that the environment needs is missing on this machine."""
 
-    @classmethod  # noqa: B027  (most environments play all of their tasks)
+    @classmethod
     def check_tasks(cls, tasks: Sequence[TaskSpec]) -> None:
-        """UserError if the environment cannot play one of these tasks."""
+        """UserError if the environment cannot play one of these tasks: here, one episode of each begins."""
+        import torch
+
+        for task in tasks:
+            make: Any = cls
+            with closing(make(task, 1)) as env:
+                check_sizes(env, env.reset(torch.zeros(1, dtype=torch.int64)))
 
     @classmethod
     def most_at_once(cls) -> int | None:
@@ -89,6 +96,20 @@ class BattleEnv(ABC):
 
     def close(self) -> None:  # noqa: B027  (most environments hold nothing to close)
         """Release processes and files. May be called twice."""
+
+
+def check_sizes(env: BattleEnv, observation: Observation) -> None:
+    """UserError where an environment shows vectors of other sizes than its task's layout tells."""
+    layout, agents = env.task.layout, (env.num_envs, env.task.n_allies)
+    sizes = {
+        "obs": (*agents, layout.obs_dim),
+        "state": (env.num_envs, layout.state_dim),
+        "avail_actions": (*agents, layout.n_actions),
+    }
+    for name, expected in sizes.items():
+        shape = tuple(getattr(observation, name).shape)
+        if shape != expected:
+            raise UserError(f"{env.name}: {name} is {shape}, the layout of {env.task.name} says {expected}")
 
 
 class DeviceTransferEnv(BattleEnv):

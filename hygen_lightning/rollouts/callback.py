@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch import Callback
 
+from hygen_lightning.data.datamodule import MOST_EPISODES
 from hygen_lightning.envs import environment_class, make_env_for_policy
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
@@ -47,12 +48,13 @@ class OnlineRollouts(Callback):
         epsilon_steps: int = 20000,
         env: str = "simulator",
     ) -> None:
-        if episodes_per_step < 0:
+        if not 0 <= episodes_per_step <= MOST_EPISODES:
             raise UserError(
-                f"--rollouts.episodes_per_step is {episodes_per_step}; give 0 (offline only) or more"
+                f"--rollouts.episodes_per_step is {episodes_per_step}; "
+                f"give 0 (offline only) to {MOST_EPISODES}"
             )
-        if every_n_steps < 1:
-            raise UserError(f"--rollouts.every_n_steps is {every_n_steps}; give at least 1")
+        if not 1 <= every_n_steps <= MOST_EPISODES:
+            raise UserError(f"--rollouts.every_n_steps is {every_n_steps}; give 1 to {MOST_EPISODES}")
         if not 0 <= epsilon_end <= epsilon_begin <= 1:
             raise UserError(
                 f"--rollouts.epsilon_begin {epsilon_begin} and epsilon_end {epsilon_end} are shares of "
@@ -76,12 +78,18 @@ class OnlineRollouts(Callback):
     def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         """Before a checkpoint is loaded, which brings the generator's state."""
         self._generator = stream_generator(trainer.datamodule.seed, trainer.global_rank, "exploration")
-        if stage == "fit" and self.episodes_per_step > 0:
-            self._envs.check(trainer.datamodule.train_tasks)
-        elif stage == "fit" and trainer.datamodule.prefill_episodes > 0:
+        if stage != "fit":
+            return
+        self.check_tasks(trainer.datamodule.train_tasks)
+        if self.episodes_per_step == 0 and trainer.datamodule.prefill_episodes > 0:
             raise UserError(
                 "--rollouts.episodes_per_step 0 and no recordings: nothing to learn from; give either"
             )
+
+    def check_tasks(self, tasks: Sequence[TaskSpec]) -> None:
+        """UserError where one of these tasks, which train, cannot be played."""
+        if self.episodes_per_step > 0:
+            self._envs.check(tasks)
 
     def teardown(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         self._envs.close()

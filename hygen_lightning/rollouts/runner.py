@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleLostError
+from hygen_lightning.envs.base import BattleLostError, check_sizes
 from hygen_lightning.specs import (
     EPISODE_TENSORS,
     Episodes,
@@ -176,7 +176,7 @@ class _Battles(TensorStruct):
     def begun(cls, env: BattleEnv, policy: Policy, seeds: Tensor) -> _Battles:
         """All battles of an environment before their first step."""
         observation = env.reset(seeds)
-        _check_sizes(env, observation)
+        check_sizes(env, observation)
         device = observation.obs.device
         return cls(
             env,
@@ -217,20 +217,6 @@ def _picked(tree: Any, rows: Tensor) -> Any:
     if isinstance(tree, tuple):
         return tuple(_picked(part, rows) for part in tree)
     return tree if tree is None else tree[rows]
-
-
-def _check_sizes(env: BattleEnv, observation: Observation) -> None:
-    """UserError where an environment shows vectors of other sizes than its task's layout tells."""
-    layout, agents = env.task.layout, (env.num_envs, env.task.n_allies)
-    sizes = {
-        "obs": (*agents, layout.obs_dim),
-        "state": (env.num_envs, layout.state_dim),
-        "avail_actions": (*agents, layout.n_actions),
-    }
-    for name, expected in sizes.items():
-        shape = tuple(getattr(observation, name).shape)
-        if shape != expected:
-            raise UserError(f"{env.name}: {name} is {shape}, the layout of {env.task.name} says {expected}")
 
 
 def _nothing(now: _Battles) -> TimeStep:

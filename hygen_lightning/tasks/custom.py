@@ -38,6 +38,9 @@ from hygen_lightning.tasks.maps import (
 ALLY_SPAWN, ENEMY_SPAWN = (9.0, 16.0), (23.0, 16.0)
 """Where the sides of most SMAC maps start, in map units; the maps have 32 x 32."""
 
+MOST_UNITS, MOST_STEPS = 500, 10_000
+"""Of a side, and of a battle: beyond what any policy here can play, or its recordings hold."""
+
 Team = Mapping[str, int] | Sequence[Mapping[str, Any]]
 """{unit: count}, or groups {"unit", "count", "spawn"}, where spawn is [x, y] in map units."""
 
@@ -67,6 +70,14 @@ def make_battle(
     """
     if type(episode_limit_env_steps) is not int or episode_limit_env_steps < 1:
         raise UserError(f"{name}: the limit is {episode_limit_env_steps!r} steps; give at least 1")
+    if Path(name).name != name:
+        raise UserError(f"{name}: names a folder too, and recordings lie in one of this name; give a name")
+    if unit_types is not None and not (
+        isinstance(unit_types, list | tuple) and all(isinstance(u, str) for u in unit_types)
+    ):
+        raise UserError(f"{name}: unit_types is {unit_types!r}; give a list of units")
+    if episode_limit_env_steps > MOST_STEPS:
+        raise UserError(f"{name}: the limit is {episode_limit_env_steps} steps; give at most {MOST_STEPS}")
     _require_known(name, "terrain", [terrain], terrain_names())
     ally_units, ally_spawns = _units(name, "allies", allies, ALLY_SPAWN, terrain)
     enemy_units, enemy_spawns = _units(name, "enemies", enemies, ENEMY_SPAWN, terrain)
@@ -140,6 +151,8 @@ def _units(name: str, side: str, groups: Any, spawn: tuple[float, float], terrai
         _require_known(name, "unit", [unit], sorted(unit_races()))
         if type(count) is not int or count < 1:
             raise UserError(f"{name}: {side} has {count!r} of {unit}; give a number of at least 1")
+        if len(units) + count > MOST_UNITS:
+            raise UserError(f"{name}: {side} has more than {MOST_UNITS} units; give fewer")
         units += [str(unit)] * count
         spawns += [_place(name, f"spawn of {side}", group.get("spawn", spawn), terrain)] * count
     return tuple(units), tuple(spawns)

@@ -26,34 +26,27 @@ def small(**options: object) -> HyGen:
     return HyGen(WIDTHS, **{**sizes, **options})  # type: ignore[arg-type]
 
 
-def parameters_of(module: torch.nn.Module) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in module.parameters()]
-
-
-def changed(before: list[torch.Tensor], module: torch.nn.Module) -> bool:
-    return any(not torch.equal(a, b) for a, b in zip(before, module.parameters()))
-
-
-def test_stage_one_trains_encoder_and_decoder_and_leaves_the_value_networks(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("pretrain_steps", "trained"),
+    [
+        (2, {"trajectory_encoder", "skill_head", "action_decoder"}),
+        (0, {"observation_encoder", "q_head", "mixer"}),
+    ],
+    ids=["stage one", "stage two"],
+)
+def test_each_stage_trains_its_networks_and_leaves_the_others(
+    pretrain_steps: int, trained: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = small()
+    module = small(pretrain_steps=pretrain_steps)
     net = module.network
-    before = {name: parameters_of(part) for name, part in net.named_children()}
+    before = {name: [p.detach().clone() for p in part.parameters()] for name, part in net.named_children()}
     Steps(module, monkeypatch).take(batch_of("3m"))
-    moved = {name for name, part in net.named_children() if changed(before[name], part)}
-    assert moved == {"trajectory_encoder", "skill_head", "action_decoder"}
-
-
-def test_stage_two_trains_the_value_networks_and_freezes_what_stage_one_learned(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    module = small(pretrain_steps=0)
-    net = module.network
-    before = {name: parameters_of(part) for name, part in net.named_children()}
-    Steps(module, monkeypatch).take(batch_of("3m"))
-    moved = {name for name, part in net.named_children() if changed(before[name], part)}
-    assert moved == {"observation_encoder", "q_head", "mixer"}
+    moved = {
+        name
+        for name, part in net.named_children()
+        if any(not torch.equal(a, b) for a, b in zip(before[name], part.parameters()))
+    }
+    assert moved == trained
 
 
 def test_the_switch_gives_stage_two_a_fresh_optimiser(monkeypatch: pytest.MonkeyPatch) -> None:

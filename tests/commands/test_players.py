@@ -59,6 +59,10 @@ def test_without_tasks_the_battles_of_the_published_sets_are_played() -> None:
     [
         ({"tasks": ["3m"], "episodes": 0}, "--episodes is 0"),
         ({"tasks": ["3m"], "env": "chess"}, "unknown environment"),
+        ({"tasks": []}, "--tasks is empty"),
+        ({"tasks": ["3m"], "policies": []}, "--policies is empty"),
+        ({"tasks": ["3m"], "seed": 10**20}, "--seed is 1"),
+        ({"tasks": ["3m"], "episodes": 10**20}, "--episodes is 1"),
     ],
 )
 def test_bad_options_are_one_clear_line(options: dict, complaint: str) -> None:

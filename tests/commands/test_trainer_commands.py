@@ -179,6 +179,63 @@ def test_runs_lie_in_the_trainers_root_where_no_other_is_given(
     assert "afile is a file, no folder" in refused(["fit", *said], capsys)
 
 
+# What a checkpoint remembers, and what its users type from elsewhere
+
+
+def test_a_checkpoint_remembers_its_tasks_and_its_environment(run: Path) -> None:
+    learned = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
+    assert learned["trained_on"] == {"3m": "3m"}
+    assert learned["environment"] == "simulator"
+
+
+def test_tasks_learned_from_a_file_are_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("duel.yaml").write_text("allies: {marine: 2}\nenemies: {marine: 2}\n", encoding="utf-8")
+    tasks = ["--data.train_tasks", "[duel.yaml]", "--data.eval_tasks", "[duel.yaml]"]
+    short = ["--trainer.max_steps", "2", "--trainer.val_check_interval", "2"]
+    assert main([*tiny_fit(Path()), *tasks, "--data.extra_tasks", "[]", *short]) == 0
+    folder = the_run(tmp_path)
+    kept = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    assert kept["data"]["train_tasks"] == kept["data"]["eval_tasks"] == [str(tmp_path / "duel.yaml")]
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    play = ["validate", "--ckpt_path", str(folder / "checkpoints/last.ckpt")]
+    assert main([*play, "--data.eval_episodes", "1"]) == 0
+    (tmp_path / "duel.yaml").unlink()
+    assert f"learned from {tmp_path / 'duel.yaml'}, but" in refused(play, capsys)
+
+
+@pytest.mark.parametrize("limit", ["0", "1.0"])
+@pytest.mark.parametrize("where", ["--rollouts.env", "--evaluation.env"])
+def test_tasks_that_an_environment_cannot_play_are_refused_before_anything_is_learned(
+    where: str,
+    limit: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent / "envs")
+    other = {"--rollouts.env": "--evaluation.env", "--evaluation.env": "--rollouts.env"}[where]
+    words = [where, "grid_battle:LineEnv", other, "simulator", "--trainer.limit_val_batches", limit]
+    assert "the layout of 3m says" in refused([*tiny_fit(tmp_path), *words], capsys)
+
+
+def test_navigation_in_the_simulator_is_refused_before_anything_is_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "--data.train_tasks",
+        "[cn-2]",
+        "--data.eval_tasks",
+        "[cn-2]",
+        "--trainer.limit_val_batches",
+        "0",
+    ]
+    assert "cn-2 is no battle" in refused([*tiny_fit(tmp_path), *words], capsys)
+
+
 # Bad input
 
 
@@ -199,9 +256,31 @@ def test_runs_lie_in_the_trainers_root_where_no_other_is_given(
         (["--data.dataset_dir", __file__], "is a file; give as dataset_dir the folder"),
         (["--data.train_tasks", "[]"], "--data.train_tasks is empty"),
         (["--data.eval_tasks", "[3m,25m]", "--model.id_bits", "4"], "25 agents do not fit"),
-        (["--rollouts.episodes_per_step", "-1"], "give 0 (offline only) or more"),
+        (["--rollouts.episodes_per_step", "-1"], "give 0 (offline only) to"),
         (["--seed_everything", "false"], "a run has a seed"),
         (["--seed_everything", "true", "--resume", "auto"], "give the number of the run's"),
+        (["--trainer.strategy", "ddp_spawn"], "give ddp"),
+        (["--trainer.strategy", "DDPStrategy", "--trainer.strategy.start_method", "fork"], "give ddp"),
+        (["--trainer.precision", "bf16-true"], "batches and battles are float32"),
+        (["--trainer.precision", "64-true"], "batches and battles are float32"),
+        (["--trainer.val_check_interval", "0"], "it counts optimiser steps"),
+        (["--trainer.log_every_n_steps", "-1"], "it counts optimiser steps"),
+        (["--trainer.devices", "-2"], "--trainer options"),
+        (["--run.record_episodes", "0"], "--run.record_episodes is 0; give 1 to"),
+        (["--rollouts.episodes_per_step", "99999999999999999999"], "give 0 (offline only) to"),
+        (["--rollouts.every_n_steps", "99999999999999999999"], "give 1 to"),
+        (["--run.name", "../x"], "give the name of a folder"),
+        (["--run.root", "/dev/full"], "full is a file, no folder"),
+        (["--model.width", "0"], "--model.width is 0; give 1 to"),
+        (["--model.width", "10000000"], "--model.width is 10000000; give 1 to"),
+        (["--model.n_skills", "0"], "--model.n_skills is 0"),
+        (["--model.id_bits", "-1"], "--model.id_bits is -1"),
+        (["--model.beta", "-1"], "--model.beta is -1"),
+        (["--data.eval_tasks", "[]"], "--data.eval_tasks is empty"),
+        (["--data.eval_tasks", "[3]"], "takes a text; got 3"),
+        (["--data.eval_episodes", "99999999999999999999"], "it counts episodes, give 1 to"),
+        (["--rollouts.env", "smac"], "the environment 'smac' needs"),
+        (["--evaluation.env", "smac", "--trainer.limit_val_batches", "0"], "the environment 'smac' needs"),
         (["--trainer.logger", "Foo"], "--trainer.logger: unknown name 'Foo'"),
         (["--trainer.logger", "lightning.pytorch.loggers.CometLogger"], "not installed"),
     ],
@@ -210,6 +289,19 @@ def test_bad_options_get_one_line_that_says_what_to_do(
     options: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expected in refused([*tiny_fit(tmp_path), *options], capsys)
+
+
+def test_a_value_in_the_place_of_a_group_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.yaml").write_text("trainer: 4\n", encoding="utf-8")
+    line = refused([*tiny_fit(tmp_path), "--config", str(tmp_path / "wrong.yaml")], capsys)
+    assert "--trainer is 4; it is a group of options" in line
+
+
+def test_a_metric_that_nobody_logs_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor", "val/nothing"]
+    assert "val/nothing" in refused([*tiny_fit(tmp_path), *words], capsys, begun=True)
 
 
 def test_an_unknown_command_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

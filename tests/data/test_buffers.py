@@ -113,14 +113,6 @@ def test_an_earlier_state_is_not_changed_by_later_draws(tmp_path: Path) -> None:
     assert torch.equal(state["left"][0], before)
 
 
-def test_every_episode_is_drawn_sooner_or_later(make_store) -> None:
-    episodes = make_episodes(TASK, N)
-    store = make_store(episodes)
-    generator = torch.Generator().manual_seed(3)
-    drawn = {place for _ in range(60) for place in _places(store.sample(8, generator), episodes)}
-    assert drawn == set(range(N))
-
-
 def test_no_episodes_cannot_be_asked_for(make_store) -> None:
     with pytest.raises(ValueError, match="0 episodes asked for"):
         make_store(make_episodes(TASK, 3)).sample(0, torch.Generator())

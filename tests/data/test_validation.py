@@ -78,11 +78,11 @@ BAD_VALUES: dict[str, tuple[Callable[[Arrays], None], str]] = {
     ),
     "an unknown action": (
         _set("actions", (2, 3, 1, 0), 9),
-        "actions, episode 2: an action outside 0..8 at step 3",
+        "actions, episode 2: an action other than 0..8 at step 3",
     ),
     "a negative action": (
         _set("actions", (0, 1, 1, 0), -1),
-        "actions, episode 0: an action outside 0..8 at step 1",
+        "actions, episode 0: an action other than 0..8 at step 1",
     ),
     "no end": (_end_nowhere, "terminated, episode 4: does not end exactly once"),
     "two ends": (_set("terminated", (4, 3, 0), 1), "terminated, episode 4: does not end exactly once"),

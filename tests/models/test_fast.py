@@ -71,18 +71,12 @@ def test_enemies_that_are_not_asked_about_cost_no_query() -> None:
     assert torch.equal(distinct.spread(distinct.queries[..., 0])[asked], enemies[..., 0][asked])
 
 
-def test_chunks_cover_every_row_and_keep_within_their_size() -> None:
+def test_chunks_cover_every_row_keep_within_their_size_and_small_ones_join_the_next() -> None:
     enemies = torch.zeros(7, 2, 2)
     enemies[:3, 0, 0] = 1
     distinct = DistinctEnemies.of(enemies, 1)
     assert distinct.chunks(6, 0) == [(1, 3), (1, 1), (2, 2), (2, 1)]
     assert distinct.chunks(1, 0) == [(1, 1)] * 4 + [(2, 1)] * 3
-
-
-def test_small_chunks_join_the_next() -> None:
-    enemies = torch.zeros(7, 2, 2)
-    enemies[:3, 0, 0] = 1
-    distinct = DistinctEnemies.of(enemies, 1)
     assert distinct.chunks(100, 100) == [(2, 7)]
     assert distinct.chunks(6, 3) == [(1, 3), (2, 2), (2, 2)]
 

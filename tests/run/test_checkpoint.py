@@ -174,14 +174,13 @@ def test_a_run_does_not_go_on_with_other_training_tasks(
 def test_a_checkpoint_of_another_architecture_is_one_line(
     command: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = tiny_fit(
-        tmp_path, "--model.init_args.width=16", "--ckpt_path", str(tiny_run / "checkpoints/last.ckpt")
-    )
+    asked = ["--model.init_args.width=16", "--model.init_args.target_update_interval=3"]
+    words = tiny_fit(tmp_path, *asked, "--ckpt_path", str(tiny_run / "checkpoints/last.ckpt"))
     words[0] = command
     before = (tiny_run / "metrics.csv").read_text()
     line = refused(words, capsys)
     assert "another architecture" in line
-    assert "width 16 (the checkpoint's is 8)" in line
+    assert "ask for: width 16 (the checkpoint's is 8); leave" in line
     assert (tiny_run / "metrics.csv").read_text() == before
 
 
