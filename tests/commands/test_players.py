@@ -61,8 +61,6 @@ def test_without_tasks_the_battles_of_the_published_sets_are_played() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"tasks": ["5k"]}, "unknown task '5k'"),
-        ({"tasks": ["3m"], "policies": ["nobody"]}, "unknown policy 'nobody'"),
         ({"tasks": ["3m"], "episodes": 0}, "--episodes is 0"),
         ({"tasks": ["3m"], "env": "chess"}, "unknown environment"),
         ({"tasks": []}, "--tasks is empty"),
