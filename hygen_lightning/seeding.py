@@ -6,8 +6,17 @@ import hashlib
 import random
 from typing import TYPE_CHECKING, Any
 
+from hygen_lightning.specs import UserError
+
 if TYPE_CHECKING:
     import torch
+
+
+def check_seed(seed: int) -> int:
+    """The seed; UserError unless it is one that every generator takes."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"--seed is {seed}; give 0 to {2**32 - 1}")
+    return seed
 
 
 def stream_seed(seed: int, *names: object) -> int:

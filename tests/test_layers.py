@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "hygen_lightning"
 
 MAY_IMPORT = {
     "specs": set(),
-    "seeding": set(),
+    "seeding": {"specs"},
     "policy": {"specs", "envs"},
     "tasks": {"specs"},
     "data": {"specs", "tasks", "seeding"},

@@ -152,6 +152,8 @@ def test_printing_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
             r"\$\{venv\} is not known here",
         ),
         ("method: grid\nparameters: {a: {value: 1}}\n", "names no program"),
+        ("method: grid\nprogram: p\nparameters: {a: {values: []}}\n", "give a list of values"),
+        ("method: grid\nprogram: p\nparameters: {a: {values: 3}}\n", "give a list of values"),
     ],
 )
 def test_what_cannot_run_here_is_refused(text: str, message: str, tmp_path: Path) -> None:

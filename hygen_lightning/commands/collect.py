@@ -51,9 +51,10 @@ def collect(
     from hygen_lightning.envs import environment_class
     from hygen_lightning.rollouts.policies import environment_of, named_policy
     from hygen_lightning.rollouts.recording import record
-    from hygen_lightning.seeding import stream_generator
+    from hygen_lightning.seeding import check_seed, stream_generator
     from hygen_lightning.tasks import load_task
 
+    check_seed(seed)
     if not 1 <= episodes <= MOST_EPISODES or not 0 <= epsilon <= 1:
         raise UserError(f"--episodes {episodes}, --epsilon {epsilon}: give 1 to {MOST_EPISODES}, and 0 to 1")
     if not 0 <= max_opening_env_steps <= MOST_EPISODES:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.policy import AgentInputs
+from hygen_lightning.seeding import check_seed
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import expand
 
@@ -47,6 +48,10 @@ def players(
     from hygen_lightning.rollouts.policies import environment_of, named_policy, policy_label
     from hygen_lightning.rollouts.scripted import scripted_policies
 
+    for option, given in {"tasks": tasks, "policies": policies}.items():
+        if given is not None and not given:
+            raise UserError(f"--{option} is empty; name one, or leave the option out for all")
+    check_seed(seed)
     if not 1 <= episodes <= MOST_EPISODES:
         raise UserError(f"--episodes is {episodes}; give 1 to {MOST_EPISODES} battles")
     env = environment_of(policies or [], env)

@@ -62,8 +62,10 @@ def render(
     from hygen_lightning.envs import environment_class
     from hygen_lightning.report.battle_picture import check_suffix, draw_battle
     from hygen_lightning.rollouts.policies import environment_of, named_policy
+    from hygen_lightning.seeding import check_seed
     from hygen_lightning.tasks import load_task
 
+    check_seed(seed)
     check_suffix(out)
     check_place(out)
     env = environment_of([policy], env)

@@ -100,6 +100,9 @@ def _number(value: Any) -> Any:
 def trials(content: dict[str, Any], path: Path, count: int | None, seed: int) -> list[dict[str, Any]]:
     """Option name -> value of every run."""
     parameters: dict[str, Parameter] = content["parameters"]
+    for name, parameter in parameters.items():
+        if "values" in parameter and not (isinstance(parameter["values"], list) and parameter["values"]):
+            raise UserError(f"parameter {name}: values is {parameter['values']!r}; give a list of values")
     n_runs = count if count is not None else content.get("run_cap")
     if content["method"] == "grid":
         grid = itertools.product(*(_grid_values(name, p) for name, p in parameters.items()))

@@ -70,6 +70,12 @@ def make_battle(
     """
     if type(episode_limit_env_steps) is not int or episode_limit_env_steps < 1:
         raise UserError(f"{name}: the limit is {episode_limit_env_steps!r} steps; give at least 1")
+    if Path(name).name != name:
+        raise UserError(f"{name}: names a folder too, and recordings lie in one of this name; give a name")
+    if unit_types is not None and not (
+        isinstance(unit_types, list | tuple) and all(isinstance(u, str) for u in unit_types)
+    ):
+        raise UserError(f"{name}: unit_types is {unit_types!r}; give a list of units")
     if episode_limit_env_steps > MOST_STEPS:
         raise UserError(f"{name}: the limit is {episode_limit_env_steps} steps; give at most {MOST_STEPS}")
     _require_known(name, "terrain", [terrain], terrain_names())
