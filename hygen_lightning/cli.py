@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -70,6 +72,9 @@ def main(args: Sequence[str] | None = None) -> int:
     # Threads that wait for one another spin for some microseconds, then sleep. Without spinning two
     # threads are slower than one; spinning longer gains nothing and slows a busy machine down.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale that lacks a letter of ours ends nothing
     try:
         return _run(argv)
     except UserError as error:
@@ -77,6 +82,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except RunError as error:
         return _say(argv[0], error, code=1)
     except OSError as error:
+        if error.errno == errno.ENOSPC and error.filename is None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python would try once more on leaving
+            return _say(argv[0], f"the output cannot be written: {error.strerror}", code=2)
         if error.filename is None:
             raise
         return _say(argv[0], f"{error.filename}: {error.strerror}; give another place", code=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +36,8 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("render --task 8k", "unknown task '8k'; did you mean 8m?"),
         ("render --out afile/x.gif", "afile is a file, no folder"),
         ("render --policy nowhere.ckpt", "no checkpoint at nowhere.ckpt"),
+        ("render --policy nobody", "unknown policy 'nobody'"),
+        ("players --tasks [5k]", "unknown task '5k'"),
         ("collect", "required: task"),
         ("collect 3mm", "unknown task '3mm'; did you mean 3m"),
         ("collect 3n", "unknown task '3n'; did you mean 3m?"),
@@ -101,16 +102,6 @@ def test_a_wrong_command_line_is_one_line_and_changes_no_file(
     assert expected in refused(line.split(), capsys)
     assert {path.name for path in folder.rglob("*")} == {*FILES, "empty"}
     assert all((folder / name).read_text() == text for name, text in FILES.items())
-
-
-def test_an_mp4_without_ffmpeg_is_one_line_and_leaves_no_file(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    monkeypatch.setattr("hygen_lightning.commands.render.CANDIDATES", 1)
-    line = refused(["render", "--out", "battle.mp4"], capsys)
-    assert "MP4 needs ffmpeg" in line
-    assert {path.name for path in folder.iterdir()} == {*FILES, "empty"}
 
 
 def test_json_is_a_flag_or_takes_a_value(capsys: pytest.CaptureFixture[str]) -> None:

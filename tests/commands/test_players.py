@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,8 +61,6 @@ def test_without_tasks_the_battles_of_the_published_sets_are_played() -> None:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"tasks": ["5k"]}, "unknown task '5k'"),
-        ({"tasks": ["3m"], "policies": ["nobody"]}, "unknown policy 'nobody'"),
         ({"tasks": ["3m"], "episodes": 0}, "--episodes is 0"),
         ({"tasks": ["3m"], "env": "chess"}, "unknown environment"),
         ({"tasks": []}, "--tasks is empty"),
@@ -70,3 +72,17 @@ def test_without_tasks_the_battles_of_the_published_sets_are_played() -> None:
 def test_bad_options_are_one_clear_line(options: dict, complaint: str) -> None:
     with pytest.raises(UserError, match=complaint):
         players(**options)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_that_cannot_be_written_or_spelled_is_no_traceback() -> None:
+    words = [sys.executable, "-m", "hygen_lightning", "players", "--tasks", "[3m]", "--episodes", "1"]
+    words += ["--policies", "[random]"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    plain = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(words, env=plain, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -303,12 +303,6 @@ def test_a_task_of_ones_own_needs_places_alone() -> None:
     assert Painter(scene, "places", 200).paint(0).width == 200
 
 
-def test_other_suffixes_are_one_clear_line(tmp_path: Path) -> None:
-    task = load_task("3m")
-    with pytest.raises(UserError, match=r"\.gif, \.mp4, \.png, not to '\.bmp'"):
-        draw_battle(tmp_path / "battle.bmp", task, battle(task))
-
-
 def test_a_gif_can_show_every_colour_that_is_drawn() -> None:
     shades = palette()
     assert len(shades) <= 256

@@ -27,12 +27,6 @@ def test_wilson_of_half_of_a_hundred_worked_by_hand() -> None:
     assert high == pytest.approx(0.5961685, abs=1e-6)
 
 
-def test_wilson_of_none_and_all_of_ten() -> None:
-    # z^2 / (n + z^2) = 3.841459 / 13.841459
-    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775328), abs=1e-6)
-    assert wilson_interval(10, 10) == pytest.approx((1 - 0.2775328, 1.0), abs=1e-6)
-
-
 @given(st.integers(1, 500), st.data())
 def test_wilson_contains_the_share_and_mirrors(episodes: int, data: st.DataObject) -> None:
     wins = data.draw(st.integers(0, episodes))
