@@ -215,11 +215,11 @@ def test_units_start_apart_on_open_ground_near_their_spawn(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "places"),
     [
-        ("3m", [(0, 0), (0, -1), (1, 0)]),  # as recorded: 0.6885 south and east of the first
+        ("3m", [(0, 0), (1, 0), (0, -1)]),  # as recorded: 0.6885 east and south of the first
         # Stalkers 0.918 * 2 * 0.625 = 1.1475 apart. Zealots on their own lattice (0.375, so 0.6885), at least
-        # 0.918 from Stalkers: the four nearest places are too near to the first, both southern diagonal ones
-        # to the second; of the next ones the second Stalker stands in the southern one.
-        ("2s3z", [(0, 0), (0, -1.1475 / 0.6885), (1, 1), (-1, 1), (2, 0)]),
+        # 0.918 from Stalkers: the four nearest places are too near to the first, both eastern diagonal ones
+        # to the second; of the next ones the second Stalker stands in the eastern one.
+        ("2s3z", [(0, 0), (1.1475 / 0.6885, 0), (-1, -1), (-1, 1), (0, -2)]),
     ],
 )
 def test_each_type_stands_on_a_lattice_of_its_own(name: str, places: list[tuple[float, float]]) -> None:

@@ -2,9 +2,9 @@
 
 In the recordings of 3m the first Marine stands on the spawn point and the others 0.6885 south and east of
 it: the game packs units around the point at 0.918 of the sum of their radii. Each unit type continues this
-pattern on a square lattice of its own spacing, nearest places first, of equally near ones counter-clockwise
-from the south (assumed; policies trained in StarCraft II speak for no order, see docs/validity.md). The first
-observation is taken after the enemies have walked for one game loop.
+pattern on a square lattice of its own spacing, nearest places first, of equally near ones the eastern first
+and then the southern (assumed: of the orders tried, policies trained in StarCraft II do best with this one,
+see docs/validity.md). The first observation is taken after the enemies have walked for one game loop.
 """
 
 from __future__ import annotations
@@ -107,9 +107,6 @@ def _packed(
 
 
 def _directions() -> list[tuple[int, int]]:
-    """Places of a lattice in its own steps, nearest first; equally near ones counter-clockwise from south."""
+    """Places of a lattice in its own steps, nearest first; of equally near ones east first, then south."""
     steps = range(-REACH, REACH + 1)
-    cells = [(i, j) for i in steps for j in steps]
-    return sorted(
-        cells, key=lambda c: (c[0] ** 2 + c[1] ** 2, (math.atan2(c[1], c[0]) + math.pi / 2) % math.tau)
-    )
+    return sorted(((i, j) for i in steps for j in steps), key=lambda c: (c[0] ** 2 + c[1] ** 2, -c[0], c[1]))
