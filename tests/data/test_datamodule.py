@@ -378,5 +378,5 @@ def test_a_task_set_is_never_ignored() -> None:
     "option", ["batch_size", "replay_episodes", "eval_episodes", "test_episodes", "eval_batch"]
 )
 def test_numbers_of_episodes_are_at_least_one(option: str) -> None:
-    with pytest.raises(UserError, match=f"--data.{option} is 0; it counts episodes, give at least 1"):
+    with pytest.raises(UserError, match=f"--data.{option} is 0; it counts episodes, give 1 to"):
         HybridDataModule(**{option: 0})  # type: ignore[arg-type]
