@@ -77,17 +77,31 @@ def run(
         if not dataset_dir.is_dir():
             raise UserError(f"--dataset_dir {dataset_dir} is no folder; give one with recordings")
         words += ["--data.dataset_dir", str(dataset_dir)]
-    wanted = _resolved(words)
-    schedule = schedule_of(wanted)
-    measured = _measured(words, wanted, steps, record_episodes, threads)
-    parts = parts_of(measured["seconds"], schedule, steps + WARM_UP_CALLS)
-    found = estimate(parts) | {"schedule": asdict(schedule), "cores": os.cpu_count(), "threads": threads}
-    found["measured_peak_mb"] = round(measured["peak_bytes"] / 1e6)
+    found = reckon(words, resolved(words), steps, record_episodes, threads)
     (print_json if json else _print)(found)
     return 0
 
 
-def _resolved(words: Sequence[str]) -> dict[str, Any]:
+def reckon(
+    words: Sequence[str],
+    wanted: dict[str, Any],
+    steps: int,
+    record_episodes: int | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """`estimate` of the run of `fit` with these words, its counts, and the memory that it takes.
+
+    wanted: what `resolved` gives for the words. record_episodes: None for as many as the run wants.
+    UserError with fit's own line where it refuses to start.
+    """
+    schedule = schedule_of(wanted)
+    measured = _measured(words, wanted, steps, record_episodes, threads)
+    parts = parts_of(measured["seconds"], schedule, steps + WARM_UP_CALLS)
+    found = estimate(parts) | {"schedule": asdict(schedule), "cores": os.cpu_count(), "threads": threads}
+    return {**found, "measured_peak_mb": round(measured["peak_bytes"] / 1e6)}
+
+
+def resolved(words: Sequence[str]) -> dict[str, Any]:
     """All options of `fit` with these words; UserError if it would refuse them."""
     import yaml
 
@@ -117,7 +131,7 @@ def schedule_of(options: dict[str, Any]) -> Schedule:
 
 
 def _measured(
-    words: Sequence[str], wanted: dict[str, Any], steps: int, record_episodes: int, threads: int | None
+    words: Sequence[str], wanted: dict[str, Any], steps: int, record_episodes: int | None, threads: int | None
 ) -> dict[str, Any]:
     """Durations of the parts of a short `fit`."""
     each = steps + WARM_UP_CALLS
@@ -125,7 +139,7 @@ def _measured(
     battles = rollouts["every_n_steps"] * rollouts["episodes_per_step"]
     every = max(n for n in range(1, max(each // 3, 1) + 1) if battles % n == 0)
     options = {
-        "--run.record_episodes": str(record_episodes),
+        "--run.record_episodes": str(record_episodes or wanted["run"]["record_episodes"]),
         "--trainer.max_steps": str(2 * each),
         "--trainer.val_check_interval": str(each),
         "--data.share_schedule": "fixed",
