@@ -180,7 +180,7 @@ class HyGenCLI(LayeredCLI):
             self._callback(RunFiles).config_yaml = parser.dump(config, skip_unset=False)
         data = self.datamodule
         self._callback(OnlineRollouts).check_tasks(data.train_tasks)  # before anything is recorded
-        if data.needs_recordings:
+        if data.needs_recordings and self.model.learns_from_episodes:
             known = data.train_tasks, data.quality, config.run.record_episodes, config.rollouts.env
             data.dataset_dir = str(scripted_recordings(*known))
 

@@ -51,6 +51,12 @@ def _layers(*names: str) -> list[str]:
     return [glob.escape(str(shipped(name))) for name in names]
 
 
+def _config_of(model: str | None) -> str:
+    """The shipped config that `fit --model` stands for; quickstart where there is none."""
+    own = f"conf/{(model or '').rpartition('.')[2].lower()}.yaml"
+    return own if model and shipped(own).is_file() else "conf/quickstart.yaml"
+
+
 @dataclass
 class RunOptions:
     """Where a run lies, what it starts from and who else is told of it.
@@ -120,8 +126,8 @@ class LayeredCLI(LightningCLI):
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Layers, the lowest first: base config, quickstart (`fit` without --config), the checkpoint's
-        model, the user's configs and options.
+        """Layers, the lowest first: base config; for `fit` without --config, that of the --model, or
+        quickstart; the checkpoint's model; the user's configs and options.
 
         --config and --ckpt_path are looked up before: the parse itself ends at --print_config and --help.
         """
@@ -129,9 +135,10 @@ class LayeredCLI(LightningCLI):
         given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         given.add_argument("-c", "--config", nargs="?")
         given.add_argument("--ckpt_path", nargs="?")
+        given.add_argument("--model", nargs="?")
         known, _ = given.parse_known_args(words)
         if command == "fit" and known.config is None:
-            layers = _layers("conf/base.yaml", "conf/quickstart.yaml")
+            layers = _layers("conf/base.yaml", _config_of(known.model))
             self._subcommand_parsers[command].default_config_files = layers
         self._parse(self.argv, known.ckpt_path if known.ckpt_path != "last" else None)
 
