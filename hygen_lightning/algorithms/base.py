@@ -76,8 +76,9 @@ class MultiTaskAlgorithm(LightningModule, ABC):
     A new algorithm is one file: it derives from this class, builds its networks from `widths`,
     calls `keep_average` once its `network` stands, and fills in `offline_phase_steps`,
     `initial_hidden`, `act`, and `loss`; one that learns on-policy fills in `chunk_loss` in its place,
-    says how in `chunk_plan`, and can `sample` (see `hygen_lightning.policy.SamplingPolicy`). What it takes as options are plain Python values: they are written
-    into every checkpoint, which `load_policy` and `load_from_checkpoint` build the model from.
+    says how in `chunk_plan`, and can `sample` (see `hygen_lightning.policy.SamplingPolicy`). What it
+    takes as options are plain Python values: they are written into every checkpoint, which
+    `load_policy` and `load_from_checkpoint` build the model from.
     """
 
     network: nn.Module

@@ -98,8 +98,8 @@ class MAPPO(MultiTaskAlgorithm):
                 raise UserError(f"--model.{name} is {given[name]}; give a number above 0")
         if given["minibatches"] > given["num_envs"]:
             raise UserError(
-                f"--model.minibatches {given['minibatches']} of --model.num_envs {given['num_envs']} battles: "
-                "some would be empty; give as many battles, or more"
+                f"--model.minibatches is {given['minibatches']}; give at most --model.num_envs, "
+                f"{given['num_envs']}, so that each holds a battle of every task"
             )
 
     @property
@@ -114,9 +114,8 @@ class MAPPO(MultiTaskAlgorithm):
     @torch.no_grad()
     def prepare(self, chunk: Chunk) -> Chunk:
         """Add advantages, of mean 0 and deviation 1 over the chunk, and the critic's targets."""
-        layout, plan = chunk.task.layout, self.hparams
-        critic = self.network["critic"]
-        value = critic(layout, chunk.state, _time(chunk))
+        plan = self.hparams
+        value = self.network["critic"](chunk.task.layout, chunk.state, _time(chunk))
         advantage = generalised_advantages(
             chunk.reward * plan["reward_scale"],
             value,
@@ -134,7 +133,8 @@ class MAPPO(MultiTaskAlgorithm):
         layout, options = chunk.task.layout, self.hparams
         logits = self.network["actor"](layout, chunk.obs, chunk.last_actions, chunk.hidden, chunk.begins)
         log_probs = logits.masked_fill(~chunk.avail_actions, -torch.inf).log_softmax(dim=-1)
-        assert chunk.advantage is not None and chunk.value_target is not None
+        assert chunk.advantage is not None
+        assert chunk.value_target is not None
         policy = clipped_policy_loss(
             log_probs,
             chunk.actions,
@@ -171,8 +171,8 @@ class MAPPO(MultiTaskAlgorithm):
         self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
     ) -> PolicyOutput:
         """The most likely available action."""
-        logits, hidden = self.acting["actor"].step(task.layout, observation.obs, last_actions, hidden)
-        return PolicyOutput(_available(logits, observation).argmax(dim=-1), hidden)
+        logits, hidden = _step(self.acting, task, observation, last_actions, hidden)
+        return PolicyOutput(logits.argmax(dim=-1), hidden)
 
     def sample(
         self,
@@ -184,17 +184,19 @@ class MAPPO(MultiTaskAlgorithm):
         generator: torch.Generator | None = None,
     ) -> PolicyOutput:
         """Actions drawn by their probability, from the weights that learn; see `SamplingPolicy`."""
-        logits, hidden = self.network["actor"].step(task.layout, observation.obs, last_actions, hidden)
-        log_probs = _available(logits, observation).log_softmax(dim=-1)
+        logits, hidden = _step(self.network, task, observation, last_actions, hidden)
+        log_probs = logits.log_softmax(dim=-1)
         noise = torch.empty(log_probs.shape).exponential_(generator=generator).to(log_probs.device)
         actions = (log_probs - noise.log()).argmax(dim=-1)  # Gumbel: adding it draws by probability
-        return PolicyOutput(
-            actions, hidden, log_probs=log_probs.gather(-1, actions.unsqueeze(-1))[..., 0]
-        )
+        return PolicyOutput(actions, hidden, log_probs=log_probs.gather(-1, actions.unsqueeze(-1))[..., 0])
 
 
-def _available(logits: Tensor, observation: Observation) -> Tensor:
-    return logits.masked_fill(~observation.avail_actions, -torch.inf)
+def _step(
+    network: Any, task: TaskSpec, observation: Observation, last_actions: Tensor, hidden: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Logits [B, A, K] of one step, -inf where an action is not available, and the next hidden state."""
+    logits, hidden = network["actor"].step(task.layout, observation.obs, last_actions, hidden)
+    return logits.masked_fill(~observation.avail_actions, -torch.inf), hidden
 
 
 def _time(chunk: Chunk) -> Tensor:

@@ -133,7 +133,7 @@ class OnlineRollouts(Callback):
             self._play(trainer, pl_module, self.epsilon(stage_two_step))
 
     def _is_new(self, trainer: Trainer) -> bool:
-        """Whether nothing has been played at this step yet, and it is not the last; it counts as played now."""
+        """Whether nothing has been played at this step, and it is not the last; now it counts as played."""
         step = trainer.global_step
         new = step not in (self._last_rollout_step, trainer.max_steps)
         self._last_rollout_step = step if new else self._last_rollout_step
