@@ -208,15 +208,16 @@ def _check_groups(config: Namespace, parser: LightningArgumentParser) -> None:
 
 def _make_absolute(config: Namespace) -> None:
     """Paths of the user's mean the same files in config.yaml, in a checkpoint, and in any folder."""
-    data, skills = config.data, "model.init_args.skills_from"
+    data = config.data
     for key in ("task_set", "train_tasks", "eval_tasks", "extra_tasks"):
         named = data[key]
         if named is not None:
             data[key] = absolute(named) if isinstance(named, str) else [absolute(name) for name in named]
     if data.dataset_dir is not None:
         data.dataset_dir = str(Path(data.dataset_dir).absolute())
-    if config.get(skills) is not None:
-        config[skills] = str(Path(config[skills]).absolute())
+    for option in ("model.init_args.skills_from", "model.init_args.init_from"):
+        if config.get(option) is not None:
+            config[option] = str(Path(config[option]).absolute())
 
 
 def run_root(config: Namespace) -> str:
