@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 ENVIRONMENTS: dict[str, str | type[BattleEnv]] = {
     "simulator": "hygen_lightning.envs.simulator.env:SimulatorEnv",
+    "navigation": "hygen_lightning.envs.navigation:NavigationEnv",
     "smac": "hygen_lightning.envs.smac.env:SmacEnv",
 }
-"""Name -> class, or "module:Class" that is imported on first use."""
+"""Name -> class, or "module:Class" that is imported on first use. A task's own is the first that plays it."""
 
 
 class BattleLostError(Exception):
@@ -48,6 +49,8 @@ class BattleEnv(ABC):
     """
 
     task: TaskSpec
+    task_type: type[TaskSpec] | None = None
+    """The kind of task whose own environment this is; None: it is played in where a user names it."""
     num_envs: int
     reproducible: bool = True
     restarts: bool = False
@@ -220,6 +223,34 @@ def _imported(path: str) -> type[BattleEnv]:
 
 def _is_env(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, BattleEnv)
+
+
+def own_environment(task: TaskSpec) -> str | None:
+    """Name of the environment that a task is played in where nobody names one; None if it has none."""
+    for name in ENVIRONMENTS:
+        kind = environment_class(name).task_type
+        if kind is not None and isinstance(task, kind):
+            return name
+    return None
+
+
+def environment_for(tasks: Sequence[TaskSpec], env: str | None = None) -> str:
+    """Where tasks are played together: in `env` if it is given, else in their own environment.
+
+    UserError where they have none, or different ones.
+    """
+    if env is not None:
+        return env
+    found = {task.name: own_environment(task) for task in tasks}
+    homeless = next((task for task, name in found.items() if name is None), None)
+    if homeless is not None:
+        raise UserError(
+            f"no known environment plays {homeless}; name the one that does, package.module:Class"
+        )
+    if len(set(found.values())) > 1:
+        listed = ", ".join(f"{task} in {name}" for task, name in found.items())
+        raise UserError(f"these tasks are played in different environments ({listed}); give those of one")
+    return str(next(iter(found.values())))
 
 
 def make_env(name: str, task: TaskSpec | str, num_envs: int, device: str | torch.device = "cpu") -> BattleEnv:

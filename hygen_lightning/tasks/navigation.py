@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _GRIDS = {
     **{n: (2 * n + 2, 50) for n in (2, 3, 4, 5)},
     6: (15, 50),
-    **{n: (15, 70) for n in (7, 8, 9, 10)},
-    **{n: (18, 70) for n in (11, 12)},
+    **dict.fromkeys((7, 8, 9, 10), (15, 70)),
+    **dict.fromkeys((11, 12), (18, 70)),
     15: (20, 80),
 }
 """Walkers, as many as landmarks -> cells on each side of the grid, limit in environment steps."""
@@ -39,12 +39,14 @@ class NavigationTask(TaskSpec):
     enemy_name: ClassVar[str] = "landmark"
 
     def sides(self, state: Tensor) -> tuple[Side, Side]:
-        """state [..., state_dim] -> (walkers, landmarks) at x, y of their cells' middles on `look`'s ground."""
+        """state [..., state_dim] -> (walkers, landmarks) in the middle of their cells on the ground."""
         import torch
 
         allies, enemies, _ = self.layout.split_state(state)
-        places = [torch.stack([at[..., 1], self.size + 1 - at[..., 0]], dim=-1) + 0.5 for at in (allies, enemies)]
-        return Side.always_alive(places[0]), Side.always_alive(places[1])
+        walkers, landmarks = (
+            torch.stack([at[..., 1], self.size + 1 - at[..., 0]], dim=-1) + 0.5 for at in (allies, enemies)
+        )
+        return Side.always_alive(walkers), Side.always_alive(landmarks)
 
     def look(self) -> Look:
         """The grid, with a closed cell around it."""

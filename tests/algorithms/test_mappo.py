@@ -41,7 +41,7 @@ def fit(folder: Path, *words: str) -> int:
 
 
 def test_advantages_by_hand() -> None:
-    """gamma 0.5, lambda 0.5; the second battle is lost at its first step, the third runs out of time there."""
+    """gamma 0.5, lambda 0.5; the second battle is lost, the third runs out of time."""
     value = torch.tensor([[1.0, 2.0, 4.0], [1.0, 2.0, 4.0], [1.0, 2.0, 4.0]])
     reward = torch.tensor([[1.0, 0.0]] * 3)
     terminated = torch.tensor([[False, False], [True, False], [True, False]])

@@ -19,7 +19,10 @@ from hygen_lightning.specs import TaskSpec, TimeStep, UserError
 from hygen_lightning.tasks import BattleTask, load_task
 
 OUTSIDE = "grid_battle:LineEnv"
-TASKS = dict.fromkeys(ENVIRONMENTS, ("3m", "8m")) | {OUTSIDE: ("line-2", "line-1")}
+TASKS = dict.fromkeys(ENVIRONMENTS, ("3m", "8m")) | {
+    "navigation": ("cn-3", "cn-2"),
+    OUTSIDE: ("line-2", "line-1"),
+}
 """Two tasks that each environment plays."""
 FIELDS = ("obs", "state", "avail_actions")
 
@@ -126,8 +129,8 @@ def test_equal_seeds_and_actions_are_equal_episodes_where_it_promises_that(env: 
 
 
 def test_an_action_that_is_not_available_is_refused(env: BattleEnv) -> None:
-    available = env.reset(torch.arange(2)).avail_actions
-    assert not available.all(-1).all(), "every action is available: nothing is tested"
+    played = (step.observation.avail_actions for step in steps(env, torch.arange(2), 20))
+    available = next(shown for shown in played if not shown.all())
     worst = available.int().argmin(-1)
     with pytest.raises(ValueError, match="not available"):
         env.step(worst)
@@ -220,13 +223,13 @@ def test_what_it_cannot_do_it_says_in_one_line(env: BattleEnv) -> None:
     if not env.restarts:
         with pytest.raises(UserError, match=f"{env.name} does not count the steps"):
             _ = env.clock
-    try:
-        saved = env.state_dict()
-    except UserError as error:
-        assert f"{env.name} cannot save" in str(error)
+    if type(env).state_dict is BattleEnv.state_dict:
+        with pytest.raises(UserError, match=f"{env.name} cannot save"):
+            env.state_dict()
         with pytest.raises(UserError, match=f"{env.name} cannot continue"):
             env.load_state_dict({})
         return
+    saved = env.state_dict()
     actions = random_actions(observation.avail_actions, torch.Generator().manual_seed(0))
     once = env.step(actions).observation
     env.load_state_dict(saved)

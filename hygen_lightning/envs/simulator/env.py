@@ -33,6 +33,7 @@ class SimulatorEnv(BattleEnv):
     """
 
     name = "simulator"
+    task_type = BattleTask
     task: BattleTask
     version = "8"
     restarts = True

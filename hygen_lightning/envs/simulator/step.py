@@ -306,11 +306,11 @@ def conclude(
     after = copy.copy(after)
     after.x, after.y = on_grid(after.x), on_grid(after.y)
     after.over = ended | timed_out
-    battles, nothing_to_do = after.kept_where(over, before), over
+    battles = after.kept_where(over, before)
     if fresh is not None:
-        battles, nothing_to_do = battles.kept_where(battles.over, fresh), None
+        battles = battles.kept_where(battles.over, fresh)
     return battles, TimeStep(
-        observation=battle_observation(params, terrain, battles, nothing_to_do),
+        observation=battle_observation(params, terrain, battles, over if fresh is None else None),
         reward=torch.where(over, 0.0, gained),
         terminated=after.over & ~over,
         truncated=timed_out & ~over,

@@ -20,7 +20,7 @@ from torch import Tensor
 from hygen_lightning.envs.base import BattleEnv, BattleLostError
 from hygen_lightning.envs.smac.game import Game, GameObservation, GameStep, answers
 from hygen_lightning.specs import Observation, TaskSpec, TimeStep, UserError
-from hygen_lightning.tasks.battles import NO_OP
+from hygen_lightning.tasks.battles import NO_OP, BattleTask
 
 GAMES_VARIABLE = "HYGEN_SMAC_GAMES"
 MOST_GAMES = 8
@@ -44,6 +44,7 @@ class SmacEnv(BattleEnv):
     """
 
     name = "smac"
+    task_type = BattleTask
     version = _smac_version()
     reproducible = False
     restarts = True
