@@ -66,7 +66,8 @@ def tell_cost(
             found = reckon(run.cell.words, asked[name], TIMED_STEPS, threads=run.threads)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
-        return {"hours": found["hours"], "peak_mb": found["measured_peak_mb"]}
+        seconds = {part: told["seconds"] for part, told in found["parts"].items()}
+        return {"hours": found["hours"], "peak_mb": found["measured_peak_mb"], "seconds": seconds}
 
     with ThreadPoolExecutor(jobs) as pool:
         for name, cost in zip(new, pool.map(timed, new)):
@@ -75,10 +76,18 @@ def tell_cost(
     counts = {name: sum(watched.run.cell.name == name for watched in left) for name in first}
     hours = sum(known[name]["hours"] * count for name, count in counts.items()) / min(jobs, max(len(left), 1))
     if left and not quiet:
-        rows = [(n, c, f"{60 * known[n]['hours']:.1f}", known[n]["peak_mb"]) for n, c in counts.items()]
+        rows = [_row(name, count, known[name]) for name, count in counts.items()]
         title = f"{len(left)} runs, about {_told(hours)} in all, {jobs} at once"
-        print_table(title, ("run", "seeds left", "minutes each", "peak MB each"), rows)
+        columns = ("run", "seeds left", "minutes each", "peak MB", "s per update", "s per rollout")
+        print_table(title, columns, rows)
     return hours
+
+
+def _row(name: str, count: int, cost: dict[str, Any]) -> tuple[str, ...]:
+    """One setting in the table of costs."""
+    parts = ("policy update", "rollout")
+    seconds = [f"{cost['seconds'][part]:.3f}" if part in cost["seconds"] else "–" for part in parts]
+    return name, str(count), f"{60 * cost['hours']:.1f}", str(cost["peak_mb"]), *seconds
 
 
 def _told(hours: float) -> str:

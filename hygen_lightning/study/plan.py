@@ -13,7 +13,7 @@ from typing import Any
 from hygen_lightning.parsing import check_config, found_file
 from hygen_lightning.specs import UserError
 
-STUDY_KEYS = ("algorithms", "task_sets", "qualities", "seeds", "configs", "options")
+STUDY_KEYS = ("algorithms", "task_sets", "tasks", "qualities", "seeds", "configs", "options")
 ALGORITHM_KEYS = ("configs", "options", "qualities")
 RUN_OF_ITS_OWN = ("run.root", "run.name", "seed_everything", "resume", "ckpt_path")
 """Options that a study gives each cell itself."""
@@ -55,22 +55,39 @@ def read_study(path: Path) -> list[Cell]:
 
 
 def _cells_of(label: str, part: Any, content: dict[str, Any], path: Path) -> list[Cell]:
-    """One cell for each task set and data quality of an algorithm; what it says wins over the study."""
+    """One cell for each task set (or task alone) and data quality of an algorithm.
+
+    What the algorithm says wins over the study.
+    """
     where = f"{path}, algorithm {label}"
     _check_keys(part, ALGORITHM_KEYS, where, "an algorithm")
     layers = [*_texts(content, "configs", path), *_texts(part, "configs", where)]
     options = {**_options(content, path), **_options(part, where)}
     qualities = _texts(part, "qualities", where) or _texts(content, "qualities", path)
     cells = []
-    for task_set in _texts(content, "task_sets", path) or [None]:
-        for quality in qualities or [None]:
-            chosen = {"data.task_set": task_set, "data.quality": quality}
-            chosen = {name: value for name, value in chosen.items() if value is not None}
-            name = "-".join([label, *(Path(value).stem for value in chosen.values())])
+    for task, learned in _learned(content, path).items():
+        for quality in qualities or [""]:
+            chosen = {**learned, **({"data.quality": quality} if quality else {})}
+            name = "-".join(word for word in (label, task, quality) if word)
             if not re.fullmatch(r"[A-Za-z0-9][\w.=+-]*", name):
                 raise UserError(f"{where}: {name!r} names a folder; use letters, digits, - and _")
             cells.append(Cell(name, 0, as_words(layers, {**options, **chosen})))
     return cells
+
+
+def _learned(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    """Name of a task set or of a single task -> the options that say what is learned and played."""
+    sets = {Path(name).stem: {"data.task_set": name} for name in _texts(content, "task_sets", path)}
+    alone = {
+        Path(name).stem: {
+            "data.task_set": None,
+            "data.train_tasks": [name],
+            "data.eval_tasks": [name],
+            "data.extra_tasks": [],
+        }
+        for name in _texts(content, "tasks", path)
+    }
+    return sets | alone or {"": {}}
 
 
 def checked_cells(cells: Sequence[Cell]) -> list[Cell]:

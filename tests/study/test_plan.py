@@ -45,6 +45,15 @@ qualities: [expert, medium]
     assert "--x=1" in expert.words
 
 
+def test_tasks_may_be_learned_one_by_one(tmp_path: Path) -> None:
+    cells = read_study(written(tmp_path, "algorithms: {a: }\ntasks: [3m, 5m_vs_6m]\n"))
+    assert [cell.name for cell in cells] == ["a-3m", "a-5m_vs_6m"]
+    assert cells[1].words == (
+        *("--data.task_set=null", '--data.train_tasks=["5m_vs_6m"]', '--data.eval_tasks=["5m_vs_6m"]'),
+        "--data.extra_tasks=[]",
+    )
+
+
 def test_a_cell_is_an_ordinary_fit_that_goes_on_where_it_was_broken_off() -> None:
     command = Cell("bc-toy", 3, ("--model=BC",)).command(Path("/there"))
     assert command[1:] == [
