@@ -31,7 +31,7 @@ from hygen_lightning.specs import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hygen_lightning.policy import PolicyOutput
+    from hygen_lightning.policy import Policy, PolicyOutput
     from hygen_lightning.specs import Observation
 
 
@@ -44,7 +44,8 @@ RANGES = {
     "depth": (1, 64),
     "n_skills": (1, 1024),
     "id_bits": (0, 16),
-    **dict.fromkeys(("alpha", "beta", "phi", "conservative_constant"), (0, 10**6)),
+    **dict.fromkeys(("skill_steps", "prior_steps"), (0, 10**9)),
+    **dict.fromkeys(("alpha", "beta", "phi", "conservative_constant", "balance", "prior_weight"), (0, 10**6)),
 }
 """Least and greatest value of options that several algorithms have: sizes, and weights of losses."""
 
@@ -142,6 +143,12 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         """See `hygen_lightning.policy.Policy`."""
 
     # What it may fill in
+
+    def exploring(self, epsilon: float, generator: torch.Generator) -> Policy:
+        """The policy that explores over skills: each choice of one is random with probability epsilon."""
+        raise UserError(
+            f"--rollouts.explore skills: {type(self).__name__} has no skills to explore over; give actions"
+        )
 
     @property
     def policy_has_learned(self) -> bool:

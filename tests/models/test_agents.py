@@ -8,7 +8,7 @@ from made_up_episodes import EDGE_SIZES, FAMILIES, make_episodes, make_layout, m
 
 from hygen_lightning.losses import ValueTargets, skill_distillation, skill_vae_loss, value_loss
 from hygen_lightning.models import fast
-from hygen_lightning.models.agents import HyGenNetwork
+from hygen_lightning.models.hygen_network import HyGenNetwork
 from hygen_lightning.specs import EntityLayout, Episodes
 
 
