@@ -115,6 +115,23 @@ def test_acting_step_by_step_equals_the_unrolled_networks(family: str) -> None:
         assert torch.equal(step.skill, q[:, t].argmax(-1))
 
 
+@pytest.mark.parametrize(("kind", "chooses"), [("bias", False), ("token", True)])
+def test_a_skill_in_the_token_can_choose_among_targets(kind: str, chooses: bool) -> None:
+    layout = make_layout("marines", 3, 4)
+    network, batch = make_network(layout, skill_input=kind), make_episodes(layout, 2, 4)
+    attacks = []
+    for index in range(2):
+        skill = torch.eye(network.n_skills)[index].expand(2, 4, 3, -1)
+        logits = network.decode(layout, batch.obs, batch.last_actions, skill)
+        with fast.by_definition():
+            defined = network.decode(layout, batch.obs, batch.last_actions, skill)
+        torch.testing.assert_close(logits, defined, rtol=1e-5, atol=1e-5)
+        attacks.append(logits[..., layout.widths.base_actions :])
+    moved = attacks[0] - attacks[1]
+    shifted_alike = torch.allclose(moved, moved[..., :1].expand_as(moved), atol=1e-5)
+    assert shifted_alike != chooses
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_knowing_the_available_actions_changes_none_of_their_logits(family: str, share: float) -> None:
