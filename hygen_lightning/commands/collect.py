@@ -39,7 +39,8 @@ def collect(
         max_opening_env_steps: battles open with up to this many steps of random actions; these steps
             are not recorded, except of battles that run into the time limit
         run: name of the run folder; it must not exist yet
-        env: environment to play in (if not given, the one where a checkpoint learned, else the simulator)
+        env: environment to play in (if not given, the one where a checkpoint learned, else the task's
+            own)
         seed: seed of battles and exploration
         json: print one JSON object instead of a table
     """
@@ -48,7 +49,7 @@ def collect(
     from hygen_lightning.data.datamodule import MOST_EPISODES
     from hygen_lightning.data.files import check_place
     from hygen_lightning.data.hdf5 import write_run
-    from hygen_lightning.envs import environment_class
+    from hygen_lightning.envs import environment_for
     from hygen_lightning.rollouts.policies import environment_of, named_policy
     from hygen_lightning.rollouts.recording import record
     from hygen_lightning.seeding import check_seed, stream_generator
@@ -63,8 +64,8 @@ def collect(
         if Path(folder_name).name != folder_name or folder_name in ("", ".", ".."):
             raise UserError(f"--{name} is {folder_name!r}; give the name of a folder in the data set")
     env = environment_of([policy], env)
-    environment_class(env)  # a file that is imported for it may register tasks
     spec = load_task(task)
+    env = environment_for([spec], env)
     folder = Path(dataset_dir) / spec.name / quality / run
     if folder.exists():
         raise UserError(f"{folder} exists already; give another --run name")

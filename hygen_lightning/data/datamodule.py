@@ -48,7 +48,7 @@ class HybridDataModule(LightningDataModule):
         extra_tasks: tasks played in the final evaluation for interest, instead of the set's; they
             are part of no mean
         dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null records scripted policies
-            in the embedded simulator on first use and keeps them in the cache folder
+            in the tasks' own environment on first use and keeps them in the cache folder
         quality: which recordings of a task to learn from; none: only played episodes (online)
         max_in_memory_gb: 10^9 bytes of recordings per task held in memory (packed); of larger sets
             each batch is read from the files

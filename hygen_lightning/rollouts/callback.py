@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback
 
 from hygen_lightning.data.datamodule import MOST_EPISODES
-from hygen_lightning.envs import environment_class, make_env_for_policy
+from hygen_lightning.envs import environment_class, environment_for, make_env_for_policy
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import UserError
@@ -38,7 +38,7 @@ class OnlineRollouts(Callback):
         epsilon_begin: share (0..1) of random choices at the start of stage two
         epsilon_end: share of random choices after epsilon_steps
         epsilon_steps: optimiser steps over which exploration falls, linearly
-        env: environment that trains, a name or package.module:Class
+        env: environment that trains, a name or package.module:Class; null: the training tasks' own
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class OnlineRollouts(Callback):
         epsilon_begin: float = 1.0,
         epsilon_end: float = 0.05,
         epsilon_steps: int = 20000,
-        env: str = "simulator",
+        env: str | None = None,
     ) -> None:
         if not 0 <= episodes_per_step <= MOST_EPISODES:
             raise UserError(
@@ -71,8 +71,12 @@ class OnlineRollouts(Callback):
         self.played_episodes = 0
         self.played_env_steps = 0
         self._last_rollout_step = -1
-        self.env_name, self._envs = env, OpenEnvs(env)
+        self._envs = OpenEnvs(env)
         self._generator = torch.Generator()
+
+    def env_name(self, tasks: Sequence[TaskSpec]) -> str:
+        """The environment that trains; `tasks`, which train, choose it where the options do not."""
+        return self._envs.chosen(tasks)
 
     def epsilon(self, stage_two_step: int) -> float:
         """Share of random choices after this many optimiser steps of stage two."""
@@ -154,7 +158,8 @@ class OnlineRollouts(Callback):
         self, trainer: Trainer, pl_module: MultiTaskAlgorithm, checkpoint: dict[str, Any]
     ) -> None:
         """Whoever plays the checkpoint plays where it learned, unless they say otherwise."""
-        checkpoint["environment"] = self.env_name
+        if self._envs.name is not None:
+            checkpoint["environment"] = self._envs.name
 
     def rank_state(self) -> dict[str, Any]:
         """What a stopped run needs to go on, for this rank."""
@@ -179,28 +184,38 @@ class OpenEnvs:
     evenly, and environments used longest ago are closed to make room.
     """
 
-    def __init__(self, name: str) -> None:
-        """UserError for an unknown kind, and for one that this machine cannot play."""
-        environment_class(name).check_installed()
+    def __init__(self, name: str | None) -> None:
+        """name: of the kind; None until the first tasks choose it. UserError for an unknown kind, and for
+        one that this machine cannot play."""
+        if name is not None:
+            environment_class(name).check_installed()
         self.name = name
         self._open: dict[tuple[str, int], BattleEnv] = {}  # the one used last is the last one
         self._checked: set[str] = set()
 
+    def chosen(self, tasks: Sequence[TaskSpec]) -> str:
+        """Name of the kind, which is these tasks' own where none was given."""
+        if self.name is None:
+            self.name = environment_for(tasks)
+            environment_class(self.name).check_installed()
+        return self.name
+
     def check(self, tasks: Sequence[TaskSpec]) -> None:
         """UserError, before anything is learned, where one of these tasks cannot be played."""
         new = [task for task in tasks if task.name not in self._checked]
-        environment_class(self.name).check_tasks(new)
+        environment_class(self.chosen(tasks)).check_tasks(new)
         self._checked.update(task.name for task in new)
 
     def of(self, task: TaskSpec, num_envs: int, device: torch.device) -> BattleEnv:
         """Battles of this task: `num_envs`, or as many as can be held at once."""
-        most = environment_class(self.name).most_at_once()
+        name = self.chosen([task])
+        most = environment_class(name).most_at_once()
         held = num_envs if most is None else min(num_envs, max(most // max(len(self._checked), 1), 1))
         env = self._open.pop((task.name, held), None)
         if env is None:
             while most is not None and self._open and self._num_envs() + held > most:
                 self._open.pop(next(iter(self._open))).close()
-            env = make_env_for_policy(self.name, task, held, device)
+            env = make_env_for_policy(name, task, held, device)
         self._open[task.name, held] = env
         return env
 

@@ -89,20 +89,24 @@ class BattleEvaluation(Callback):
 
     Args:
         env: environment that evaluates, a name or package.module:Class; null: the one that the
-            rollouts of this run are played in (without any, the simulator)
+            rollouts of this run are played in (without any, the tasks' own)
         noise: share (0..1) of random actions in the noisy battles; 0 plays none
     """
 
     def __init__(self, env: str | None = None, noise: float = 0.05) -> None:
         if not 0 <= noise <= 1:
             raise UserError(f"--evaluation.noise is {noise}; give a share of random actions, 0 to 1")
-        self.noise = noise
-        self.env_name = env or "simulator"
-        self._follows_rollouts = env is None
+        self._env, self.noise = env, noise
         self.records: list[BattleRecord] = []
         self.played: dict[str, list[Rollout]] = defaultdict(list)
         self.groups: dict[str, str] = {}
-        self._envs = OpenEnvs(self.env_name)
+        self._envs = OpenEnvs(env)
+
+    @property
+    def env_name(self) -> str:
+        """The environment that evaluates, once `setup` knows the tasks."""
+        assert self._envs.name is not None
+        return self._envs.name
 
     def _play(self, pl_module: MultiTaskAlgorithm, request: BattleRequest, noise: float = 0.0) -> Rollout:
         """Play a request, and where there is noise once more, its draws named by the battles."""
@@ -121,10 +125,9 @@ class BattleEvaluation(Callback):
     def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         """UserError, before anything is learned, where a task cannot be played."""
         data = trainer.datamodule
-        trains = [callback.env_name for callback in trainer.callbacks if isinstance(callback, OnlineRollouts)]
-        if self._follows_rollouts and trains:
-            self.env_name = trains[0]
-            self._envs = OpenEnvs(self.env_name)
+        trains = [callback for callback in trainer.callbacks if isinstance(callback, OnlineRollouts)]
+        if self._env is None and trains:
+            self._envs = OpenEnvs(trains[0].env_name(data.train_tasks))
         played = [*data.eval_tasks, *data.extra_tasks]
         self._envs.check(played)
         pl_module.check_tasks([*data.train_tasks, *played] if stage == "fit" else played)

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from hygen_lightning import BattleEvaluation, OnlineRollouts, evaluate, load_task, make_env, play
+from hygen_lightning.envs import environment_for
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.rollouts.scripted import scripted_policy
-from hygen_lightning.specs import BattleRequest, UserError
+from hygen_lightning.specs import BattleRequest, TaskSpec, UserError
 
 TASKS = [load_task("3m"), load_task("5m")]
 
@@ -96,6 +97,17 @@ def test_the_same_battles_are_played_once_more_with_random_actions() -> None:
 def test_a_share_beyond_everything_is_refused(noise: float) -> None:
     with pytest.raises(UserError, match=f"--evaluation.noise is {noise}"):
         BattleEvaluation(noise=noise)
+
+
+def test_tasks_choose_their_environment_where_nobody_names_one() -> None:
+    walk = load_task("cn-2")
+    assert environment_for([walk, load_task("cn-4")]) == "navigation"
+    assert environment_for([walk], "simulator") == "simulator"
+    with pytest.raises(UserError, match=r"different environments \(cn-2 in navigation, 3m in simulator\)"):
+        environment_for([walk, TASKS[0]])
+    chess = TaskSpec("chess", 5, walk.layout)
+    with pytest.raises(UserError, match="no known environment plays chess; name the one that does"):
+        environment_for([chess])
 
 
 @pytest.mark.parametrize("seen", [True, False])
