@@ -181,7 +181,7 @@ class HyGenCLI(LayeredCLI):
         data = self.datamodule
         rollouts: OnlineRollouts = self._callback(OnlineRollouts)
         rollouts.check_tasks(data.train_tasks)  # before anything is recorded
-        if data.needs_recordings:
+        if data.needs_recordings and self.model.learns_from_episodes:
             env = rollouts.env_name(data.train_tasks)
             known = data.train_tasks, data.quality, config.run.record_episodes, env
             data.dataset_dir = str(scripted_recordings(*known))

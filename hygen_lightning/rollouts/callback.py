@@ -9,6 +9,7 @@ from lightning.pytorch import Callback
 
 from hygen_lightning.data.datamodule import MOST_EPISODES
 from hygen_lightning.envs import environment_class, environment_for, make_env_for_policy
+from hygen_lightning.rollouts.endless import EndlessBattles
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import UserError
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+    from hygen_lightning.data.datamodule import HybridDataModule
     from hygen_lightning.envs.base import BattleEnv
     from hygen_lightning.policy import Policy
+    from hygen_lightning.rollouts.endless import ChunkPlan
     from hygen_lightning.rollouts.runner import Rollout
     from hygen_lightning.specs import TaskSpec
 
@@ -30,6 +33,10 @@ class OnlineRollouts(Callback):
 
     Every `every_n_steps` optimiser steps it plays `episodes_per_step * every_n_steps` episodes of
     each task at once. Where there are no recordings, the first rollout is at least a batch.
+
+    For an algorithm that learns on-policy it plays chunks of endless battles instead, as many and as
+    often as the algorithm's own options say; it explores by the probabilities of its policy, so that
+    of the options below `env` alone counts.
 
     Args:
         episodes_per_step: episodes per task, rank and optimiser step; 0 plays none (offline only)
@@ -73,6 +80,7 @@ class OnlineRollouts(Callback):
         self._last_rollout_step = -1
         self._envs = OpenEnvs(env)
         self._generator = torch.Generator()
+        self._endless: dict[str, EndlessBattles] = {}
 
     def env_name(self, tasks: Sequence[TaskSpec]) -> str:
         """The environment that trains; `tasks`, which train, choose it where the options do not."""
@@ -91,10 +99,18 @@ class OnlineRollouts(Callback):
         self.check_tasks(trainer.datamodule.train_tasks)
         if self.explore == "skills":
             pl_module.exploring(0.0, self._generator)
-        if self.episodes_per_step == 0 and trainer.datamodule.prefill_episodes > 0:
+        if pl_module.chunk_plan is not None:
+            self._begin_endless(trainer.datamodule, trainer.global_rank, pl_module)
+        elif self.episodes_per_step == 0 and trainer.datamodule.prefill_episodes > 0:
             raise UserError(
                 "--rollouts.episodes_per_step 0 and no recordings: nothing to learn from; give either"
             )
+
+    def _begin_endless(self, data: HybridDataModule, rank: int, pl_module: MultiTaskAlgorithm) -> None:
+        assert pl_module.chunk_plan is not None
+        for task in data.train_tasks:
+            env = self._envs.of(task, pl_module.chunk_plan.num_envs, pl_module.device)
+            self._endless[task.name] = EndlessBattles(env, data.seed, rank, task.name)
 
     def check_tasks(self, tasks: Sequence[TaskSpec]) -> None:
         """UserError where one of these tasks, which train, cannot be played."""
@@ -117,10 +133,34 @@ class OnlineRollouts(Callback):
     def _play_if_due(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         step = trainer.global_step
         stage_two_step = step - pl_module.offline_phase_steps
+        plan = pl_module.chunk_plan
+        if plan is not None:
+            if stage_two_step >= 0 and stage_two_step % plan.optimiser_steps == 0 and self._is_new(trainer):
+                self._play_chunks(trainer, pl_module, plan)
+            return
         due = self.episodes_per_step > 0 and stage_two_step >= 0 and stage_two_step % self.every_n_steps == 0
-        if due and step != self._last_rollout_step and step != trainer.max_steps:
-            self._last_rollout_step = step
+        if due and self._is_new(trainer):
             self._play(trainer, pl_module, self.epsilon(stage_two_step))
+
+    def _is_new(self, trainer: Trainer) -> bool:
+        """Whether nothing has been played at this step, and it is not the last; now it counts as played."""
+        step = trainer.global_step
+        new = step not in (self._last_rollout_step, trainer.max_steps)
+        self._last_rollout_step = step if new else self._last_rollout_step
+        return new
+
+    def _play_chunks(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, plan: ChunkPlan) -> None:
+        """The next chunk of every task, ready to be learned from."""
+        for name, battles in self._endless.items():
+            chunk = battles.play(pl_module, plan.env_steps)  # type: ignore[arg-type]
+            trainer.datamodule.put_chunk(pl_module.prepare(chunk), plan.epochs, plan.minibatches)
+            ended = int(chunk.terminated.sum())
+            self.played_episodes += ended
+            self.played_env_steps += chunk.reward.numel()
+            metrics = {"env_steps": float(self.played_env_steps), "episodes": float(ended)}
+            if ended:
+                metrics["win_rate_exploring"] = int(chunk.success.sum()) / ended
+            _log(trainer, name, metrics)
 
     def _play(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, epsilon: float) -> None:
         data, device = trainer.datamodule, pl_module.device
@@ -138,21 +178,18 @@ class OnlineRollouts(Callback):
             buffer.add(played.episodes)
             self.played_episodes += n
             self.played_env_steps += int(played.lengths.sum())
-            self._log(trainer, name, played, epsilon)
+            _log(trainer, name, self._metrics(played, epsilon, len(buffer)))
         pl_module.train(was_training)
 
-    def _log(self, trainer: Trainer, task: str, played: Rollout, epsilon: float) -> None:
-        metrics = {
+    def _metrics(self, played: Rollout, epsilon: float, kept: int) -> dict[str, float]:
+        return {
             "win_rate_exploring": float(played.success.float().mean()),
             "return_exploring": float(played.returns.mean()),
             "epsilon": epsilon,
             "random_share": played.random_share,
-            "replay_episodes": float(len(trainer.datamodule.replay_buffers[task])),
+            "replay_episodes": float(kept),
+            "env_steps": float(self.played_env_steps),
         }
-        for logger in trainer.loggers:
-            logger.log_metrics(
-                {f"rollout/{task}/{k}": v for k, v in metrics.items()}, step=trainer.global_step
-            )
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: MultiTaskAlgorithm, checkpoint: dict[str, Any]
@@ -168,6 +205,7 @@ class OnlineRollouts(Callback):
             "played_episodes": self.played_episodes,
             "played_env_steps": self.played_env_steps,
             "last_rollout_step": self._last_rollout_step,
+            "endless": {task: battles.state_dict() for task, battles in self._endless.items()},
         }
 
     def load_rank_state(self, state: dict[str, Any]) -> None:
@@ -175,6 +213,13 @@ class OnlineRollouts(Callback):
         self.played_episodes = state["played_episodes"]
         self.played_env_steps = state["played_env_steps"]
         self._last_rollout_step = state["last_rollout_step"]
+        for task, battles in state["endless"].items():
+            self._endless[task].load_state_dict(battles)
+
+
+def _log(trainer: Trainer, task: str, metrics: dict[str, float]) -> None:
+    for logger in trainer.loggers:
+        logger.log_metrics({f"rollout/{task}/{k}": v for k, v in metrics.items()}, step=trainer.global_step)
 
 
 class OpenEnvs:
