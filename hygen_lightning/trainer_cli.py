@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -34,6 +35,7 @@ from hygen_lightning.run.run import (
     new_run_dir,
     run_dir_of,
     run_facts,
+    spent,
     write_run_results,
 )
 from hygen_lightning.specs import Episodes, UserError
@@ -203,7 +205,8 @@ class HyGenCLI(LayeredCLI):
             verbose=False,
         )
         if self.trainer.is_global_zero:
-            self._write_results(steps, {"finished": stopped is None, "stopped": stopped})
+            known = {"finished": stopped is None, "stopped": stopped, **spent(self.run_dir)}
+            self._write_results(steps, known)
             wanted: RunFiles = self._callback(RunFiles)
             if wanted.curve:
                 draw_curves(self.datamodule, self.run_dir)
@@ -234,7 +237,7 @@ class HyGenCLI(LayeredCLI):
         """known: facts of the run or of the checkpoint that played, over those of this command's options."""
         evaluation = self._callback(BattleEvaluation)
         facts = run_facts(self.trainer, self.model, evaluation.env_name, time.monotonic() - self.started)
-        facts |= {"optimiser_steps": steps, **(known or {})}
+        facts |= {"optimiser_steps": steps, "command": shlex.join(self.argv), **(known or {})}
         seen, extra = evaluation.tasks_of("seen"), evaluation.tasks_of("extra")
         write_run_results(self.run_dir, evaluation.records, seen, extra, facts)
         print(f"results: {self.run_dir / 'results.json'}", flush=True)
