@@ -29,6 +29,7 @@ __version__ = "0.1.0"
 PUBLIC = {
     "BC": "algorithms",
     "HyGen": "algorithms",
+    "MAPPO": "algorithms",
     "MultiTaskAlgorithm": "algorithms.base",
     "QMIX": "algorithms",
     "ValueLearning": "algorithms.value_learning",

@@ -61,6 +61,24 @@ def load_policy(ckpt_path: str | Path, task: TaskSpec) -> Policy:
     return policy
 
 
+def weights_of(path: str, network: Any, option: str) -> dict[str, torch.Tensor]:
+    """Weights for `network` out of a checkpoint: the average that plays, where it keeps one.
+
+    option: the model's option that named the file. UserError if they are of another architecture.
+    """
+    try:
+        state = read_checkpoint(path, "state_dict")["state_dict"]
+    except UserError as error:
+        raise UserError(f"--model.{option}: {error}") from error
+    average = "average.module."
+    prefix = average if any(name.startswith(average) for name in state) else "network."
+    own = {name[len(prefix) :]: x for name, x in state.items() if name.startswith(prefix)}
+    if {name: x.shape for name, x in own.items()} != _shapes(network):
+        hint = "give the same --model options as its run (they are in its config.yaml)"
+        raise UserError(f"--model.{option} {path} has another architecture; {hint}")
+    return own
+
+
 def _class(ckpt_path: str | Path, class_path: str) -> Any:
     """The class of a checkpoint's algorithm."""
     module, _, name = class_path.rpartition(".")

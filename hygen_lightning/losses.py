@@ -202,3 +202,78 @@ def skill_distillation(
         return masked_mean(action_cross_entropy(skill_logits, labels), mask)
     nats = action_cross_entropy(skill_logits, labels)
     return nats.sum() / _at_least_one(per_process(mask.sum()[None])[0] * nats.shape[-1])
+
+
+# On-policy
+
+
+def generalised_advantages(
+    reward: Tensor,
+    value: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
+    gae_lambda: float,
+) -> Tensor:
+    """Advantages [B, T] of the steps of a chunk (GAE, Schulman et al. 2016).
+
+    reward [B, T], terminated and truncated [B, T] bool, value [B, T + 1] of the states before each
+    step and after the last. Nothing is carried over the end of a battle. A battle that only the time
+    limit ended is not taken for a defeat: the value of its last seen state stands for what would
+    follow, because the state behind it has made room for the next battle.
+    """
+    ended = terminated & ~truncated
+    following = torch.where(truncated, value[:, :-1], value[:, 1:])
+    errors = reward + gamma * torch.where(ended, 0, following) - value[:, :-1]
+    advantages = torch.empty_like(reward)
+    later = torch.zeros_like(reward[:, 0])
+    for t in reversed(range(reward.shape[1])):
+        later = errors[:, t] + gamma * gae_lambda * torch.where(terminated[:, t], 0, later)
+        advantages[:, t] = later
+    return advantages
+
+
+@dataclass
+class PolicyGradientLoss:
+    """loss = policy - entropy_weight * entropy, and how far the policy has moved; scalars.
+
+    entropy: in nats. kl: from the policy that played to this one (Schulman's estimate k3).
+    clipped: share (0..1) of the actions whose ratio lies outside 1 +- clip.
+    """
+
+    loss: Tensor
+    policy: Tensor
+    entropy: Tensor
+    kl: Tensor
+    clipped: Tensor
+
+
+def clipped_policy_loss(
+    log_probs: Tensor,
+    actions: Tensor,
+    old_log_probs: Tensor,
+    advantage: Tensor,
+    acts: Tensor,
+    clip: float,
+    entropy_weight: float,
+) -> PolicyGradientLoss:
+    """The clipped objective of PPO (Schulman et al. 2017) for agents that share one advantage (MAPPO).
+
+    log_probs [B, T, A, K] of all actions (-inf where not available), actions [B, T, A] int64,
+    old_log_probs [B, T, A] of the policy that played, advantage [B, T], acts [B, T, A] bool: agents
+    that had a choice; the means run over these.
+    """
+    count = _at_least_one(per_process(acts.sum()[None])[0])
+
+    def mean(x: Tensor) -> Tensor:
+        return torch.where(acts, x, 0).sum() / count
+
+    moved = log_probs.gather(-1, actions.unsqueeze(-1))[..., 0] - old_log_probs
+    moved = torch.where(acts, moved, 0)
+    ratio, team = moved.exp(), advantage.unsqueeze(-1)
+    gain = torch.minimum(ratio * team, ratio.clamp(1 - clip, 1 + clip) * team)
+    possible = log_probs.clamp_min(torch.finfo(log_probs.dtype).min)
+    policy, entropy = -mean(gain), -mean((possible.exp() * possible).sum(dim=-1))
+    with torch.no_grad():
+        kl, clipped = mean(ratio - 1 - moved), mean(((ratio - 1).abs() > clip).to(ratio.dtype))
+    return PolicyGradientLoss(policy - entropy_weight * entropy, policy, entropy, kl, clipped)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from hygen_lightning.specs import Observation, TaskSpec
@@ -16,11 +17,15 @@ AgentInputs = Literal["obs", "obs+last_action", "obs+agent_id", "obs+last_action
 
 @dataclass
 class PolicyOutput:
-    """actions [B, A] int64 (without exploration), the next hidden state, skills [B, A] int64 or None."""
+    """actions [B, A] int64 (without exploration), the next hidden state, skills [B, A] int64 or None.
+
+    log_probs [B, A] float: of the actions, where they were drawn by their probability; else None.
+    """
 
     actions: Tensor
     hidden: Any
     skills: Tensor | None = None
+    log_probs: Tensor | None = None
 
 
 class Policy(Protocol):
@@ -38,4 +43,20 @@ class Policy(Protocol):
         last_actions [B, A] int64: of the step before, -1 at the first. last_reward [B] float32: of
         the step before, 0 at the first. hidden: as the last call, or `initial_hidden`, returned it.
         """
+        ...
+
+
+class SamplingPolicy(Policy, Protocol):
+    """A policy that can also draw its actions by their probability, which on-policy learners need."""
+
+    def sample(
+        self,
+        task: TaskSpec,
+        observation: Observation,
+        last_actions: Tensor,
+        last_reward: Tensor,
+        hidden: Any,
+        generator: torch.Generator | None = None,
+    ) -> PolicyOutput:
+        """As `act`, with actions drawn from `generator` (None: torch's own) and their `log_probs`."""
         ...

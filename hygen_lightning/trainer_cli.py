@@ -179,9 +179,11 @@ class HyGenCLI(LayeredCLI):
             parser = self._parser(self.subcommand)
             self._callback(RunFiles).config_yaml = parser.dump(config, skip_unset=False)
         data = self.datamodule
-        self._callback(OnlineRollouts).check_tasks(data.train_tasks)  # before anything is recorded
-        if data.needs_recordings:
-            known = data.train_tasks, data.quality, config.run.record_episodes, config.rollouts.env
+        rollouts: OnlineRollouts = self._callback(OnlineRollouts)
+        rollouts.check_tasks(data.train_tasks)  # before anything is recorded
+        if data.needs_recordings and self.model.learns_from_episodes:
+            env = rollouts.env_name(data.train_tasks)
+            known = data.train_tasks, data.quality, config.run.record_episodes, env
             data.dataset_dir = str(scripted_recordings(*known))
 
     def after_fit(self) -> None:

@@ -51,6 +51,12 @@ def _layers(*names: str) -> list[str]:
     return [glob.escape(str(shipped(name))) for name in names]
 
 
+def _config_of(model: str | None) -> str:
+    """The shipped config that `fit --model` stands for; quickstart where there is none."""
+    own = f"conf/{(model or '').rpartition('.')[2].lower()}.yaml"
+    return own if model and shipped(own).is_file() else "conf/quickstart.yaml"
+
+
 @dataclass
 class RunOptions:
     """Where a run lies, what it starts from and who else is told of it.
@@ -120,8 +126,8 @@ class LayeredCLI(LightningCLI):
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Layers, the lowest first: base config, quickstart (`fit` without --config), the checkpoint's
-        model, the user's configs and options.
+        """Layers, the lowest first: base config; for `fit` without --config, that of the --model, or
+        quickstart; the checkpoint's model; the user's configs and options.
 
         --config and --ckpt_path are looked up before: the parse itself ends at --print_config and --help.
         """
@@ -129,9 +135,10 @@ class LayeredCLI(LightningCLI):
         given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         given.add_argument("-c", "--config", nargs="?")
         given.add_argument("--ckpt_path", nargs="?")
+        given.add_argument("--model", nargs="?")
         known, _ = given.parse_known_args(words)
         if command == "fit" and known.config is None:
-            layers = _layers("conf/base.yaml", "conf/quickstart.yaml")
+            layers = _layers("conf/base.yaml", _config_of(known.model))
             self._subcommand_parsers[command].default_config_files = layers
         self._parse(self.argv, known.ckpt_path if known.ckpt_path != "last" else None)
 
@@ -201,15 +208,16 @@ def _check_groups(config: Namespace, parser: LightningArgumentParser) -> None:
 
 def _make_absolute(config: Namespace) -> None:
     """Paths of the user's mean the same files in config.yaml, in a checkpoint, and in any folder."""
-    data, skills = config.data, "model.init_args.skills_from"
+    data = config.data
     for key in ("task_set", "train_tasks", "eval_tasks", "extra_tasks"):
         named = data[key]
         if named is not None:
             data[key] = absolute(named) if isinstance(named, str) else [absolute(name) for name in named]
     if data.dataset_dir is not None:
         data.dataset_dir = str(Path(data.dataset_dir).absolute())
-    if config.get(skills) is not None:
-        config[skills] = str(Path(config[skills]).absolute())
+    for option in ("model.init_args.skills_from", "model.init_args.init_from"):
+        if config.get(option) is not None:
+            config[option] = str(Path(config[option]).absolute())
 
 
 def run_root(config: Namespace) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hygen_lightning.envs import ENVIRONMENTS
+
 PACKAGE = Path(__file__).parent.parent / "hygen_lightning"
 
 MAY_IMPORT = {
@@ -49,6 +51,30 @@ def test_a_layer_imports_only_from_layers_it_may_know(part: str) -> None:
     for path in found:
         foreign = imported_parts(path) - MAY_IMPORT[part] - {part}
         assert not foreign, f"{path.relative_to(PACKAGE)} imports {sorted(foreign)}"
+
+
+OF_ONE_WORLD = (
+    "envs",
+    "calibration",
+    "benchmark",
+    "commands/fidelity.py",
+    "report/scaling_plot.py",
+    "cli.py",
+)
+"""Worlds themselves, and what measures the simulator, or names a command that does."""
+
+
+def test_nothing_outside_envs_names_a_world() -> None:
+    worlds = {path.stem for path in (PACKAGE / "envs").iterdir()} - {"base", "pettingzoo", "__init__"}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if str(path.relative_to(PACKAGE)).startswith(OF_ONE_WORLD):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant):
+                assert node.value not in ENVIRONMENTS, f"{path.name}, line {node.lineno}: {node.value}"
+            elif isinstance(node, ast.ImportFrom):
+                names = (node.module or "").split(".")
+                assert names[:2] != ["hygen_lightning", "envs"] or not worlds & set(names[2:]), path.name
 
 
 def test_only_the_rollout_callbacks_name_algorithms_and_only_as_types() -> None:

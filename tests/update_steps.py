@@ -9,7 +9,10 @@ import torch
 from factories import make_episodes
 
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+from hygen_lightning.envs import make_env
+from hygen_lightning.rollouts.endless import EndlessBattles
 from hygen_lightning.specs import HybridBatch
+from hygen_lightning.tasks import load_task
 
 
 class Steps:
@@ -52,3 +55,20 @@ def batch_of(*tasks: str, n_offline: int = 3) -> HybridBatch:
     lengths = torch.tensor([6, 4, 5])
     episodes = {name: make_episodes(name, 3, lengths=lengths).trimmed() for name in tasks}
     return HybridBatch(episodes, dict.fromkeys(tasks, n_offline / 3))
+
+
+def batch_for(module: MultiTaskAlgorithm, *tasks: str, n_offline: int = 3) -> HybridBatch:
+    """What this algorithm learns from: short episodes, or a chunk of 6 steps of 3 battles of each task."""
+    batch = batch_of(*tasks, n_offline=n_offline) if module.learns_from_episodes else HybridBatch({}, {})
+    if module.chunk_plan is not None:
+        for name in tasks:
+            battles = EndlessBattles(make_env("simulator", load_task(name), 3), 1, name)
+            chunk = battles.play(module, 6)  # type: ignore[arg-type]
+            batch.chunks[name] = module.prepare(chunk)
+    return batch
+
+
+def loss_of(module: MultiTaskAlgorithm, batch: HybridBatch, share: float = 1.0) -> torch.Tensor:
+    """The sum of the losses of a batch, without logging."""
+    losses = [module.loss(episodes, share)[0] for episodes in batch.episodes.values()]
+    return torch.stack(losses + [module.chunk_loss(chunk)[0] for chunk in batch.chunks.values()]).sum()

@@ -20,6 +20,7 @@ from hygen_lightning.models.agents import EntityTransformer
 from hygen_lightning.models.layers import agent_id_code
 from hygen_lightning.specs import (
     BattleRequest,
+    Chunk,
     DataStatistics,
     EntityWidths,
     Episodes,
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hygen_lightning.policy import PolicyOutput
+    from hygen_lightning.rollouts.endless import ChunkPlan
     from hygen_lightning.specs import Observation
 
 
-LRSchedule = Literal["constant", "cosine"]
+LRSchedule = Literal["constant", "linear", "cosine"]
 
 
 RANGES = {
@@ -44,14 +46,22 @@ RANGES = {
     "depth": (1, 64),
     "n_skills": (1, 1024),
     "id_bits": (0, 16),
+    **dict.fromkeys(("entity_width", "critic_width"), (2, 4096)),
+    **dict.fromkeys(("num_envs", "chunk_env_steps"), (1, 10**6)),
+    **dict.fromkeys(("epochs", "minibatches"), (1, 1000)),
+    **dict.fromkeys(("entropy", "entropy_end", "value_weight"), (0, 10**6)),
     **dict.fromkeys(("alpha", "beta", "phi", "conservative_constant"), (0, 10**6)),
 }
 """Least and greatest value of options that several algorithms have: sizes, and weights of losses."""
 
 
-def cosine_factor(share: float) -> float:
-    """Factor of the learning rate when `share` (0..1) of a stage has passed: half a cosine from 1 to 0.02."""
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(max(share, 0.0), 1.0)))
+def lr_factor(schedule: LRSchedule, share: float) -> float:
+    """Factor of the learning rate when `share` (0..1) of a stage has passed: from 1 to 0.02.
+
+    linear: along a line. cosine: along half a cosine. constant: 1 all the time."""
+    share = min(max(share, 0.0), 1.0)
+    left = {"constant": 1.0, "linear": 1 - share, "cosine": 0.5 * (1 + math.cos(math.pi * share))}
+    return 0.02 + 0.98 * left[schedule]
 
 
 def ema(mean: Tensor, weight: Tensor, n_averaged: Tensor, decay: float) -> Tensor:
@@ -64,13 +74,18 @@ class MultiTaskAlgorithm(LightningModule, ABC):
     """Sums the losses of all tasks and takes one optimiser step; the trainer clips the gradient.
 
     A new algorithm is one file: it derives from this class, builds its networks from `widths`,
-    calls `keep_average` once its `network` stands, and fills in `offline_phase_steps`, `loss`,
-    `initial_hidden` and `act`. What it takes as options are plain Python values: they are written
-    into every checkpoint, which `load_policy` and `load_from_checkpoint` build the model from.
+    calls `keep_average` once its `network` stands, and fills in `offline_phase_steps`,
+    `initial_hidden`, `act`, and `loss`; one that learns on-policy fills in `chunk_loss` in its place,
+    says how in `chunk_plan`, and can `sample` (see `hygen_lightning.policy.SamplingPolicy`). What it
+    takes as options are plain Python values: they are written into every checkpoint, which
+    `load_policy` and `load_from_checkpoint` build the model from.
     """
 
     network: nn.Module
     average: AveragedModel
+    chunk_plan: ChunkPlan | None = None
+    """How chunks are played and learned from; None: it learns from no chunks."""
+    learns_from_episodes = True
 
     def __init__(
         self,
@@ -128,10 +143,6 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         """Optimiser steps, from the first, that learn from recordings only."""
 
     @abstractmethod
-    def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of one task's episodes (a scalar) and what to log of it, by name."""
-
-    @abstractmethod
     def initial_hidden(self, task: TaskSpec, num_envs: int) -> Any:
         """See `hygen_lightning.policy.Policy`."""
 
@@ -141,7 +152,19 @@ class MultiTaskAlgorithm(LightningModule, ABC):
     ) -> PolicyOutput:
         """See `hygen_lightning.policy.Policy`."""
 
-    # What it may fill in
+    # What it may fill in: what it learns from, episodes or chunks, and more
+
+    def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of one task's episodes (a scalar) and what to log of it, by name."""
+        raise NotImplementedError(f"{type(self).__name__} does not learn from episodes")
+
+    def prepare(self, chunk: Chunk) -> Chunk:
+        """What has been played, with all that `chunk_loss` needs beside it; called once per chunk."""
+        return chunk
+
+    def chunk_loss(self, chunk: Chunk) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a minibatch of one task's chunk (a scalar) and what to log of it, by name."""
+        raise NotImplementedError(f"{type(self).__name__} does not learn from chunks")
 
     @property
     def policy_has_learned(self) -> bool:
@@ -179,7 +202,8 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         optimizer = torch.optim.Adam(self.parameters(), lr=self.lr)
 
         def factor(step: int) -> float:
-            return 1.0 if self.lr_schedule == "constant" else cosine_factor(self.stage_share(step))
+            constant = self.lr_schedule == "constant"
+            return 1.0 if constant else lr_factor(self.lr_schedule, self.stage_share(step))
 
         scheduler = LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -193,15 +217,20 @@ class MultiTaskAlgorithm(LightningModule, ABC):
 
     def training_step(self, batch: HybridBatch, batch_idx: int) -> Tensor:
         losses = []
+        for name, chunk in batch.chunks.items():
+            losses.append(self._logged(name, *self.chunk_loss(chunk)))
         for name, episodes in batch.episodes.items():
             share = batch.offline_share[name]
             loss, metrics = self.loss(episodes, share)
-            losses.append(loss)
-            metrics = {"loss": loss.detach(), **metrics, "offline_share": torch.tensor(share)}
-            self.log_step({f"train/{name}/{key}": value for key, value in metrics.items()})
+            losses.append(self._logged(name, loss, metrics | {"offline_share": torch.tensor(share)}))
         total = torch.stack(losses).sum()
         self.log_step({"train/mean/loss": total.detach() / len(losses)}, prog_bar=True)
         return total
+
+    def _logged(self, task: str, loss: Tensor, metrics: dict[str, Tensor]) -> Tensor:
+        told = {"loss": loss.detach(), **metrics}
+        self.log_step({f"train/{task}/{key}": value for key, value in told.items()})
+        return loss
 
     def log_step(self, metrics: dict[str, Tensor], prog_bar: bool = False) -> None:
         """Log what this optimiser step measured, in rows of this step and no other.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hygen_lightning.algorithms.base import LRSchedule, action_accuracy
 from hygen_lightning.algorithms.value_learning import Conservative, ValueLearning
-from hygen_lightning.checkpoint import read_checkpoint
+from hygen_lightning.checkpoint import weights_of
 from hygen_lightning.losses import LossSteps, relaxed_skill, skill_distillation, skill_vae_loss
 from hygen_lightning.models.agents import HiddenState, HyGenNetwork
 from hygen_lightning.models.mixers import MixerKind
@@ -107,7 +107,7 @@ class HyGen(ValueLearning):
         self.pretrain_steps, self.beta, self.phi = pretrain_steps, beta, phi
         self.loss_steps: LossSteps = loss_steps
         if skills_from is not None:
-            self._load_skills(skills_from)
+            self.network.load_state_dict(weights_of(skills_from, self.network, "skills_from"))
             self.hparams["skills_from"] = None  # a checkpoint of this model brings the weights itself
         self.keep_average()
         self.keep_target()
@@ -115,20 +115,6 @@ class HyGen(ValueLearning):
     def value_networks(self) -> dict[str, nn.Module]:
         net = self.network
         return {"encoder": net.observation_encoder, "q_head": net.q_head, "mixer": net.mixer}
-
-    def _load_skills(self, path: str) -> None:
-        try:
-            state = read_checkpoint(path, "state_dict")["state_dict"]
-        except UserError as error:
-            raise UserError(f"--model.skills_from: {error}") from error
-        average = "average.module."
-        prefix = average if any(name.startswith(average) for name in state) else "network."
-        own = {name[len(prefix) :]: x for name, x in state.items() if name.startswith(prefix)}
-        try:
-            self.network.load_state_dict(own)
-        except RuntimeError as error:
-            hint = "give the same --model options as its run (they are in its config.yaml)"
-            raise UserError(f"--model.skills_from {path} has another architecture; {hint}") from error
 
     # Stages
 

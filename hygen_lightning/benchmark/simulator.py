@@ -26,8 +26,8 @@ LANES = 16
 """Batches are multiples of this, so that rows of battles begin where vector instructions load."""
 SMAX_BATCHES = ["1024", "4096", "16384"]
 SMAX_TIMEOUT_S = 1800
-RESTART_EVERY_STEPS = 8
-"""Environment steps between two looks at which battles are over; the clock is read as often."""
+STEPS_PER_READING = 8
+"""Environment steps between two looks at the clock."""
 
 
 def simulator(
@@ -45,7 +45,7 @@ def simulator(
 ) -> int:
     """Time battles with random available actions; battles that are over start anew.
 
-    Only steps of battles that are not over count. With --against smax, SMAX plays the same maps on
+    With --against smax, SMAX plays the same maps on
     the same machine right after, with its best of three batch sizes; there both sides act at random,
     here the enemies fight.
 
@@ -116,7 +116,7 @@ def _usual_batch(units: int) -> int:
 
 
 def measure(task: Any, batch: int, seconds: float, compiled: bool, device: str) -> float:
-    """Steps of living battles per second."""
+    """Environment steps per second; the first ones, which compile and fill caches, do not count."""
     import torch
 
     from hygen_lightning.envs.simulator.env import SimulatorEnv
@@ -125,23 +125,21 @@ def measure(task: Any, batch: int, seconds: float, compiled: bool, device: str) 
     env = SimulatorEnv(task, batch, device=device, compiled=compiled)
     generator = torch.Generator(device=device).manual_seed(0)
     seeds = torch.arange(batch, device=device)
-    observation, counted = env.reset(seeds), torch.zeros((), device=device)
+    observation, counted = env.reset(seeds), 0
 
     def some_steps() -> None:
         nonlocal observation, seeds, counted
-        for _ in range(RESTART_EVERY_STEPS):
+        for _ in range(STEPS_PER_READING):
             draws = torch.rand(observation.avail_actions.shape, generator=generator, device=device)
-            counted += (~env.battles.over).sum()
-            observation = env.step((draws * observation.avail_actions).argmax(2)).observation
-        seeds = seeds + batch
-        observation = env.restart_finished(seeds)
+            counted += batch
+            seeds = seeds + batch
+            observation = env.step((draws * observation.avail_actions).argmax(2), seeds).observation
 
-    some_steps()  # what compiles and fills caches does not count
-    counted.zero_()
-    spent = 0.0
+    some_steps()
+    counted, spent = 0, 0.0
     while spent < seconds:
         spent += timed(some_steps, device)
-    return float(counted) / spent
+    return counted / spent
 
 
 def _smax(name: str, seconds: float, python: Path) -> dict[str, Any]:

@@ -59,11 +59,11 @@ def collect(
         teacher_steps: optimiser steps of each teacher, instead of the recipe's
         run: name of the run folder; of several teachers <run>-1, <run>-2, ...
         env: environment to train and play in (if not given, the one where a checkpoint learned, else the
-            simulator)
+            task's own)
         seed: seed of teachers, battles and exploration
         json: print one JSON object instead of tables
     """
-    from hygen_lightning.envs import environment_class
+    from hygen_lightning.envs import environment_for
     from hygen_lightning.recordings.making import alone, cost, figures, make
     from hygen_lightning.recordings.run_folder import Order
     from hygen_lightning.rollouts.policies import environment_of
@@ -71,13 +71,13 @@ def collect(
 
     _check(seed, episodes, epsilon, max_opening_env_steps, teachers, teacher_steps, run)
     plays_in = environment_of([] if policy is None else [policy], env)
-    environment_class(plays_in)  # a file that is imported for it may register tasks
     if bool(tasks) == (task_set is not None):
         raise UserError("which tasks? Name some (collect 3m 5m_vs_6m), or give --task_set NAME")
     named = tasks if task_set is None else load_task_set(task_set).train
     found, jobs = sources(named), []
     for task in expand(named):
-        order = Order(task, "", "", episodes, plays_in, seed, epsilon, max_opening_env_steps)
+        where = environment_for([task], plays_in)
+        order = Order(task, "", "", episodes, where, seed, epsilon, max_opening_env_steps)
         if policy is None:
             recipe = (teacher, teachers, teacher_steps, found[task.name])
             jobs += _teachers_jobs(order, quality, dataset_dir, run, *recipe)

@@ -39,12 +39,12 @@ def players(
         policy_inputs: what an agent of PyMARL sees, where the width of its input does not say it
         episodes: battles per policy and task
         env: environment that plays the battles (if not given, the one where the first checkpoint learned,
-            else the simulator)
+            else the tasks' own)
         seed: seed of the battles and of the random policy
         json: one JSON object on stdout, instead of a table
     """
     from hygen_lightning.data.datamodule import MOST_EPISODES
-    from hygen_lightning.envs import environment_class
+    from hygen_lightning.envs import environment_class, environment_for
     from hygen_lightning.rollouts.policies import environment_of, named_policy, policy_label
     from hygen_lightning.rollouts.scripted import scripted_policies
 
@@ -55,8 +55,9 @@ def players(
     if not 1 <= episodes <= MOST_EPISODES:
         raise UserError(f"--episodes is {episodes}; give 1 to {MOST_EPISODES} battles")
     env = environment_of(policies or [], env)
-    version = environment_class(env).version  # a file that is imported for it may register tasks
     specs = expand(tasks or BATTLE_SETS)
+    env = environment_for(specs, env)
+    version = environment_class(env).version
     playable = [scripted_policies(task, env) for task in specs]
     chosen = policies or [name for name in playable[0] if all(name in others for others in playable)]
     found = {

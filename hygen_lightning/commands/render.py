@@ -54,12 +54,12 @@ def render(
         pick: which of 32 battles to draw: the first, the first success (won, goal reached) or
             failure, or the longest; of a recording, which of all its episodes
         env: environment that plays the battles (if not given, the one where a checkpoint learned, else
-            the simulator), or whose task was recorded
+            the task's own), or whose task was recorded
         seed: seed of the battles; a recording needs none
         json: one JSON object on stdout, instead of a line
     """
     from hygen_lightning.data.files import check_place
-    from hygen_lightning.envs import environment_class
+    from hygen_lightning.envs import environment_for
     from hygen_lightning.report.battle_picture import check_suffix, draw_battle
     from hygen_lightning.rollouts.policies import environment_of, named_policy
     from hygen_lightning.seeding import check_seed
@@ -69,12 +69,12 @@ def render(
     check_suffix(out)
     check_place(out)
     env = environment_of([policy], env)
-    environment_class(env)  # a file that is imported for it may register tasks
     spec = load_task(task)
     if recording is not None:
         battles = _recorded(spec, recording)
     else:
-        battles = _played(spec, named_policy(policy, spec, env, seed, policy_inputs), policy, env, seed)
+        plays = named_policy(policy, spec, env, seed, policy_inputs)
+        battles = _played(spec, plays, policy, environment_for([spec], env), seed)
     row = _picked(battles, pick, spec)
     success, length = bool(battles.success[row]), int(battles.episodes.length[row]) - 1
     draw_battle(out, spec, battles.episodes, battles.skills, row=row, success=success, title=battles.by)

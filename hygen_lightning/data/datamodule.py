@@ -9,12 +9,14 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from hygen_lightning.data.buffers import OfflineEpisodes, ReplayBuffer, load_offline
+from hygen_lightning.data.chunks import ChunkBuffer
 from hygen_lightning.data.loaders import BatchNumbers, BattleRequests, check_trainer
 from hygen_lightning.data.mixing import DynamicShare, FixedShare, Share, make_share, most_played, split
 from hygen_lightning.data.summary import lines_about
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import (
     BattleRequest,
+    Chunk,
     DataStatistics,
     Episodes,
     HybridBatch,
@@ -37,6 +39,7 @@ class HybridDataModule(LightningDataModule):
     One batch holds `batch_size` episodes of EVERY training task (per rank). Stage one draws
     recordings only; afterwards the offline share follows its schedule, one clock: optimiser steps.
     Without recordings (`quality: none`) every episode is a played one, from the first step on.
+    An algorithm that learns on-policy is handed the chunks that `OnlineRollouts` has just played.
     Wherever a task is named, Python may also give its TaskSpec.
 
     Args:
@@ -48,7 +51,7 @@ class HybridDataModule(LightningDataModule):
         extra_tasks: tasks played in the final evaluation for interest, instead of the set's; they
             are part of no mean
         dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null records scripted policies
-            in the embedded simulator on first use and keeps them in the cache folder
+            in the tasks' own environment on first use and keeps them in the cache folder
         quality: which recordings of a task to learn from; none: only played episodes (online)
         max_in_memory_gb: 10^9 bytes of recordings per task held in memory (packed); of larger sets
             each batch is read from the files
@@ -120,12 +123,14 @@ class HybridDataModule(LightningDataModule):
         self._check_replay_size()
         self.seed = seed
         self.replay_buffers: dict[str, ReplayBuffer] = {}
+        self.chunk_buffers: dict[str, ChunkBuffer] = {}
         self.offline: dict[str, OfflineEpisodes] = {}
         self.statistics: dict[str, DataStatistics] = {}
         """What the recordings of each training task hold, after `setup`; empty without recordings."""
         self.shares: dict[str, Share] = {}
         self._offline_generator = torch.Generator()
         self._replay_generator = torch.Generator()
+        self._chunk_generator = torch.Generator()
         self.before_draw: Callable[[], None] | None = None
         """Called before each batch is drawn; all of the batch before is done and logged then."""
         self._said: set[str] = set()
@@ -135,11 +140,18 @@ class HybridDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Load the recordings of this rank and seed its streams; only training needs them."""
         check_trainer(self.trainer, fit=stage == "fit")
-        if stage != "fit" or self.replay_buffers:
+        if stage != "fit" or self.replay_buffers or self.chunk_buffers:
             return
         rank = self.trainer.global_rank
         self._offline_generator = stream_generator(self.seed, rank, "offline episodes")
         self._replay_generator = stream_generator(self.seed, rank, "replayed episodes")
+        self._chunk_generator = stream_generator(self.seed, rank, "minibatches")
+        algorithm = self.trainer.lightning_module
+        if algorithm.chunk_plan is not None:
+            self.chunk_buffers = {task.name: ChunkBuffer(task) for task in self.train_tasks}
+        if not algorithm.learns_from_episodes:
+            self.leave_recordings(type(algorithm).__name__)
+            return
         if self.quality == NO_RECORDINGS:
             self._check_online_only()
         else:
@@ -156,6 +168,15 @@ class HybridDataModule(LightningDataModule):
             self.statistics[task.name] = recordings.statistics
             self.shares[task.name] = make_share(*self._share_options, recordings.statistics.win_rate)
             self.offline[task.name] = recordings.shard(rank, self.trainer.world_size)
+
+    def leave_recordings(self, algorithm: str) -> None:
+        """None are wanted by this algorithm; UserError where some are given."""
+        if self.dataset_dir is not None:
+            raise UserError(
+                f"{algorithm} learns from its own battles only: leave out --data.dataset_dir "
+                f"{self.dataset_dir}, or choose another --model"
+            )
+        self.quality = NO_RECORDINGS
 
     def _check_online_only(self) -> None:
         """UserError where no episode would be played before it is needed."""
@@ -207,11 +228,19 @@ class HybridDataModule(LightningDataModule):
     def next_batch(self) -> HybridBatch:
         """Draw the episodes of the next update from recordings and replay buffers."""
         batch = HybridBatch({}, {})
+        for name, chunks in self.chunk_buffers.items():
+            batch.chunks[name] = chunks.draw()
         for task in self.train_tasks:
+            if task.name not in self.replay_buffers:
+                continue
             episodes, n_offline = self._draw(task.name)
             batch.episodes[task.name] = episodes
             batch.offline_share[task.name] = n_offline / len(episodes)
         return batch
+
+    def put_chunk(self, chunk: Chunk, epochs: int, minibatches: int) -> None:
+        """Learn from this chunk of its task in the next epochs x minibatches batches."""
+        self.chunk_buffers[chunk.task.name].put(chunk, epochs, minibatches, self._chunk_generator)
 
     @property
     def needs_recordings(self) -> bool:
@@ -286,6 +315,8 @@ class HybridDataModule(LightningDataModule):
         return {
             "offline_generator": self._offline_generator.get_state(),
             "replay_generator": self._replay_generator.get_state(),
+            "chunk_generator": self._chunk_generator.get_state(),
+            "chunks": {task: chunks.state_dict() for task, chunks in self.chunk_buffers.items()},
             "offline": {task: source.state_dict() for task, source in self.offline.items()},
             "shares": {
                 task: s.state_dict() for task, s in self.shares.items() if isinstance(s, DynamicShare)
@@ -295,6 +326,9 @@ class HybridDataModule(LightningDataModule):
     def load_rank_state(self, state: dict[str, Any]) -> None:
         self._offline_generator.set_state(state["offline_generator"])
         self._replay_generator.set_state(state["replay_generator"])
+        self._chunk_generator.set_state(state["chunk_generator"])
+        for task, chunks in state["chunks"].items():
+            self.chunk_buffers[task].load_state_dict(chunks)
         for task, source in state["offline"].items():
             self.offline[task].load_state_dict(source)
         for task, recent in state["shares"].items():

@@ -21,7 +21,6 @@ UNMARKED_TIMEOUT = "`terminated` is 0 in every step: taken as ended by the time 
 BEHIND_THE_END = "rewards or NaN behind the end: ignored, nobody reads them"
 
 RECORD_AGAIN = "record the run again, or leave this file out"
-_NAVIGATION_SIZES = range(2, 21)
 
 Shape = tuple[int, ...]
 Arrays = Mapping[str, np.ndarray]
@@ -143,9 +142,8 @@ def check_header(
 
 def tasks_that_fit(shapes: Mapping[str, Shape]) -> list[str]:
     """Names of the known tasks whose arrays have these shapes behind the episode axis."""
-    names = [*all_task_names(), *(f"cn-{n}" for n in _NAVIGATION_SIZES)]
     own = {key: without_unit_axis(key, tuple(shapes[key]))[1:] for key in REQUIRED_KEYS}
-    return [name for name in names if expected_shapes(load_task(name)) == own]
+    return [name for name in all_task_names() if expected_shapes(load_task(name)) == own]
 
 
 def check_values(arrays: Arrays, task: TaskSpec, file: str, first_episode: int = 0) -> Findings:

@@ -1,11 +1,13 @@
-"""Environments: the protocol and the registry (base), the embedded simulator, StarCraft II."""
+"""Environments: the protocol and the registry (base), and one module or folder for each."""
 
 from hygen_lightning.envs.base import (
     ENVIRONMENTS,
     BattleEnv,
     environment_class,
+    environment_for,
     make_env,
     make_env_for_policy,
+    own_environment,
     register_env,
 )
 
@@ -13,7 +15,9 @@ __all__ = [
     "ENVIRONMENTS",
     "BattleEnv",
     "environment_class",
+    "environment_for",
     "make_env",
     "make_env_for_policy",
+    "own_environment",
     "register_env",
 ]

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 ENVIRONMENTS: dict[str, str | type[BattleEnv]] = {
     "simulator": "hygen_lightning.envs.simulator.env:SimulatorEnv",
+    "navigation": "hygen_lightning.envs.navigation:NavigationEnv",
     "smac": "hygen_lightning.envs.smac.env:SmacEnv",
 }
-"""Name -> class, or "module:Class" that is imported on first use."""
+"""Name -> class, or "module:Class" that is imported on first use. A task's own is the first that plays it."""
 
 
 class BattleLostError(Exception):
@@ -39,16 +40,20 @@ class BattleLostError(Exception):
 class BattleEnv(ABC):
     """B episodes of one task on one device. Constructor: (task, num_envs, device="cpu").
 
-    An episode that is over stands still until `reset`, which restarts all of them: observation and
-    state stay the same, further actions have no effect, reward and flags are zero. Every agent has at
-    least one available action at every step. Episodes with equal seeds and equal actions are equal,
-    bit for bit on CPU, whatever batch they are in; an environment that cannot promise this sets
-    `reproducible = False`.
+    An episode that is over stands still until `reset`, which restarts all of them, or a `step` with seeds:
+    observation and state stay the same, further actions have no effect, reward and flags are zero. Every
+    agent has at least one available action at every step. Episodes with equal seeds and equal actions are
+    equal, bit for bit on CPU, whatever batch they are in; an environment that cannot promise this sets
+    `reproducible = False`. One that can begin single episodes anew sets `restarts = True`: its `step` takes
+    seeds, and it has a `clock`.
     """
 
     task: TaskSpec
+    task_type: type[TaskSpec] | None = None
+    """The kind of task whose own environment this is; None: it is played in where a user names it."""
     num_envs: int
     reproducible: bool = True
+    restarts: bool = False
     name: str = "abstract"
     version: str = "0"
     """Changes whenever results of an older version are no longer comparable."""
@@ -89,8 +94,25 @@ class BattleEnv(ABC):
         """Start B episodes. seeds [B] int64: all randomness of each episode."""
 
     @abstractmethod
-    def step(self, actions: Tensor) -> TimeStep:
-        """actions [B, A] int64, each available in the last observation (else ValueError)."""
+    def step(self, actions: Tensor, seeds: Tensor | None = None) -> TimeStep:
+        """actions [B, A] int64, each available in the last observation (else ValueError).
+
+        seeds [B] int64 (only where `restarts`): every episode that is over after this step begins anew with
+        its seed, and its observation is the first of the new one; reward and flags tell of the old one.
+        """
+
+    @property
+    def clock(self) -> Tensor:
+        """[B] int64: environment steps since each episode began; UserError if the environment keeps none."""
+        raise UserError(f"the environment {self.name} does not count the steps of its episodes")
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that is needed to continue the episodes identically; UserError if that cannot be saved."""
+        raise UserError(f"the environment {self.name} cannot save its episodes")
+
+    def load_state_dict(self, saved: dict[str, Tensor]) -> None:
+        """Continue the episodes of `state_dict`, of an environment of the same task and size."""
+        raise UserError(f"the environment {self.name} cannot continue saved episodes")
 
     def only(self, rows: Tensor) -> BattleEnv | None:
         """The episodes rows [b] int64 alone, as an environment; None if the backend cannot split."""
@@ -123,17 +145,28 @@ class DeviceTransferEnv(BattleEnv):
     def __init__(self, env: BattleEnv, device: torch.device) -> None:
         self.env, self.device = env, device
         self.task, self.num_envs, self.reproducible = env.task, env.num_envs, env.reproducible
-        self.name, self.version = env.name, env.version
+        self.name, self.version, self.restarts = env.name, env.version, env.restarts
 
     def reset(self, seeds: Tensor) -> Observation:
         return self.env.reset(seeds.cpu()).to(self.device)
 
-    def step(self, actions: Tensor) -> TimeStep:
+    def step(self, actions: Tensor, seeds: Tensor | None = None) -> TimeStep:
         from hygen_lightning.specs import TimeStep
 
-        step = self.env.step(actions.cpu())
+        here = actions.cpu()
+        step = self.env.step(here) if seeds is None else self.env.step(here, seeds.cpu())
         results = (step.reward, step.terminated, step.truncated, step.success)
         return TimeStep(step.observation.to(self.device), *(x.to(self.device) for x in results))
+
+    @property
+    def clock(self) -> Tensor:
+        return self.env.clock.to(self.device)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.env.state_dict()
+
+    def load_state_dict(self, saved: dict[str, Tensor]) -> None:
+        self.env.load_state_dict(saved)
 
     def only(self, rows: Tensor) -> BattleEnv | None:
         part = self.env.only(rows.cpu())
@@ -190,6 +223,34 @@ def _imported(path: str) -> type[BattleEnv]:
 
 def _is_env(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, BattleEnv)
+
+
+def own_environment(task: TaskSpec) -> str | None:
+    """Name of the environment that a task is played in where nobody names one; None if it has none."""
+    for name in ENVIRONMENTS:
+        kind = environment_class(name).task_type
+        if kind is not None and isinstance(task, kind):
+            return name
+    return None
+
+
+def environment_for(tasks: Sequence[TaskSpec], env: str | None = None) -> str:
+    """Where tasks are played together: in `env` if it is given, else in their own environment.
+
+    UserError where they have none, or different ones.
+    """
+    if env is not None:
+        return env
+    found = {task.name: own_environment(task) for task in tasks}
+    homeless = next((task for task, name in found.items() if name is None), None)
+    if homeless is not None:
+        raise UserError(
+            f"no known environment plays {homeless}; name the one that does, package.module:Class"
+        )
+    if len(set(found.values())) > 1:
+        listed = ", ".join(f"{task} in {name}" for task, name in found.items())
+        raise UserError(f"these tasks are played in different environments ({listed}); give those of one")
+    return str(next(iter(found.values())))
 
 
 def make_env(name: str, task: TaskSpec | str, num_envs: int, device: str | torch.device = "cpu") -> BattleEnv:

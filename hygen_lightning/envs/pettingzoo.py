@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hygen_lightning.envs.base import make_env
+from hygen_lightning.envs.base import environment_for, make_env
 from hygen_lightning.specs import UserError
+from hygen_lightning.tasks import load_task
 
 try:
     from gymnasium import spaces
@@ -40,12 +41,13 @@ AgentObservation = dict[str, NDArray[Any]]
 
 def parallel_env(
     task: str = "3m",
-    env: str = "simulator",
+    env: str | None = None,
     device: str = "cpu",
     unavailable: Literal["replace", "error"] = "replace",
 ) -> BattleParallelEnv:
-    """One episode of a task; UserError if the task or the environment is unknown."""
-    return BattleParallelEnv(make_env(env, task, 1, device), unavailable)
+    """One episode of a task, in its own environment if none is named; UserError if either is unknown."""
+    spec = load_task(task)
+    return BattleParallelEnv(make_env(environment_for([spec], env), spec, 1, device), unavailable)
 
 
 class BattleParallelEnv(ParallelEnv[str, AgentObservation, int]):

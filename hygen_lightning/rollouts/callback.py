@@ -8,7 +8,8 @@ import torch
 from lightning.pytorch import Callback
 
 from hygen_lightning.data.datamodule import MOST_EPISODES
-from hygen_lightning.envs import environment_class, make_env_for_policy
+from hygen_lightning.envs import environment_class, environment_for, make_env_for_policy
+from hygen_lightning.rollouts.endless import EndlessBattles
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import UserError
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+    from hygen_lightning.data.datamodule import HybridDataModule
     from hygen_lightning.envs.base import BattleEnv
+    from hygen_lightning.rollouts.endless import ChunkPlan
     from hygen_lightning.rollouts.runner import Rollout
     from hygen_lightning.specs import TaskSpec
 
@@ -30,13 +33,17 @@ class OnlineRollouts(Callback):
     Every `every_n_steps` optimiser steps it plays `episodes_per_step * every_n_steps` episodes of
     each task at once. Where there are no recordings, the first rollout is at least a batch.
 
+    For an algorithm that learns on-policy it plays chunks of endless battles instead, as many and as
+    often as the algorithm's own options say; it explores by the probabilities of its policy, so that
+    of the options below `env` alone counts.
+
     Args:
         episodes_per_step: episodes per task, rank and optimiser step; 0 plays none (offline only)
         every_n_steps: optimiser steps between two rollouts
         epsilon_begin: share (0..1) of random actions at the start of stage two
         epsilon_end: share of random actions after epsilon_steps
         epsilon_steps: optimiser steps over which exploration falls, linearly
-        env: environment that trains, a name or package.module:Class
+        env: environment that trains, a name or package.module:Class; null: the training tasks' own
     """
 
     def __init__(
@@ -46,7 +53,7 @@ class OnlineRollouts(Callback):
         epsilon_begin: float = 1.0,
         epsilon_end: float = 0.05,
         epsilon_steps: int = 20000,
-        env: str = "simulator",
+        env: str | None = None,
     ) -> None:
         if not 0 <= episodes_per_step <= MOST_EPISODES:
             raise UserError(
@@ -67,8 +74,13 @@ class OnlineRollouts(Callback):
         self.played_episodes = 0
         self.played_env_steps = 0
         self._last_rollout_step = -1
-        self.env_name, self._envs = env, OpenEnvs(env)
+        self._envs = OpenEnvs(env)
         self._generator = torch.Generator()
+        self._endless: dict[str, EndlessBattles] = {}
+
+    def env_name(self, tasks: Sequence[TaskSpec]) -> str:
+        """The environment that trains; `tasks`, which train, choose it where the options do not."""
+        return self._envs.chosen(tasks)
 
     def epsilon(self, stage_two_step: int) -> float:
         """Share of random actions after this many optimiser steps of stage two."""
@@ -81,10 +93,18 @@ class OnlineRollouts(Callback):
         if stage != "fit":
             return
         self.check_tasks(trainer.datamodule.train_tasks)
-        if self.episodes_per_step == 0 and trainer.datamodule.prefill_episodes > 0:
+        if pl_module.chunk_plan is not None:
+            self._begin_endless(trainer.datamodule, trainer.global_rank, pl_module)
+        elif self.episodes_per_step == 0 and trainer.datamodule.prefill_episodes > 0:
             raise UserError(
                 "--rollouts.episodes_per_step 0 and no recordings: nothing to learn from; give either"
             )
+
+    def _begin_endless(self, data: HybridDataModule, rank: int, pl_module: MultiTaskAlgorithm) -> None:
+        assert pl_module.chunk_plan is not None
+        for task in data.train_tasks:
+            env = self._envs.of(task, pl_module.chunk_plan.num_envs, pl_module.device)
+            self._endless[task.name] = EndlessBattles(env, data.seed, rank, task.name)
 
     def check_tasks(self, tasks: Sequence[TaskSpec]) -> None:
         """UserError where one of these tasks, which train, cannot be played."""
@@ -107,10 +127,34 @@ class OnlineRollouts(Callback):
     def _play_if_due(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         step = trainer.global_step
         stage_two_step = step - pl_module.offline_phase_steps
+        plan = pl_module.chunk_plan
+        if plan is not None:
+            if stage_two_step >= 0 and stage_two_step % plan.optimiser_steps == 0 and self._is_new(trainer):
+                self._play_chunks(trainer, pl_module, plan)
+            return
         due = self.episodes_per_step > 0 and stage_two_step >= 0 and stage_two_step % self.every_n_steps == 0
-        if due and step != self._last_rollout_step and step != trainer.max_steps:
-            self._last_rollout_step = step
+        if due and self._is_new(trainer):
             self._play(trainer, pl_module, self.epsilon(stage_two_step))
+
+    def _is_new(self, trainer: Trainer) -> bool:
+        """Whether nothing has been played at this step, and it is not the last; now it counts as played."""
+        step = trainer.global_step
+        new = step not in (self._last_rollout_step, trainer.max_steps)
+        self._last_rollout_step = step if new else self._last_rollout_step
+        return new
+
+    def _play_chunks(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, plan: ChunkPlan) -> None:
+        """The next chunk of every task, ready to be learned from."""
+        for name, battles in self._endless.items():
+            chunk = battles.play(pl_module, plan.env_steps)  # type: ignore[arg-type]
+            trainer.datamodule.put_chunk(pl_module.prepare(chunk), plan.epochs, plan.minibatches)
+            ended = int(chunk.terminated.sum())
+            self.played_episodes += ended
+            self.played_env_steps += chunk.reward.numel()
+            metrics = {"env_steps": float(self.played_env_steps), "episodes": float(ended)}
+            if ended:
+                metrics["win_rate_exploring"] = int(chunk.success.sum()) / ended
+            _log(trainer, name, metrics)
 
     def _play(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, epsilon: float) -> None:
         data, device = trainer.datamodule, pl_module.device
@@ -124,27 +168,25 @@ class OnlineRollouts(Callback):
             buffer.add(played.episodes)
             self.played_episodes += n
             self.played_env_steps += int(played.lengths.sum())
-            self._log(trainer, name, played, epsilon)
+            _log(trainer, name, self._metrics(played, epsilon, len(buffer)))
         pl_module.train(was_training)
 
-    def _log(self, trainer: Trainer, task: str, played: Rollout, epsilon: float) -> None:
-        metrics = {
+    def _metrics(self, played: Rollout, epsilon: float, kept: int) -> dict[str, float]:
+        return {
             "win_rate_exploring": float(played.success.float().mean()),
             "return_exploring": float(played.returns.mean()),
             "epsilon": epsilon,
             "random_share": played.random_share,
-            "replay_episodes": float(len(trainer.datamodule.replay_buffers[task])),
+            "replay_episodes": float(kept),
+            "env_steps": float(self.played_env_steps),
         }
-        for logger in trainer.loggers:
-            logger.log_metrics(
-                {f"rollout/{task}/{k}": v for k, v in metrics.items()}, step=trainer.global_step
-            )
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: MultiTaskAlgorithm, checkpoint: dict[str, Any]
     ) -> None:
         """Whoever plays the checkpoint plays where it learned, unless they say otherwise."""
-        checkpoint["environment"] = self.env_name
+        if self._envs.name is not None:
+            checkpoint["environment"] = self._envs.name
 
     def rank_state(self) -> dict[str, Any]:
         """What a stopped run needs to go on, for this rank."""
@@ -153,6 +195,7 @@ class OnlineRollouts(Callback):
             "played_episodes": self.played_episodes,
             "played_env_steps": self.played_env_steps,
             "last_rollout_step": self._last_rollout_step,
+            "endless": {task: battles.state_dict() for task, battles in self._endless.items()},
         }
 
     def load_rank_state(self, state: dict[str, Any]) -> None:
@@ -160,6 +203,13 @@ class OnlineRollouts(Callback):
         self.played_episodes = state["played_episodes"]
         self.played_env_steps = state["played_env_steps"]
         self._last_rollout_step = state["last_rollout_step"]
+        for task, battles in state["endless"].items():
+            self._endless[task].load_state_dict(battles)
+
+
+def _log(trainer: Trainer, task: str, metrics: dict[str, float]) -> None:
+    for logger in trainer.loggers:
+        logger.log_metrics({f"rollout/{task}/{k}": v for k, v in metrics.items()}, step=trainer.global_step)
 
 
 class OpenEnvs:
@@ -169,28 +219,38 @@ class OpenEnvs:
     evenly, and environments used longest ago are closed to make room.
     """
 
-    def __init__(self, name: str) -> None:
-        """UserError for an unknown kind, and for one that this machine cannot play."""
-        environment_class(name).check_installed()
+    def __init__(self, name: str | None) -> None:
+        """name: of the kind; None until the first tasks choose it. UserError for an unknown kind, and for
+        one that this machine cannot play."""
+        if name is not None:
+            environment_class(name).check_installed()
         self.name = name
         self._open: dict[tuple[str, int], BattleEnv] = {}  # the one used last is the last one
         self._checked: set[str] = set()
 
+    def chosen(self, tasks: Sequence[TaskSpec]) -> str:
+        """Name of the kind, which is these tasks' own where none was given."""
+        if self.name is None:
+            self.name = environment_for(tasks)
+            environment_class(self.name).check_installed()
+        return self.name
+
     def check(self, tasks: Sequence[TaskSpec]) -> None:
         """UserError, before anything is learned, where one of these tasks cannot be played."""
         new = [task for task in tasks if task.name not in self._checked]
-        environment_class(self.name).check_tasks(new)
+        environment_class(self.chosen(tasks)).check_tasks(new)
         self._checked.update(task.name for task in new)
 
     def of(self, task: TaskSpec, num_envs: int, device: torch.device) -> BattleEnv:
         """Battles of this task: `num_envs`, or as many as can be held at once."""
-        most = environment_class(self.name).most_at_once()
+        name = self.chosen([task])
+        most = environment_class(name).most_at_once()
         held = num_envs if most is None else min(num_envs, max(most // max(len(self._checked), 1), 1))
         env = self._open.pop((task.name, held), None)
         if env is None:
             while most is not None and self._open and self._num_envs() + held > most:
                 self._open.pop(next(iter(self._open))).close()
-            env = make_env_for_policy(self.name, task, held, device)
+            env = make_env_for_policy(name, task, held, device)
         self._open[task.name, held] = env
         return env
 

@@ -75,16 +75,21 @@ class BattleEvaluation(Callback):
 
     Args:
         env: environment that evaluates, a name or package.module:Class; null: the one that the
-            rollouts of this run are played in (without any, the simulator)
+            rollouts of this run are played in (without any, the tasks' own)
     """
 
     def __init__(self, env: str | None = None) -> None:
-        self.env_name = env or "simulator"
-        self._follows_rollouts = env is None
+        self._env = env
         self.records: list[BattleRecord] = []
         self.played: dict[str, list[Rollout]] = defaultdict(list)
         self.groups: dict[str, str] = {}
-        self._envs = OpenEnvs(self.env_name)
+        self._envs = OpenEnvs(env)
+
+    @property
+    def env_name(self) -> str:
+        """The environment that evaluates, once `setup` knows the tasks."""
+        assert self._envs.name is not None
+        return self._envs.name
 
     def _play(self, pl_module: MultiTaskAlgorithm, request: BattleRequest) -> Rollout:
         env = self._envs.of(request.task, len(request.seeds), pl_module.device)
@@ -97,10 +102,9 @@ class BattleEvaluation(Callback):
     def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         """UserError, before anything is learned, where a task cannot be played."""
         data = trainer.datamodule
-        trains = [callback.env_name for callback in trainer.callbacks if isinstance(callback, OnlineRollouts)]
-        if self._follows_rollouts and trains:
-            self.env_name = trains[0]
-            self._envs = OpenEnvs(self.env_name)
+        trains = [callback for callback in trainer.callbacks if isinstance(callback, OnlineRollouts)]
+        if self._env is None and trains:
+            self._envs = OpenEnvs(trains[0].env_name(data.train_tasks))
         played = [*data.eval_tasks, *data.extra_tasks]
         self._envs.check(played)
         pl_module.check_tasks([*data.train_tasks, *played] if stage == "fit" else played)

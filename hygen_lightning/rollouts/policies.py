@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.checkpoint import load_policy, read_checkpoint
+from hygen_lightning.envs import environment_class, own_environment
 from hygen_lightning.specs import TaskSpec, UserError
 
 if TYPE_CHECKING:
@@ -24,18 +25,23 @@ CHECKPOINT, PYMARL = ".ckpt", (".th", ".pt", ".pkl")
 
 
 def named_policy(
-    name: str, task: TaskSpec, env: str = "simulator", seed: int = 0, policy_inputs: AgentInputs | None = None
+    name: str,
+    task: TaskSpec,
+    env: str | None = None,
+    seed: int = 0,
+    policy_inputs: AgentInputs | None = None,
 ) -> Policy:
     """The policy of this name for a task, ready to play.
 
-    name: a scripted policy of the task or of the environment `env`, the path of a checkpoint (.ckpt),
-    or that of an agent of PyMARL (a state dict .th, .pt, .pkl, or its folder). seed: of a scripted
-    policy that draws. policy_inputs: what an agent of PyMARL sees, where its width does not say it.
+    name: a scripted policy of the task or of the environment `env` (the task's own, if not given), the
+    path of a checkpoint (.ckpt), or that of an agent of PyMARL (a state dict .th, .pt, .pkl, or its
+    folder). seed: of a scripted policy that draws. policy_inputs: what an agent of PyMARL sees, where
+    its width does not say it.
     UserError for everything else.
     """
     from hygen_lightning.rollouts.scripted import scripted_policies
 
-    scripted, path = scripted_policies(task, env), Path(name)
+    scripted, path = scripted_policies(task, env or own_environment(task)), Path(name)
     if name in scripted:
         return scripted[name](seed)
     if path.suffix in PYMARL or path.is_dir():
@@ -74,13 +80,18 @@ def smoothed(policy: Policy) -> tuple[Policy, float]:
     return (Sampled(policy), 0.0) if hasattr(policy, "sample") else (policy, SMOOTHING)
 
 
-def environment_of(policies: Sequence[str], env: str | None) -> str:
-    """Where policies play: in `env` if it is given, else where the first checkpoint among them learned."""
+def environment_of(policies: Sequence[str], env: str | None) -> str | None:
+    """Where policies play: in `env` if it is given, else where the first checkpoint among them learned.
+
+    None where neither says it: then the tasks do. A file that is imported for it may register tasks.
+    """
+    if env is None:
+        checkpoints = [name for name in policies if Path(name).suffix == CHECKPOINT]
+        known = [read_checkpoint(name).get("environment") for name in checkpoints]
+        env = next((found for found in known if found), None)
     if env is not None:
-        return env
-    checkpoints = [name for name in policies if Path(name).suffix == CHECKPOINT]
-    known = [read_checkpoint(name).get("environment") for name in checkpoints]
-    return next((found for found in known if found), "simulator")
+        environment_class(env)
+    return env
 
 
 def policy_label(name: str) -> str:

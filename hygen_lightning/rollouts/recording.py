@@ -16,7 +16,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from hygen_lightning.data.hdf5 import write_run
-from hygen_lightning.envs import environment_class, make_env
+from hygen_lightning.envs import environment_class, environment_for, make_env, own_environment
 from hygen_lightning.rollouts.policies import smoothed
 from hygen_lightning.rollouts.runner import Rollout, play
 from hygen_lightning.rollouts.scripted import MELEE_UNITS, SCRIPTED_VERSION, scripted_policies
@@ -61,15 +61,16 @@ class ScriptedTeam:
         return f"{'-'.join(self.policies)}-{shares}-{opening}-{kept}"
 
 
-def scripted_team(task: TaskSpec, quality: str, env: str) -> ScriptedTeam:
+def scripted_team(task: TaskSpec, quality: str, env: str | None) -> ScriptedTeam:
     """Whose episodes stand in for recordings of a task.
 
-    Battles of SMAC are played in the simulator: by `kiting` where a melee unit is among the allies,
-    else by `pull_back`. Other tasks are played in `env` by its own scripted policies, of which the
-    first counts as the best; UserError where it has none.
+    A task is played in its own environment; one without, in `env`. Battles of SMAC are played by
+    `kiting` where a melee unit is among the allies, else by `pull_back`; others by the scripted policies
+    of that environment, of which the first counts as the best; UserError where it has none.
     """
+    env = own_environment(task) or environment_for([task], env)
     if isinstance(task, BattleTask):
-        env, weaker = "simulator", ["nearest_attack"]
+        weaker = ["nearest_attack"]
         best = "kiting" if MELEE_UNITS & set(task.ally_units) else "pull_back"
     else:
         best, *weaker = [*environment_class(env).scripted_policies()] or [""]
@@ -90,15 +91,15 @@ def cache_dir() -> Path:
 
 
 def scripted_recordings(
-    tasks: Sequence[TaskSpec], quality: str, episodes: int, env: str = "simulator"
+    tasks: Sequence[TaskSpec], quality: str, episodes: int, env: str | None = None
 ) -> Path:
     """A dataset folder that holds `episodes` scripted episodes of every task, recorded on first use.
 
-    env: where tasks other than SMAC's battles are played. One process records, the others wait for
-    it. A folder appears when it is whole, and is recorded anew where its task has changed.
+    env: where tasks that have no environment of their own are played. One process records, the others
+    wait for it. A folder appears when it is whole, and is recorded anew where its task has changed.
     """
     teams = [scripted_team(task, quality, env) for task in tasks]
-    kind = environment_class(teams[0].env if teams else env)
+    kind = environment_class(teams[0].env)
     root = cache_dir() / f"{kind.name}-{kind.version}-policies-{SCRIPTED_VERSION}-{episodes}"
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".lock"):

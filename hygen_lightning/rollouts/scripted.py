@@ -292,10 +292,10 @@ def scripted_policy(name: str, seed: int = 0) -> Policy:
     return SCRIPTED_POLICIES[name](seed)
 
 
-def scripted_policies(task: TaskSpec, env: str) -> dict[str, Callable[[int], Policy]]:
+def scripted_policies(task: TaskSpec, env: str | None) -> dict[str, Callable[[int], Policy]]:
     """The scripted policies that can play a task in an environment: "random", and those that know it."""
     known = SCRIPTED_POLICIES if isinstance(task, BattleTask) else {"random": RandomPolicy}
-    return {**known, **environment_class(env).scripted_policies()}
+    return {**known, **(environment_class(env).scripted_policies() if env else {})}
 
 
 def _are_melee(units: tuple[str, ...], like: Tensor) -> Tensor:

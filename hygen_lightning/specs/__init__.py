@@ -14,12 +14,14 @@ Importing this imports no torch: to read the table of tasks costs nothing.
 from hygen_lightning.specs.episodes import (
     EPISODE_TENSORS,
     BattleRequest,
+    Chunk,
     DataStatistics,
     Episodes,
     HybridBatch,
     Observation,
     TensorStruct,
     TimeStep,
+    map_tree,
     zero_outside,
 )
 from hygen_lightning.specs.layout import EntityLayout, EntityWidths, Piece, Span
@@ -28,6 +30,7 @@ from hygen_lightning.specs.task import Look, RunError, Side, TaskSpec, UserError
 __all__ = [
     "EPISODE_TENSORS",
     "BattleRequest",
+    "Chunk",
     "DataStatistics",
     "EntityLayout",
     "EntityWidths",
@@ -43,5 +46,6 @@ __all__ = [
     "TensorStruct",
     "TimeStep",
     "UserError",
+    "map_tree",
     "zero_outside",
 ]

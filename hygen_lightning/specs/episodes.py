@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hygen_lightning.specs.task import TaskSpec
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 Struct = TypeVar("Struct", bound="TensorStruct")
 
 
+def map_tree(function: Callable[..., Tensor], *trees: Any) -> Any:
+    """`function` of the tensors that stand in the same place of equal trees (dict, tuple, tensor or None)."""
+    first = trees[0]
+    if isinstance(first, dict):
+        return {name: map_tree(function, *(tree[name] for tree in trees)) for name in first}
+    if isinstance(first, tuple):
+        return tuple(map_tree(function, *parts) for parts in zip(*trees))
+    return None if first is None else function(*trees)
+
+
 class TensorStruct:
     """A dataclass of tensors with a common first dimension; what follows leaves its other fields alone."""
 
@@ -21,8 +31,9 @@ class TensorStruct:
         """A copy with `function` applied to every tensor."""
         import torch
 
+        kinds = (torch.Tensor, dict, tuple)
         values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        changed = {name: function(x) for name, x in values.items() if isinstance(x, torch.Tensor)}
+        changed = {name: map_tree(function, x) for name, x in values.items() if isinstance(x, kinds)}
         return replace(self, **changed)  # type: ignore[type-var]
 
     def __getitem__(self: Struct, rows: Any) -> Struct:
@@ -141,6 +152,46 @@ class Episodes(TensorStruct):
         return cls(task=parts[0].task, **joined)
 
 
+@dataclass
+class Chunk(TensorStruct):
+    """T steps of B battles that go on for ever: where one ends, the next begins.
+
+    obs [B, T, A, obs_dim] float, state [B, T + 1, state_dim] float (the last one follows the chunk),
+    avail_actions [B, T, A, K] bool, last_actions [B, T, A] int64 (-1: none yet), actions [B, T, A]
+    int64, log_probs [B, T, A] float (of the actions, by the policy that played), reward [B, T] float,
+    begins [B, T] bool (a battle begins with this step), terminated and truncated [B, T] bool as in
+    `Episodes`, success [B, T] bool, clock [B, T + 1] int64 (environment steps since the battle began),
+    hidden (tree of tensors [B, ...] or None: the policy's, before the first step).
+
+    What a learner adds before it learns: advantage [B, T], value_target [B, T].
+    """
+
+    task: TaskSpec
+    obs: Tensor
+    state: Tensor
+    avail_actions: Tensor
+    last_actions: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    reward: Tensor
+    begins: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    success: Tensor
+    clock: Tensor
+    hidden: Any
+    advantage: Tensor | None = None
+    value_target: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.obs.shape[0]
+
+    @property
+    def acts(self) -> Tensor:
+        """[B, T, A] bool: the agent can do something else than no-op, so it is alive."""
+        return self.avail_actions.sum(dim=-1) > 1
+
+
 def zero_outside(x: Tensor, mask: Tensor) -> Tensor:
     """x [B, T, ...] with zeros, instead of NaN too, where mask [B, T] bool is False."""
     return x.masked_fill(~mask.reshape(*mask.shape, *[1] * (x.dim() - 2)), 0)
@@ -180,14 +231,17 @@ class HybridBatch:
     """What one optimiser step learns from: episodes of every training task.
 
     offline_share: share (0..1) of recorded episodes, by task, as drawn; not the scheduled one.
+    chunks: what an algorithm that learns on-policy has just played, by task.
     """
 
     episodes: dict[str, Episodes]
     offline_share: dict[str, float]
+    chunks: dict[str, Chunk] = field(default_factory=dict)
 
     def to(self, device: Any) -> HybridBatch:
         moved = {name: episodes.to(device) for name, episodes in self.episodes.items()}
-        return replace(self, episodes=moved)
+        chunks = {name: chunk.to(device) for name, chunk in self.chunks.items()}
+        return replace(self, episodes=moved, chunks=chunks)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from importlib import import_module
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from hygen_lightning.specs import TaskSpec, UserError
 from hygen_lightning.tasks.battles import BattleTask, as_battle
 from hygen_lightning.tasks.custom import read_task
 from hygen_lightning.tasks.maps import map_names, map_task
-from hygen_lightning.tasks.navigation import navigation_task
+from hygen_lightning.tasks.navigation import navigation_names, navigation_task
 
 _REGISTERED: dict[str, TaskSpec] = {}
 _FILES = (".yaml", ".yml")
@@ -27,8 +26,8 @@ def register_task(task: TaskSpec) -> TaskSpec:
 
 
 def all_task_names() -> list[str]:
-    """Names of all battle maps and registered tasks (cooperative navigation is `cn-N` for any N >= 2)."""
-    return sorted({*map_names(), *_REGISTERED})
+    """Names of all battle maps, grids of cooperative navigation and registered tasks."""
+    return sorted({*map_names(), *navigation_names(), *_REGISTERED})
 
 
 def load_task(task: str | Path | TaskSpec) -> TaskSpec:
@@ -46,7 +45,7 @@ def load_task(task: str | Path | TaskSpec) -> TaskSpec:
     known = _known(name)
     if known is None:
         names = all_task_names()
-        near = difflib.get_close_matches(name, [*names, "cn-2", "cn-4"], n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(names)}"
         raise UserError(f"unknown task {name!r}; {hint}")
     return known
@@ -63,9 +62,8 @@ def is_file_name(name: str) -> bool:
 
 
 def _known(name: str) -> TaskSpec | None:
-    navigation = re.fullmatch(r"cn-(\d+)", name)
-    if navigation and int(navigation[1]) >= 2:
-        return navigation_task(int(navigation[1]))
+    if name in navigation_names():
+        return navigation_task(name)
     return _REGISTERED.get(name) or (map_task(name) if name in map_names() else None)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pkgutil
+from inspect import signature
 from typing import Any
 
 import pytest
 import torch
 from factories import make_episodes
-from update_steps import Steps, batch_of
+from update_steps import Steps, batch_for, batch_of
 
 from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
@@ -22,6 +23,20 @@ from hygen_lightning.tasks import load_task
 
 WIDTHS = load_task("3m").layout.widths
 KINDS = [getattr(algorithms, name) for name in algorithms.__all__]
+
+
+def small(kind: Any, **options: Any) -> MultiTaskAlgorithm:
+    """An algorithm with tiny networks; options that it does not have are left out."""
+    given = {"width": 8, "n_heads": 1, **options}
+    module: MultiTaskAlgorithm = kind(
+        WIDTHS, **{k: v for k, v in given.items() if k in signature(kind).parameters}
+    )
+    return module
+
+
+def having(option: str) -> Any:
+    """The algorithms that have this option."""
+    return pytest.mark.parametrize("kind", [k for k in KINDS if option in signature(k).parameters])
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
@@ -39,23 +54,23 @@ def test_it_learns_and_acts_on_any_team(
     kind: type[MultiTaskAlgorithm], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    module = kind(WIDTHS, width=8, n_heads=1)  # type: ignore[call-arg, arg-type]
-    monkeypatch.setattr(kind, "global_step", 0)
-    task = load_task(name)
-    loss, metrics = module.loss(make_episodes(name, 2).trimmed(), 1.0)
+    module = small(kind)
+    steps, task = Steps(module, monkeypatch), load_task(name)
+    loss = module.training_step(batch_for(module, name), 0)
     loss.backward()
     assert torch.isfinite(loss)
-    assert metrics
+    assert len([key for key in steps.logged if key.startswith(f"train/{name}/")]) > 2
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
     played = play(make_env("simulator", task, 2), module.eval(), torch.arange(2))
     chosen = played.episodes.avail_actions.gather(-1, played.episodes.actions.unsqueeze(-1))[..., 0]
     assert chosen[played.episodes.filled].all()
 
 
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.learns_from_episodes])
 def test_a_loss_is_told_the_share_that_its_batch_really_holds(
     kind: type[MultiTaskAlgorithm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = kind(WIDTHS, width=8, n_heads=1)  # type: ignore[call-arg, arg-type]
+    module = small(kind)
     steps = Steps(module, monkeypatch)
     told = []
     loss = module.loss
@@ -80,7 +95,7 @@ def test_a_conservative_term_may_follow_the_share(learner: Any, monkeypatch: pyt
 
 def test_acting_follows_the_average(kind: type[MultiTaskAlgorithm]) -> None:
     torch.manual_seed(0)
-    module = kind(WIDTHS, width=8, n_heads=1, ema_decay=0.5)  # type: ignore[call-arg]
+    module = small(kind, ema_decay=0.5)
     task, episodes = load_task("3m"), make_episodes("3m", 8)
     observation = Observation(episodes.obs[:, 0], episodes.state[:, 0], episodes.avail_actions[:, 0] | True)
     none_yet = torch.full((8, 3), -1)
@@ -96,11 +111,12 @@ def test_acting_follows_the_average(kind: type[MultiTaskAlgorithm]) -> None:
         assert torch.equal(before, actions()) == (noisy is module.network)
 
 
+@having("compile")
 def test_compile_is_for_every_transformer_of_the_networks(
     kind: type[MultiTaskAlgorithm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for wanted in (False, True):
-        module = kind(WIDTHS, width=8, n_heads=1, compile=wanted)  # type: ignore[call-arg]
+        module = small(kind, compile=wanted)
         Steps(module, monkeypatch)
         module.on_fit_start()
         transformers = [part for part in module.modules() if isinstance(part, EntityTransformer)]
@@ -108,9 +124,10 @@ def test_compile_is_for_every_transformer_of_the_networks(
         assert all(part.folds.compiled == wanted for part in transformers)
 
 
+@having("id_bits")
 def test_more_agents_than_it_can_number_are_refused_before_it_learns(kind: type[MultiTaskAlgorithm]) -> None:
-    numbered = kind(WIDTHS, width=8, n_heads=1, id_bits=2)  # type: ignore[call-arg]
+    numbered = small(kind, id_bits=2)
     numbered.check_tasks([load_task("3m")])
     with pytest.raises(UserError, match="4 agents do not fit the agent-id code of 2 bits"):
         numbered.check_tasks([load_task("3m"), load_task("4m")])
-    kind(WIDTHS, width=8, n_heads=1, id_bits=0).check_tasks([load_task("25m")])  # type: ignore[call-arg]
+    small(kind, id_bits=0).check_tasks([load_task("25m")])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from update_steps import Steps, batch_of
+from update_steps import Steps, batch_for, loss_of
 
 from hygen_lightning.algorithms import ALGORITHMS
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
@@ -52,6 +52,10 @@ def value_loss(steps: Steps) -> list[float]:
     return [loss_at(steps, 5)]
 
 
+def loss_in_the_middle(steps: Steps) -> list[float]:
+    return [loss_at(steps, 5)]
+
+
 def losses(steps: Steps) -> list[float]:
     return [loss_at(steps, 0), loss_at(steps, 5)]
 
@@ -64,13 +68,12 @@ def loss_at(steps: Steps, step: int) -> float:
         if name.startswith("target."):
             x.data += 0.1 * torch.randn_like(x)
     torch.manual_seed(1)
-    episodes = batch_of("3m").episodes["3m"]
-    return float(steps.module.loss(episodes, SHARE)[0].detach())
+    return float(loss_of(steps.module, batch_for(steps.module, "3m"), SHARE).detach())
 
 
 def rates(steps: Steps) -> list[float]:
     """The learning rate after a step, and where a run is taken up again with a rate of its own."""
-    steps.take(batch_of("3m"))
+    steps.take(batch_for(steps.module, "3m"))
     found = [steps.rate]
     for group in steps.optimizer.param_groups:
         group["lr"] = 123.0
@@ -83,7 +86,7 @@ def rates(steps: Steps) -> list[float]:
 
 def distance_of_average(steps: Steps) -> list[float]:
     for _ in range(3):
-        steps.take(batch_of("3m"))
+        steps.take(batch_for(steps.module, "3m"))
     pairs = zip(steps.module.acting.parameters(), steps.module.network.parameters())
     return [sum(float((a - b).detach().abs().sum()) for a, b in pairs)]
 
@@ -123,6 +126,18 @@ def first_weight(steps: Steps) -> list[float]:
     return [float(next(steps.module.network.parameters()).detach().sum())]
 
 
+def chunk_plan(steps: Steps) -> list[Any]:
+    return [steps.module.chunk_plan]
+
+
+def loss_of_a_policy_that_moved(steps: Steps) -> list[float]:
+    """The loss on a chunk whose actions have become much likelier or less likely since."""
+    batch = batch_for(steps.module, "3m")
+    (chunk,) = batch.chunks.values()
+    chunk.log_probs = chunk.log_probs + torch.linspace(-1, 1, 3)
+    return [float(loss_of(steps.module, batch).detach())]
+
+
 def actions_in_equal_battles(steps: Steps) -> list[float]:
     """How many different things agents do that see the same."""
     n, module = 50, steps.module
@@ -160,6 +175,7 @@ ROWS = {
     "mixer": Row("sum", parameters),
     "lr": Row(1e-3, rates, refused=(0.0, -1.0)),
     "lr_schedule": Row("cosine", rates, {"pretrain_steps": 4}),
+    "MAPPO.lr_schedule": Row("constant", rates),
     "ema_decay": Row(0.5, distance_of_average, refused=(1.0, -0.1)),
     "compile": Row(True, compiled_transformers),
     "play": Row("sampled", actions_in_equal_battles),
@@ -174,6 +190,21 @@ ROWS = {
     "phi": Row(1.0, value_loss),
     "target_update_interval": Row(3, target_at_step_three, refused=(0,)),
     "skills_from": Row("other.ckpt", first_weight),
+    "init_from": Row("other.ckpt", first_weight),
+    "entity_width": Row(16, parameters, refused=(0,)),
+    "critic_width": Row(64, parameters, refused=(0,)),
+    "MAPPO.width": Row(16, parameters),
+    "MAPPO.gamma": Row(0.5, loss_in_the_middle, refused=(-0.1, 1.1)),
+    "gae_lambda": Row(0.5, loss_in_the_middle, refused=(-0.1, 1.1)),
+    "clip": Row(0.5, loss_of_a_policy_that_moved, refused=(0.0,)),
+    "entropy": Row(0.5, loss_in_the_middle, refused=(-1.0,)),
+    "entropy_end": Row(0.5, loss_in_the_middle, refused=(-1.0,)),
+    "value_weight": Row(0.5, loss_in_the_middle, refused=(-1.0,)),
+    "reward_scale": Row(1.0, loss_in_the_middle, refused=(0.0,)),
+    "num_envs": Row(8, chunk_plan, refused=(0,)),
+    "chunk_env_steps": Row(8, chunk_plan, refused=(0,)),
+    "epochs": Row(2, chunk_plan, refused=(0,)),
+    "minibatches": Row(2, chunk_plan, refused=(0, 257)),
 }
 """By option; one row for all algorithms that have it, unless `Algorithm.option` has its own."""
 
@@ -191,9 +222,9 @@ def test_an_option_changes_what_it_should_change(
 ) -> None:
     row = row_of(kind, option)
     monkeypatch.chdir(tmp_path)
-    if option == "skills_from":
-        torch.manual_seed(3)
-        other = ALGORITHMS[kind](TASK.layout.widths, width=8, n_heads=2)
+    if row.other == "other.ckpt":
+        other = build(kind, {})
+        torch.nn.init.constant_(next(other.network.parameters()), 3.0)
         torch.save({"state_dict": other.state_dict()}, "other.ckpt")
     before, after = (
         row.changes(Steps(build(kind, {**row.beside, **options}), monkeypatch))

@@ -62,7 +62,7 @@ def test_growth_with_units_is_a_table_and_a_picture_beyond_the_largest_map(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark_simulator, "GROWING_MAPS", ["3m", "27m_vs_30m"])
-    monkeypatch.setattr(benchmark_simulator, "RESTART_EVERY_STEPS", 1)
+    monkeypatch.setattr(benchmark_simulator, "STEPS_PER_READING", 1)
     plot = tmp_path / "growth.png"
     assert simulator(growth=True, batch=1, seconds=0.01, compiled=False, plot=plot, json=True) == 0
     found = json.loads(capsys.readouterr().out)["maps"]

@@ -232,6 +232,8 @@ def test_navigation_in_the_simulator_is_refused_before_anything_is_recorded(
         "[cn-2]",
         "--trainer.limit_val_batches",
         "0",
+        "--rollouts.env",
+        "simulator",
     ]
     assert "cn-2 is no battle" in refused([*tiny_fit(tmp_path), *words], capsys)
 

@@ -40,6 +40,8 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @dataclass
 class StandInModule:
     offline_phase_steps: int = 0
+    chunk_plan: None = None
+    learns_from_episodes: bool = True
 
 
 @dataclass
@@ -196,6 +198,8 @@ class Watched(LightningModule):
     """Learns nothing; writes down what each optimiser step was given."""
 
     offline_phase_steps = 1
+    chunk_plan = None
+    learns_from_episodes = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from arenas import random_actions
 from torch import Tensor
 
 from hygen_lightning.envs import ENVIRONMENTS, environment_class, make_env, make_env_for_policy, register_env
@@ -99,3 +100,26 @@ def test_small_batches_are_stepped_on_the_cpu_and_large_ones_where_the_policy_is
 
 def test_a_policy_on_the_cpu_gets_the_environment_itself() -> None:
     assert type(make_env_for_policy("simulator", load_task("3m"), 2, CPU)) is SimulatorEnv
+
+
+def test_moved_battles_begin_anew_tell_the_time_and_can_be_saved() -> None:
+    task = load_task("3m")
+    moved, itself = DeviceTransferEnv(make_env("simulator", task, 4), CPU), make_env("simulator", task, 4)
+    assert moved.restarts
+    observation, generator, seeds = (
+        moved.reset(torch.arange(4)),
+        torch.Generator().manual_seed(0),
+        torch.arange(4),
+    )
+    itself.reset(torch.arange(4))
+    ended = 0
+    while not ended:
+        actions, seeds = random_actions(observation.avail_actions, generator), seeds + 4
+        step = moved.step(actions, seeds)
+        observation, ended = step.observation, int(step.terminated.sum())
+        assert torch.equal(observation.obs, itself.step(actions, seeds).observation.obs)
+        assert torch.equal(moved.clock, itself.clock)
+    other = DeviceTransferEnv(make_env("simulator", task, 4), CPU)
+    other.load_state_dict(moved.state_dict())
+    actions = random_actions(observation.avail_actions, generator)
+    assert torch.equal(other.step(actions).observation.state, moved.step(actions).observation.state)

@@ -15,11 +15,14 @@ from hygen_lightning.envs import ENVIRONMENTS, environment_class, make_env
 from hygen_lightning.envs.base import BattleEnv
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.rollouts.scripted import RandomPolicy
-from hygen_lightning.specs import TaskSpec, TimeStep
+from hygen_lightning.specs import TaskSpec, TimeStep, UserError
 from hygen_lightning.tasks import BattleTask, load_task
 
 OUTSIDE = "grid_battle:LineEnv"
-TASKS = dict.fromkeys(ENVIRONMENTS, ("3m", "8m")) | {OUTSIDE: ("line-2", "line-1")}
+TASKS = dict.fromkeys(ENVIRONMENTS, ("3m", "8m")) | {
+    "navigation": ("cn-3", "cn-2"),
+    OUTSIDE: ("line-2", "line-1"),
+}
 """Two tasks that each environment plays."""
 FIELDS = ("obs", "state", "avail_actions")
 
@@ -126,8 +129,8 @@ def test_equal_seeds_and_actions_are_equal_episodes_where_it_promises_that(env: 
 
 
 def test_an_action_that_is_not_available_is_refused(env: BattleEnv) -> None:
-    available = env.reset(torch.arange(2)).avail_actions
-    assert not available.all(-1).all(), "every action is available: nothing is tested"
+    played = (step.observation.avail_actions for step in steps(env, torch.arange(2), 20))
+    available = next(shown for shown in played if not shown.all())
     worst = available.int().argmin(-1)
     with pytest.raises(ValueError, match="not available"):
         env.step(worst)
@@ -167,3 +170,68 @@ def test_its_own_heuristics_play_its_tasks(name: str, env: BattleEnv) -> None:
     for make in environment_class(name).scripted_policies().values():
         played = play(env, make(0), torch.tensor([8, 9]))
         assert played.episodes.terminated.any(1).all()
+
+
+def test_with_seeds_finished_episodes_begin_anew_in_the_same_step(name: str) -> None:
+    """The ended ones show their first view, reward and flags tell of the old one; the others go on."""
+    env = make_env(name, TASKS[name][0], 4)
+    if not env.restarts:
+        pytest.skip("its episodes cannot begin anew one by one")
+    b, generator = env.num_envs, torch.Generator().manual_seed(0)
+    seeds = torch.arange(b)
+    observation, ends, lengths = env.reset(seeds), torch.zeros(b, dtype=torch.int64), torch.zeros(b)
+    twin = make_env(name, TASKS[name][0], b) if env.reproducible else None
+    while int(ends.min()) < 2:
+        assert env.clock.tolist() == lengths.tolist()
+        seeds = seeds + 100
+        step = env.step(random_actions(observation.avail_actions, generator), seeds)
+        observation, lengths = step.observation, torch.where(step.terminated, 0, lengths + 1)
+        ends += step.terminated
+        assert observation.avail_actions[..., 1:].any(-1).any(-1).all(), "somebody can act in every episode"
+        if twin is not None:
+            first = twin.reset(seeds)
+            for field in FIELDS:
+                shown = getattr(observation, field)[step.terminated]
+                assert torch.equal(shown, getattr(first, field)[step.terminated])
+    env.close()
+
+
+def test_seeds_change_nothing_until_an_episode_ends(env: BattleEnv) -> None:
+    if not (env.restarts and env.reproducible):
+        pytest.skip("its episodes cannot begin anew one by one, or not twice alike")
+    twin = make_env(env.name, env.task, 2)
+    observation, generator = env.reset(torch.arange(2)), torch.Generator().manual_seed(1)
+    twin.reset(torch.arange(2))
+    while True:
+        actions = random_actions(observation.avail_actions, generator)
+        step, other = env.step(actions), twin.step(actions, torch.tensor([7, 8]))
+        assert torch.equal(step.reward, other.reward)
+        assert torch.equal(step.success, other.success)
+        assert torch.equal(step.terminated, other.terminated)
+        going = ~step.terminated
+        for field in FIELDS:
+            assert torch.equal(
+                getattr(step.observation, field)[going], getattr(other.observation, field)[going]
+            )
+        if step.terminated.any():
+            return
+        observation = step.observation
+
+
+def test_what_it_cannot_do_it_says_in_one_line(env: BattleEnv) -> None:
+    observation = env.reset(torch.arange(2))
+    if not env.restarts:
+        with pytest.raises(UserError, match=f"{env.name} does not count the steps"):
+            _ = env.clock
+    if type(env).state_dict is BattleEnv.state_dict:
+        with pytest.raises(UserError, match=f"{env.name} cannot save"):
+            env.state_dict()
+        with pytest.raises(UserError, match=f"{env.name} cannot continue"):
+            env.load_state_dict({})
+        return
+    saved = env.state_dict()
+    actions = random_actions(observation.avail_actions, torch.Generator().manual_seed(0))
+    once = env.step(actions).observation
+    env.load_state_dict(saved)
+    again = env.step(actions).observation
+    assert all(torch.equal(getattr(once, field), getattr(again, field)) for field in FIELDS)

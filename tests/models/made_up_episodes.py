@@ -24,7 +24,7 @@ EDGE_SIZES = [
 
 def make_layout(family: str, n_allies: int, n_enemies: int) -> EntityLayout:
     if family == "navigation":
-        like = navigation_task(2).layout
+        like = navigation_task("cn-2").layout
         return EntityLayout.of(
             n_allies,
             n_enemies,

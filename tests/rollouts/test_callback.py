@@ -35,6 +35,7 @@ class Learner(NearestAttack):
     def __init__(self, offline_phase_steps: int) -> None:
         super().__init__()
         self.offline_phase_steps = offline_phase_steps
+        self.chunk_plan = None
 
     def eval(self) -> None:
         self.training = False

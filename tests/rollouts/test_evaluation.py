@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from hygen_lightning import BattleEvaluation, OnlineRollouts, evaluate, load_task, make_env, play
+from hygen_lightning.envs import environment_for
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.rollouts.scripted import scripted_policy
-from hygen_lightning.specs import BattleRequest
+from hygen_lightning.specs import BattleRequest, TaskSpec, UserError
 
 TASKS = [load_task("3m"), load_task("5m")]
 
@@ -75,6 +76,17 @@ def test_null_follows_the_rollouts_and_a_name_does_not() -> None:
         environment_after_setup(BattleEvaluation("simulator"), OnlineRollouts(env=ELSEWHERE)) == "simulator"
     )
     assert environment_after_setup(BattleEvaluation(ELSEWHERE), OnlineRollouts()) == ELSEWHERE
+
+
+def test_tasks_choose_their_environment_where_nobody_names_one() -> None:
+    walk = load_task("cn-2")
+    assert environment_for([walk, load_task("cn-4")]) == "navigation"
+    assert environment_for([walk], "simulator") == "simulator"
+    with pytest.raises(UserError, match=r"different environments \(cn-2 in navigation, 3m in simulator\)"):
+        environment_for([walk, TASKS[0]])
+    chess = TaskSpec("chess", 5, walk.layout)
+    with pytest.raises(UserError, match="no known environment plays chess; name the one that does"):
+        environment_for([chess])
 
 
 @pytest.mark.parametrize("seen", [True, False])

@@ -16,7 +16,7 @@ from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.policy import Policy
 from hygen_lightning.rollouts.recording import record, scripted_recordings, scripted_team, without_opening
 from hygen_lightning.rollouts.scripted import RandomPolicy, scripted_policies, scripted_policy
-from hygen_lightning.specs import UserError
+from hygen_lightning.specs import TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 from hygen_lightning.tasks.battles import EAST
 
@@ -65,15 +65,19 @@ def test_a_task_that_changed_under_its_name_is_recorded_anew(
     assert len(recordings) == 2
 
 
-def test_tasks_of_another_environment_are_played_there_by_its_own_policies() -> None:
-    task = load_task("cn-2")
+def test_tasks_are_played_in_their_own_environment_by_its_own_policies() -> None:
+    walk = scripted_team(load_task("cn-2"), "medium", None)
+    assert (walk.env, walk.policies) == ("navigation", ("assigned",))
+    task = TaskSpec("chess", 5, TASK.layout)
     team = scripted_team(task, "medium", f"{__name__}:Taught")
     assert team.policies == ("slow", "slower")
     assert scripted_team(task, "expert", f"{__name__}:Taught").policies == ("slow",)
     assert scripted_team(TASK, "medium", f"{__name__}:Taught").env == "simulator"
     assert [*scripted_policies(task, f"{__name__}:Taught")] == ["random", "slow", "slower"]
-    with pytest.raises(UserError, match="cn-2, and the environment simulator has no scripted policies"):
+    with pytest.raises(UserError, match="chess, and the environment simulator has no scripted policies"):
         scripted_team(task, "medium", "simulator")
+    with pytest.raises(UserError, match="no known environment plays chess"):
+        scripted_team(task, "medium", None)
 
 
 class Taught(SimulatorEnv):

@@ -33,7 +33,7 @@ class CountdownBattles(BattleEnv):
 
     def _observation(self) -> Observation:
         shape = (self.num_envs, self.task.n_allies)
-        time = torch.minimum(torch.tensor(self.clock), self.ends).float()
+        time = torch.minimum(torch.tensor(self.passed), self.ends).float()
         avail = torch.zeros(*shape, self.task.layout.n_actions, dtype=torch.bool)
         avail[..., STOP] = avail[..., NORTH] = True
         return Observation(
@@ -43,15 +43,15 @@ class CountdownBattles(BattleEnv):
         )
 
     def reset(self, seeds: Tensor) -> Observation:
-        self.clock = 0
+        self.passed = 0
         return self._observation()
 
     def step(self, actions: Tensor) -> TimeStep:
-        was_open = self.clock < self.ends
+        was_open = self.passed < self.ends
         self.seen_actions.append(actions)
-        self.clock += 1
-        ended = was_open & (self.clock == self.ends)
-        reward = torch.where(was_open, float(self.clock), 0.0)
+        self.passed += 1
+        ended = was_open & (self.passed == self.ends)
+        reward = torch.where(was_open, float(self.passed), 0.0)
         return TimeStep(self._observation(), reward, ended, ended & self.timed_out, ended & self.success)
 
 

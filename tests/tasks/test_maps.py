@@ -12,6 +12,7 @@ from hygen_lightning.tasks import (
     terrain_levels,
 )
 from hygen_lightning.tasks.maps import map_names
+from hygen_lightning.tasks.navigation import navigation_names, navigation_task
 
 # obs_dim, state_dim, n_actions as SMAC's get_env_info gives them with its default settings.
 SMAC_SIZES = {
@@ -126,8 +127,13 @@ def test_task_sets_hold_known_tasks_of_one_family_and_no_task_twice() -> None:
         assert len({load_task(name).layout.widths for name in names}) == 1
 
 
-def test_navigation_exists_for_any_team_of_two_or_more() -> None:
+def test_navigation_has_the_grids_of_odis() -> None:
     layout = load_task("cn-4").layout
     assert (layout.obs_dim, layout.state_dim, layout.n_actions) == (16, 16, 5)
-    with pytest.raises(UserError, match="unknown task"):
-        load_task("cn-1")
+    tasks = [navigation_task(name) for name in navigation_names()]
+    assert [task.n_allies for task in tasks] == [*range(2, 13), 15]
+    assert [task.size for task in tasks] == [6, 8, 10, 12, 15, 15, 15, 15, 15, 18, 18, 20]
+    assert [task.episode_limit_env_steps for task in tasks] == [50] * 5 + [70] * 6 + [80]
+    for name in ("cn-1", "cn-13"):
+        with pytest.raises(UserError, match="unknown task"):
+            load_task(name)

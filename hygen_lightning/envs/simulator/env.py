@@ -33,8 +33,10 @@ class SimulatorEnv(BattleEnv):
     """
 
     name = "simulator"
+    task_type = BattleTask
     task: BattleTask
     version = "8"
+    restarts = True
 
     def __init__(
         self, task: TaskSpec, num_envs: int, device: str | torch.device = "cpu", compiled: bool = False
@@ -58,17 +60,16 @@ class SimulatorEnv(BattleEnv):
             cls(task, 1)
 
     def reset(self, seeds: Tensor) -> Observation:
-        if seeds.shape != (self.num_envs,):
-            raise ValueError(f"{self.num_envs} seeds expected, got shape {tuple(seeds.shape)}")
         self.battles = self._new(seeds)
         return self.observe()
 
-    def step(self, actions: Tensor) -> TimeStep:
+    def step(self, actions: Tensor, seeds: Tensor | None = None) -> TimeStep:
         actions = actions.to(self.device)
+        fresh = None if seeds is None else self._new(seeds)
         if not bool(self._available.gather(2, actions.unsqueeze(2)).all()):
             raise ValueError(f"{self.task.name}: an action was not available in the last observation")
         orders = actions.t().clone(memory_format=torch.contiguous_format)  # [A, B]
-        self.battles, step = self.dynamics.step(self.params, self.terrain, self.battles, orders)
+        self.battles, step = self.dynamics.step(self.params, self.terrain, self.battles, orders, fresh)
         self._available = step.observation.avail_actions
         return step
 
@@ -90,11 +91,9 @@ class SimulatorEnv(BattleEnv):
         self._available = observation.avail_actions
         return observation
 
-    def restart_finished(self, seeds: Tensor) -> Observation:
-        """Restart the battles that are over with these seeds [B] int64; the others continue."""
-        over = self.battles.over
-        self.battles = self.battles.kept_where(over, self._new(seeds))
-        return self.observe()
+    @property
+    def clock(self) -> Tensor:
+        return self.battles.step
 
     def placed(self, battles: BattleState) -> Observation:
         """Start from these positions, health and cooldowns [N, B]; the rest as after `reset`."""
@@ -107,15 +106,15 @@ class SimulatorEnv(BattleEnv):
         return self.observe()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The battles as tensors: all that is needed to continue them identically."""
         tensors = self.battles.tensors() | {"available": self._available}
         return {k: v.clone() for k, v in tensors.items()}
 
     def load_state_dict(self, saved: dict[str, Tensor]) -> None:
-        """Continue the battles of `state_dict`."""
         tensors = {k: v.to(self.device).clone() for k, v in saved.items()}
         self._available = tensors.pop("available")
         self.battles = BattleState(**tensors)
 
     def _new(self, seeds: Tensor) -> BattleState:
+        if seeds.shape != (self.num_envs,):
+            raise ValueError(f"{self.num_envs} seeds expected, got shape {tuple(seeds.shape)}")
         return new_battles(self.params, self.terrain, self._places, seeds.to(self.device, torch.int64))

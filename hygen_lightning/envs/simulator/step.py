@@ -41,7 +41,9 @@ class Dynamics:
 
     give_orders: Callable[[UnitParams, BattleState, Tensor], tuple[BattleState, Plan]]
     game_loop: Callable[[UnitParams, Terrain, BattleState, Plan, Tensor], BattleState]
-    conclude: Callable[[UnitParams, Terrain, BattleState, BattleState], tuple[BattleState, TimeStep]]
+    conclude: Callable[
+        [UnitParams, Terrain, BattleState, BattleState, BattleState | None], tuple[BattleState, TimeStep]
+    ]
 
     @classmethod
     def plain(cls) -> Dynamics:
@@ -57,11 +59,16 @@ class Dynamics:
         )
 
     def step(
-        self, params: UnitParams, terrain: Terrain, before: BattleState, actions: Tensor
+        self,
+        params: UnitParams,
+        terrain: Terrain,
+        before: BattleState,
+        actions: Tensor,
+        fresh: BattleState | None = None,
     ) -> tuple[BattleState, TimeStep]:
-        """A whole environment step. actions [A, B] int64. `before` is not changed."""
+        """A whole environment step. actions [A, B] int64; fresh: see `conclude`. `before` is not changed."""
         after = self.advance(params, terrain, before, actions)
-        return self.conclude(params, terrain, before, after)
+        return self.conclude(params, terrain, before, after, fresh)
 
     def advance(
         self, params: UnitParams, terrain: Terrain, before: BattleState, actions: Tensor
@@ -281,9 +288,16 @@ def regenerate(params: UnitParams, s: BattleState) -> None:
 
 
 def conclude(
-    params: UnitParams, terrain: Terrain, before: BattleState, after: BattleState
+    params: UnitParams,
+    terrain: Terrain,
+    before: BattleState,
+    after: BattleState,
+    fresh: BattleState | None = None,
 ) -> tuple[BattleState, TimeStep]:
-    """The battles and the `TimeStep` after the game loops; battles that were over stay as they were."""
+    """The battles and the `TimeStep` after the game loops; battles that were over stay as they were.
+
+    fresh: battles that take the place of those that are over now, before anybody looks.
+    """
     over = before.over
     lost, success = outcome(params, after)
     ended = lost | success | ~after.alive.any(0)
@@ -293,8 +307,10 @@ def conclude(
     after.x, after.y = on_grid(after.x), on_grid(after.y)
     after.over = ended | timed_out
     battles = after.kept_where(over, before)
+    if fresh is not None:
+        battles = battles.kept_where(battles.over, fresh)
     return battles, TimeStep(
-        observation=battle_observation(params, terrain, battles, over),
+        observation=battle_observation(params, terrain, battles, over if fresh is None else None),
         reward=torch.where(over, 0.0, gained),
         terminated=after.over & ~over,
         truncated=timed_out & ~over,

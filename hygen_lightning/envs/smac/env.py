@@ -20,7 +20,7 @@ from torch import Tensor
 from hygen_lightning.envs.base import BattleEnv, BattleLostError
 from hygen_lightning.envs.smac.game import Game, GameObservation, GameStep, answers
 from hygen_lightning.specs import Observation, TaskSpec, TimeStep, UserError
-from hygen_lightning.tasks.battles import NO_OP
+from hygen_lightning.tasks.battles import NO_OP, BattleTask
 
 GAMES_VARIABLE = "HYGEN_SMAC_GAMES"
 MOST_GAMES = 8
@@ -44,8 +44,10 @@ class SmacEnv(BattleEnv):
     """
 
     name = "smac"
+    task_type = BattleTask
     version = _smac_version()
     reproducible = False
+    restarts = True
 
     def __init__(self, task: TaskSpec, num_envs: int, device: str | torch.device = "cpu") -> None:
         """Raises UserError where the package, the game or the map is missing, or has other sizes."""
@@ -54,6 +56,7 @@ class SmacEnv(BattleEnv):
         self._games = [Game(task.name) for _ in range(num_envs)]
         self._last: list[GameObservation] = []
         self._over = np.ones(num_envs, dtype=bool)
+        self._clock = np.zeros(num_envs, dtype=np.int64)
         self._available = np.zeros((num_envs, 0, 0), dtype=bool)
         try:
             _check_sizes(task, answers(self._games[:1], "sizes", [task.name])[0])
@@ -103,11 +106,12 @@ class SmacEnv(BattleEnv):
         if seeds.shape != (self.num_envs,):
             raise ValueError(f"{self.num_envs} seeds expected, got shape {tuple(seeds.shape)}")
         self._check_open()
-        self._last = answers(self._games, "reset", [seed % LARGEST_SEED for seed in seeds.tolist()])
+        self._last = self._begun(range(self.num_envs), seeds)
         self._over = np.zeros(self.num_envs, dtype=bool)
+        self._clock = np.zeros(self.num_envs, dtype=np.int64)
         return self._observation()
 
-    def step(self, actions: Tensor) -> TimeStep:
+    def step(self, actions: Tensor, seeds: Tensor | None = None) -> TimeStep:
         """Raises BattleLostError where StarCraft II stopped answering; `reset` starts it anew."""
         self._check_open()
         if not self._last:
@@ -123,9 +127,15 @@ class SmacEnv(BattleEnv):
         observations = [step.observation for step in steps if step.observation is not None]
         if len(observations) < self.num_envs:
             raise BattleLostError(f"StarCraft II stopped answering on {self.task.name}")
-        self._last = observations
+        self._last, self._clock = observations, self._clock + ~self._over
+        ended = self._over | np.array([s.terminated for s in steps])
+        if seeds is not None:
+            rows = ended.nonzero()[0].tolist()
+            for i, begun in zip(rows, self._begun(rows, seeds)):
+                self._last[i], self._clock[i] = begun, 0
+            self._over = ended = np.zeros_like(ended)
         observation = self._observation()  # the last one of a battle still has SMAC's available actions
-        self._over |= np.array([s.terminated for s in steps])
+        self._over = ended
         return TimeStep(
             observation=observation,
             reward=torch.tensor([s.reward for s in steps], dtype=torch.float32, device=self.device),
@@ -134,13 +144,17 @@ class SmacEnv(BattleEnv):
             success=torch.tensor([s.success for s in steps], device=self.device),
         )
 
+    @property
+    def clock(self) -> Tensor:
+        return torch.from_numpy(self._clock).to(self.device)
+
     def only(self, rows: Tensor) -> SmacEnv:
         kept = rows.tolist()
         part = copy.copy(self)
         part.num_envs = len(kept)
         part._games = [self._games[i] for i in kept]
         part._last = [self._last[i] for i in kept] if self._last else []
-        part._over = self._over[kept]
+        part._over, part._clock = self._over[kept], self._clock[kept]
         part._available = self._available[kept]
         return part
 
@@ -154,6 +168,11 @@ class SmacEnv(BattleEnv):
     def _check_open(self) -> None:
         if not self._games:
             raise ValueError(f"{self.task.name}: this environment is closed")
+
+    def _begun(self, rows: Sequence[int], seeds: Tensor) -> list[GameObservation]:
+        """What new battles of these rows show; seeds [B]."""
+        games = [self._games[i] for i in rows]
+        return answers(games, "reset", [int(seeds[i]) % LARGEST_SEED for i in rows])
 
     def _observation(self) -> Observation:
         """The last observation of every battle; in those that are over, only no-op is available."""
