@@ -95,8 +95,8 @@ class PooledActor(nn.Module):
         x, enemies = self._encode(layout, obs, last_actions)
         gates, kept = self.from_input(x), (~begins).to(x.dtype)[..., None, None]
         states = []
-        for t in range(obs.shape[1]):
-            hidden = self._remember(gates[:, t], hidden * kept[:, t])
+        for of_step, keeps in zip(gates.unbind(1), kept.unbind(1)):  # a slice's gradient is a whole tensor
+            hidden = self._remember(of_step, hidden * keeps)
             states.append(hidden)
         return self._logits(torch.stack(states, dim=1), enemies)
 
