@@ -100,10 +100,11 @@ class RunFiles(Callback):
     Args:
         curve: draw learning_curves.png at the end of fit
         battle_gif: draw battle.gif of one unseen battle at the end of fit
+        skills: play a few battles with each skill of HyGen at the end of fit; skills.json, skills.png
     """
 
-    def __init__(self, curve: bool = True, battle_gif: bool = True) -> None:
-        self.curve, self.battle_gif = curve, battle_gif
+    def __init__(self, curve: bool = True, battle_gif: bool = True, skills: bool = True) -> None:
+        self.curve, self.battle_gif, self.skills = curve, battle_gif, skills
         self.config_yaml: str | None = None
         """All options of the run, for config.yaml."""
         self._stage = ""
