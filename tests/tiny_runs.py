@@ -78,9 +78,11 @@ def callback(name: str, **init_args: Any) -> list[str]:
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    """Rows of metrics.csv or evaluations.csv without empty cells; repeated ones count once."""
+    """Rows of metrics.csv or evaluations.csv without empty cells and times; repeated ones count once."""
     key = ("step",) if path.stem == "metrics" else ("stage", "step", "task", "seed")
     rows = read_rows(path, *key)
+    for row in rows:
+        row.pop("progress/minutes", None)
     return sorted(rows, key=lambda row: int(row["step"]))
 
 
