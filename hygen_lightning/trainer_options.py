@@ -213,6 +213,9 @@ def _make_absolute(config: Namespace) -> None:
         named = data[key]
         if named is not None:
             data[key] = absolute(named) if isinstance(named, str) else [absolute(name) for name in named]
+    for group in ("rollouts", "evaluation"):
+        if config[group].env is not None:
+            config[group].env = absolute(config[group].env)
     if data.dataset_dir is not None:
         data.dataset_dir = str(Path(data.dataset_dir).absolute())
     for option in ("model.init_args.skills_from", "model.init_args.init_from"):

@@ -178,6 +178,7 @@ class OnlineRollouts(Callback):
             "epsilon": epsilon,
             "random_share": played.random_share,
             "replay_episodes": float(kept),
+            "lost_episodes": float(played.lost),
             "env_steps": float(self.played_env_steps),
         }
 
