@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class
@@ -26,7 +27,7 @@ from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
 from hygen_lightning.run.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from hygen_lightning.run.logger import MetricsLogger
-from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle
+from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle, show_skills
 from hygen_lightning.run.run import (
     RunFiles,
     early_end,
@@ -207,9 +208,11 @@ class HyGenCLI(LayeredCLI):
             wanted: RunFiles = self._callback(RunFiles)
             if wanted.curve:
                 draw_curves(self.datamodule, self.run_dir)
+            env = self._callback(BattleEvaluation).env_name
             if wanted.battle_gif:
-                env = self._callback(BattleEvaluation).env_name
                 draw_unseen_battle(self.model, self.datamodule, self.run_dir, env)
+            if wanted.skills and isinstance(self.model, HyGen):
+                show_skills(self.model, self.datamodule, self.run_dir, env)
 
     # validate, test, predict
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hygen_lightning.models.agents import HyGenNetwork
+from hygen_lightning.models.hygen_network import HyGenNetwork
 from hygen_lightning.specs import Episodes, TaskSpec
 from hygen_lightning.tasks import load_task
 

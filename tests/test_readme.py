@@ -26,6 +26,7 @@ SMALLER = {
     "collect": ["--episodes", "4"],
     "render": ["--out", "battle.gif"],
     "players": ["--episodes", "2"],
+    "skills": ["--episodes", "1"],
     "fidelity": ["--episodes", "24", "--particles", "2"],
     "benchmark simulator": ["--seconds", "0.2"],
     "benchmark update": ["--repeats", "1"],
@@ -93,7 +94,7 @@ def test_a_command_of_the_pages_runs(
     words = [word.replace("../shared/dataset", str(recordings)) for word in shlex.split(line)]
     words = [word.replace("CKPT", str(run / "checkpoints/best.ckpt")) for word in words]
     words = [word.replace("RUNS", str(run)) for word in words]
-    words = [str(ROOT / word) if word.startswith("sweeps/") else word for word in words]
+    words = [str(ROOT / word) if word.startswith(("sweeps/", "conf/studies/")) else word for word in words]
     assert main(shortened(words, tmp_path)) == 0
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from hygen_lightning.cli import main
-from hygen_lightning.commands.sweep import command_line, read_sweep, sweep, trials
+from hygen_lightning.commands.sweep import cells_of, command_line, read_sweep, sweep, trials
 from hygen_lightning.specs import UserError
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
@@ -128,7 +128,20 @@ def test_printing_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert sweep(str(SWEEPS[0]), count=2, print_only=True, json=True) == 0
     told = json.loads(capsys.readouterr().out)
     assert len(told["commands"]) == 2
-    assert told["exit_codes"] == []
+
+
+def test_a_trial_is_a_cell_of_a_study_named_by_its_settings() -> None:
+    path = next(path for path in SWEEPS if path.stem == "hygen")
+    cells = cells_of(read_sweep(path), path, None, 1)
+    assert len(cells) == 18
+    assert (cells[1].name, cells[1].seed) == ("lr=0.0002-share_end=0.1", 2)
+    assert cells[1].words == ("--config=conf/quickstart.yaml", "--model.lr=0.0002", "--data.share_end=0.1")
+
+
+def test_drawn_trials_are_numbered_for_two_may_be_equal(tmp_path: Path) -> None:
+    text = "method: random\nprogram: hygen_lightning\nparameters: {x: {values: [[1, 2]]}}\n"
+    path = written(tmp_path, text + "command: [python, -m, '${program}', fit, '${args}']\n")
+    assert [cell.name for cell in cells_of(read_sweep(path), path, 2, 1)] == ["001-x=12", "002-x=12"]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +167,7 @@ def test_printing_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         ("method: grid\nparameters: {a: {value: 1}}\n", "names no program"),
         ("method: grid\nprogram: p\nparameters: {a: {values: []}}\n", "give a list of values"),
         ("method: grid\nprogram: p\nparameters: {a: {values: 3}}\n", "give a list of values"),
+        ("method: grid\nprogram: p\nparameters: {a: {value: 3}}\n", "others with wandb sweep"),
     ],
 )
 def test_what_cannot_run_here_is_refused(text: str, message: str, tmp_path: Path) -> None:

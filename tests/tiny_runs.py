@@ -52,6 +52,7 @@ def tiny_fit(tmp_path: Path, *extra: str) -> list[str]:
         "--trainer.accelerator": "cpu",
         "--files.curve": "false",
         "--files.battle_gif": "false",
+        "--files.skills": "false",
     }
     return ["fit", *(piece for option in options.items() for piece in option), *extra]
 

@@ -32,7 +32,7 @@ from hygen_lightning.specs import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from hygen_lightning.policy import PolicyOutput
+    from hygen_lightning.policy import Policy, PolicyOutput
     from hygen_lightning.rollouts.endless import ChunkPlan
     from hygen_lightning.specs import Observation
 
@@ -46,11 +46,12 @@ RANGES = {
     "depth": (1, 64),
     "n_skills": (1, 1024),
     "id_bits": (0, 16),
+    **dict.fromkeys(("skill_steps", "prior_steps"), (0, 10**9)),
     **dict.fromkeys(("entity_width", "critic_width"), (2, 4096)),
     **dict.fromkeys(("num_envs", "chunk_env_steps"), (1, 10**6)),
     **dict.fromkeys(("epochs", "minibatches"), (1, 1000)),
     **dict.fromkeys(("entropy", "entropy_end", "value_weight"), (0, 10**6)),
-    **dict.fromkeys(("alpha", "beta", "phi", "conservative_constant"), (0, 10**6)),
+    **dict.fromkeys(("alpha", "beta", "phi", "conservative_constant", "balance", "prior_weight"), (0, 10**6)),
 }
 """Least and greatest value of options that several algorithms have: sizes, and weights of losses."""
 
@@ -165,6 +166,12 @@ class MultiTaskAlgorithm(LightningModule, ABC):
     def chunk_loss(self, chunk: Chunk) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a minibatch of one task's chunk (a scalar) and what to log of it, by name."""
         raise NotImplementedError(f"{type(self).__name__} does not learn from chunks")
+
+    def exploring(self, epsilon: float, generator: torch.Generator) -> Policy:
+        """The policy that explores over skills: each choice of one is random with probability epsilon."""
+        raise UserError(
+            f"--rollouts.explore skills: {type(self).__name__} has no skills to explore over; give actions"
+        )
 
     @property
     def policy_has_learned(self) -> bool:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from hygen_lightning.algorithms.base import LRSchedule, action_accuracy
+from hygen_lightning.algorithms.skills import SkillPolicy, best_action, exploring
 from hygen_lightning.algorithms.value_learning import Conservative, ValueLearning
 from hygen_lightning.checkpoint import weights_of
-from hygen_lightning.losses import LossSteps, relaxed_skill, skill_distillation, skill_vae_loss
-from hygen_lightning.models.agents import HiddenState, HyGenNetwork
+from hygen_lightning.losses import (
+    LossSteps,
+    relaxed_skill,
+    skill_distillation,
+    skill_vae_loss,
+    usage_balance,
+)
+from hygen_lightning.models import windows
+from hygen_lightning.models.agents import SkillInput
+from hygen_lightning.models.hygen_network import HyGenNetwork, SkillChoice
 from hygen_lightning.models.mixers import MixerKind
 from hygen_lightning.models.trajectory_encoder import TemporalKind
 from hygen_lightning.policy import PolicyOutput
 from hygen_lightning.specs import EntityWidths, Episodes, TaskSpec, UserError
 
 if TYPE_CHECKING:
+    from hygen_lightning.policy import Policy
     from hygen_lightning.specs import Observation
 
 SKILLS, POLICY = "stage one: skills", "stage two: policy"
@@ -33,6 +44,9 @@ class HyGen(ValueLearning):
     Args:
         widths: entity features of the task family; follows from the tasks
         n_skills: skills that the policy chooses among
+        skill_steps: environment steps for which a skill is kept, 1 as published; 0: the whole battle
+        skill_input: where the decoder reads the skill: bias of its head (published), or token, the
+            agent's own, from which it can choose targets too
         width: embedding width of every token
         n_heads: attention heads, each of the embedding width
         depth: transformer blocks in observation encoder and action decoder
@@ -44,7 +58,12 @@ class HyGen(ValueLearning):
         lr_schedule: constant, or a cosine that falls to 2 % of it over each stage
         ema_decay: decay per optimiser step of the mean of the weights, which plays and, at the
             switch, starts stage two; 0: the weights themselves do, as the authors'
-        beta: weight of the skill prior (KL to uniform) in stage one
+        beta: weight of the skill prior (KL of each skill to uniform) in stage one
+        balance: weight of the KL of the skills' mean use to uniform in stage one; 0 as published
+        prior_weight: w in the choice of skills, argmax(Q + w log p), p being the agent's own prediction;
+            above 0 stage one distils the prediction already, values start at zero, and the policy of
+            stage one counts for best.ckpt; 0 as published
+        prior_steps: optimiser steps of stage two over which w falls to 0, linearly; 0: it stays
         gamma: discount per environment step
         td_lambda: 0 learns from the next step's value, above it from lambda-returns, up to 1: whole
             returns as they were played
@@ -59,11 +78,14 @@ class HyGen(ValueLearning):
     """
 
     network: HyGenNetwork
+    prior: Tensor
 
     def __init__(
         self,
         widths: EntityWidths | dict[str, Any],
         n_skills: int = 5,
+        skill_steps: int = 1,
+        skill_input: SkillInput = "bias",
         width: int = 64,
         n_heads: int = 8,
         depth: int = 1,
@@ -75,6 +97,9 @@ class HyGen(ValueLearning):
         lr_schedule: LRSchedule = "constant",
         ema_decay: float = 0.0,
         beta: float = 1e-3,
+        balance: float = 0.0,
+        prior_weight: float = 0.0,
+        prior_steps: int = 0,
         gamma: float = 0.99,
         td_lambda: float = 0.0,
         conservative: Conservative = "share",
@@ -102,9 +127,15 @@ class HyGen(ValueLearning):
         if pretrain_steps < 0:
             raise UserError(f"--model.pretrain_steps is {pretrain_steps}; give 0 or more optimiser steps")
         self.network = HyGenNetwork(
-            self.widths, n_skills, width, n_heads, depth, id_bits, trajectory_encoder, mixer
+            self.widths, n_skills, width, n_heads, depth, id_bits, trajectory_encoder, mixer, skill_input
         )
         self.pretrain_steps, self.beta, self.phi = pretrain_steps, beta, phi
+        self.skill_steps, self.balance = skill_steps, balance
+        self.prior_weight, self.prior_steps = prior_weight, prior_steps
+        if prior_weight > 0:
+            self.register_buffer("prior", torch.tensor(float(prior_weight)))
+            nn.init.zeros_(self.network.q_head.weight)
+            nn.init.zeros_(self.network.q_head.bias)
         self.loss_steps: LossSteps = loss_steps
         if skills_from is not None:
             self.network.load_state_dict(weights_of(skills_from, self.network, "skills_from"))
@@ -128,8 +159,8 @@ class HyGen(ValueLearning):
 
     @property
     def policy_has_learned(self) -> bool:
-        """Stage one leaves the choice of skills untrained."""
-        return self.global_step > self.pretrain_steps
+        """Without a prior, stage one leaves the choice of skills untrained."""
+        return self.value_steps() >= (0 if self.prior_weight > 0 else 1)
 
     def value_steps(self) -> int:
         return self.global_step - self.pretrain_steps
@@ -147,6 +178,9 @@ class HyGen(ValueLearning):
         if self.global_step == self.pretrain_steps:
             self._switch_to_stage_two()
         super().on_train_batch_start(batch, batch_idx)
+        if self.prior_weight > 0 and self.prior_steps > 0:
+            left = 1 - max(self.value_steps(), 0) / self.prior_steps
+            self.prior.fill_(self.prior_weight * max(left, 0.0))
 
     def _switch_to_stage_two(self) -> None:
         """The networks as they play, and a fresh Adam: no moments of stage one survive."""
@@ -176,50 +210,117 @@ class HyGen(ValueLearning):
     def skill_loss(self, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
         """Stage one: the recorded actions, told by relaxed skills."""
         layout, net = episodes.task.layout, self.network
-        logits = net.skill_logits(layout, episodes.state, episodes.actions, episodes.filled)
-        acted = episodes.map(lambda x: x[:, :-1])
-        skill = relaxed_skill(logits[:, :-1])
-        action_logits = net.decode(layout, acted.obs, episodes.last_actions[:, :-1], skill, acted.filled)
-        mask = episodes.mask[:, :-1]
+        acted, mask = episodes.map(lambda x: x[:, :-1]), episodes.mask[:, :-1]
+        last_actions = episodes.last_actions[:, :-1]
+        logits = net.skill_logits(layout, episodes.state, episodes.actions, episodes.filled)[:, :-1]
+        logits = windows.pool(logits, mask, self.skill_steps)
+        skill = self._hold(relaxed_skill(logits), mask)
+        action_logits = net.decode(layout, acted.obs, last_actions, skill, acted.filled)
         parts = skill_vae_loss(action_logits, acted.actions, skill, mask, self.beta, self.loss_steps)
+        loss, logits = parts.loss, self._hold(logits, mask)
         metrics = {
             "cross_entropy": parts.cross_entropy.detach(),
             "skill_kl": parts.kl.detach(),
             "action_accuracy": action_accuracy(action_logits, acted, mask),
         }
-        return parts.loss, metrics | skill_use(logits[:, :-1].argmax(-1), mask, logits.shape[-1])
+        if self.balance > 0:
+            unbalance = usage_balance(logits, mask)
+            loss = loss + self.balance * unbalance
+            metrics["balance_kl"] = unbalance.detach()
+        labels = logits.argmax(dim=-1)
+        if self.prior_weight > 0:
+            local_logits = net.predict_skills(layout, acted.obs, last_actions, acted.filled)
+            distillation, told = self._distillation(local_logits, labels, mask)
+            loss, metrics = loss + self.phi * distillation, metrics | told
+        return loss, metrics | skill_use(labels, mask, logits.shape[-1])
 
     def policy_loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Stage two: double-Q over skills, conservative term, distillation."""
-        layout, net, filled = episodes.task.layout, self.network, episodes.filled
+        layout, net, filled, mask = episodes.task.layout, self.network, episodes.filled, episodes.mask
         with torch.no_grad():
-            labels = net.skill_logits(layout, episodes.state, episodes.actions, filled).argmax(dim=-1)
+            logits = net.skill_logits(layout, episodes.state, episodes.actions, filled)
+            labels = self._hold(windows.pool(logits, mask, self.skill_steps).argmax(dim=-1), mask)
             target_q = self.target["q_head"](
                 self.target["encoder"](layout, episodes.obs, episodes.last_actions, filled)
             )
         q, local_logits = net.observe(layout, episodes.obs, episodes.last_actions, filled)
-        parts, metrics = self.value_loss(q, target_q, labels, episodes, offline_share)
-        mask = episodes.mask
+        decides = None
+        if self.skill_steps != 1:
+            decides = windows.begins(torch.arange(episodes.n_steps, device=q.device), self.skill_steps)
+        parts, metrics = self.value_loss(q, target_q, labels, episodes, offline_share, decides=decides)
+        distillation, told = self._distillation(local_logits, labels, mask)
+        chosen = self.choose(q.detach(), local_logits.detach())
+        if decides is not None:
+            chosen = self._hold(chosen[:, decides], mask)
+        metrics |= told | skill_use(chosen, mask, q.shape[-1])
+        return parts.loss + self.phi * distillation, metrics
+
+    def _hold(self, values: Tensor, mask: Tensor) -> Tensor:
+        """Each window's values [B, W, ...] at its steps [B, T, ...], T of mask [B, T]."""
+        return windows.hold(values, mask.shape[1], self.skill_steps)
+
+    def _distillation(
+        self, local_logits: Tensor, labels: Tensor, mask: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of the agents' own predictions [B, T, A, Z] of the labels [B, T, A], and what to log of it."""
         distillation = skill_distillation(local_logits, labels, mask, self.loss_steps)
-        metrics |= {
+        return distillation, {
             "distillation_loss": distillation.detach(),
             "distillation_accuracy": (local_logits.argmax(-1) == labels)[mask].float().mean(),
         }
-        return parts.loss + self.phi * distillation, metrics | skill_use(q.argmax(-1), mask, q.shape[-1])
 
     # Acting
 
-    def initial_hidden(self, task: TaskSpec, num_envs: int) -> HiddenState:
-        return self.acting.initial_hidden(task.layout, num_envs)
+    def initial_hidden(self, task: TaskSpec, num_envs: int) -> tuple[Tensor, ...]:
+        """Of the networks, [B, A, D] each; where skills last, also the skill kept [B, A] and its age [B]."""
+        hidden: tuple[Tensor, ...] = self.acting.initial_hidden(task.layout, num_envs)
+        if self.skill_steps == 1:
+            return hidden
+        skill = torch.zeros(hidden[0].shape[:2], dtype=torch.int64, device=hidden[0].device)
+        return *hidden, skill, skill[:, 0]
+
+    def choose(self, q: Tensor, local_logits: Tensor) -> Tensor:
+        """The `SkillChoice` of the learned policy: the best value, with a prior argmax(Q + w log p)."""
+        if self.prior_weight > 0:
+            q = q + self.prior * local_logits.log_softmax(dim=-1)
+        return q.argmax(dim=-1)
 
     def act(
         self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
     ) -> PolicyOutput:
-        """Greedy skill, then the decoder's best available action."""
+        """The chosen skill, kept for `skill_steps`, then the decoder's best available action."""
+        return self.act_by(self.choose, best_action, task, observation, last_actions, hidden)
+
+    def act_by(
+        self,
+        choose: SkillChoice,
+        draw: Callable[[Tensor], Tensor],
+        task: TaskSpec,
+        observation: Observation,
+        last_actions: Tensor,
+        hidden: Any,
+    ) -> PolicyOutput:
+        """One step with another choice of skills, and of actions by their logits [B, A, K] -> [B, A]."""
+        kept: tuple[Tensor, ...] = ()
+
+        def lasting(q: Tensor, local_logits: Tensor) -> Tensor:
+            nonlocal kept
+            skill = choose(q, local_logits)
+            if self.skill_steps != 1:
+                before, age = hidden[2:]
+                skill = torch.where(windows.begins(age, self.skill_steps)[:, None], skill, before)
+                kept = skill, age + 1
+            return skill
+
         avail = observation.avail_actions
-        step = self.acting.act_step(task.layout, observation.obs, last_actions, hidden, avail_actions=avail)
+        step = self.acting.act_step(
+            task.layout, observation.obs, last_actions, hidden[:2], avail_actions=avail, choose=lasting
+        )
         logits = step.action_logits.masked_fill(~avail, -torch.inf)
-        return PolicyOutput(logits.argmax(dim=-1), step.hidden, step.skill)
+        return PolicyOutput(draw(logits), (*step.hidden, *kept), step.skill)
+
+    def exploring(self, epsilon: float, generator: torch.Generator) -> Policy:
+        return SkillPolicy(self, exploring(self.choose, epsilon, self.network.n_skills, generator))
 
 
 def skill_use(skills: Tensor, mask: Tensor, n_skills: int) -> dict[str, Tensor]:

@@ -80,10 +80,12 @@ class ValueLearning(MultiTaskAlgorithm):
         episodes: Episodes,
         offline_share: float,
         available: Tensor | None = None,
+        decides: Tensor | None = None,
     ) -> tuple[ValueLoss, dict[str, Tensor]]:
         """TD loss and conservative term of values q, target_q [B, T, A, Z], and what to log of them.
 
         labels [B, T, A] int64: what was chosen. available [B, T, A, Z] bool: what can be; None: all.
+        decides [T] bool: the steps at which agents choose; None: all.
         """
         layout, state, filled, mask = episodes.task.layout, episodes.state, episodes.filled, episodes.mask
         with torch.no_grad():
@@ -91,7 +93,9 @@ class ValueLearning(MultiTaskAlgorithm):
         parts = value_loss(
             q,
             target_q,
-            ValueTargets(labels, episodes.reward, episodes.terminated, episodes.truncated, mask, available),
+            ValueTargets(
+                labels, episodes.reward, episodes.terminated, episodes.truncated, mask, available, decides
+            ),
             self.value_networks()["mixer"].weights(layout, state, filled),  # type: ignore[operator]
             target_mix,
             self.gamma,

@@ -77,17 +77,31 @@ def run(
         if not dataset_dir.is_dir():
             raise UserError(f"--dataset_dir {dataset_dir} is no folder; give one with recordings")
         words += ["--data.dataset_dir", str(dataset_dir)]
-    wanted = _resolved(words)
-    schedule = schedule_of(wanted)
-    measured = _measured(words, wanted, steps, record_episodes, threads)
-    parts = parts_of(measured["seconds"], schedule, steps + WARM_UP_CALLS)
-    found = estimate(parts) | {"schedule": asdict(schedule), "cores": os.cpu_count(), "threads": threads}
-    found["measured_peak_mb"] = round(measured["peak_bytes"] / 1e6)
+    found = reckon(words, resolved(words), steps, record_episodes, threads)
     (print_json if json else _print)(found)
     return 0
 
 
-def _resolved(words: Sequence[str]) -> dict[str, Any]:
+def reckon(
+    words: Sequence[str],
+    wanted: dict[str, Any],
+    steps: int,
+    record_episodes: int | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """`estimate` of the run of `fit` with these words, its counts, and the memory that it takes.
+
+    wanted: what `resolved` gives for the words. record_episodes: None for as many as the run wants.
+    UserError with fit's own line where it refuses to start.
+    """
+    schedule = schedule_of(wanted)
+    measured = _measured(words, wanted, steps, record_episodes, threads)
+    parts = parts_of(measured["seconds"], schedule, steps + WARM_UP_CALLS if schedule.pretrain_steps else 0)
+    found = estimate(parts) | {"schedule": asdict(schedule), "cores": os.cpu_count(), "threads": threads}
+    return {**found, "measured_peak_mb": round(measured["peak_bytes"] / 1e6)}
+
+
+def resolved(words: Sequence[str]) -> dict[str, Any]:
     """All options of `fit` with these words; UserError if it would refuse them."""
     import yaml
 
@@ -105,27 +119,33 @@ def schedule_of(options: dict[str, Any]) -> Schedule:
     """The counts of a run with these options of `fit`."""
     total = int(options["trainer"]["max_steps"])
     arguments, data, rollouts = options["model"]["init_args"], options["data"], options["rollouts"]
-    pretrain = min(int(arguments.get("pretrain_steps", total)), total)
+    pretrain = min(int(arguments.get("pretrain_steps", 0)), total)
     plays = rollouts["episodes_per_step"] > 0
     return Schedule(
         pretrain_steps=pretrain,
         policy_steps=total - pretrain,
-        rollout_every_n_steps=int(rollouts["every_n_steps"]) if plays else 0,
+        rollout_every_n_steps=steps_per_chunk(options) or (int(rollouts["every_n_steps"]) if plays else 0),
         evaluations=total // int(options["trainer"]["val_check_interval"]),
         final_rounds=math.ceil(data["test_episodes"] / data["eval_batch"]),
     )
 
 
+def steps_per_chunk(options: dict[str, Any]) -> int:
+    """Optimiser steps that learn from one chunk of battles; 0 for what learns from episodes."""
+    arguments = options["model"]["init_args"]
+    return int(arguments.get("epochs", 0)) * int(arguments.get("minibatches", 0))
+
+
 def _measured(
-    words: Sequence[str], wanted: dict[str, Any], steps: int, record_episodes: int, threads: int | None
+    words: Sequence[str], wanted: dict[str, Any], steps: int, record_episodes: int | None, threads: int | None
 ) -> dict[str, Any]:
     """Durations of the parts of a short `fit`."""
-    each = steps + WARM_UP_CALLS
+    each = max(steps + WARM_UP_CALLS, steps_per_chunk(wanted))
     rollouts, data = wanted["rollouts"], wanted["data"]
     battles = rollouts["every_n_steps"] * rollouts["episodes_per_step"]
     every = max(n for n in range(1, max(each // 3, 1) + 1) if battles % n == 0)
     options = {
-        "--run.record_episodes": str(record_episodes),
+        "--run.record_episodes": str(record_episodes or wanted["run"]["record_episodes"]),
         "--trainer.max_steps": str(2 * each),
         "--trainer.val_check_interval": str(each),
         "--data.share_schedule": "fixed",
@@ -140,7 +160,7 @@ def _measured(
 
 
 def parts_of(seconds: dict[str, list[float]], schedule: Schedule, steps_each: int) -> dict[str, Part]:
-    """The parts that a run has. seconds: durations of a short fit of `steps_each` steps of each stage."""
+    """The parts that a run has. seconds: durations of a short fit, of which `steps_each` are stage one."""
     from hygen_lightning.benchmark.fit_times import STEP, calls
 
     updates = calls(seconds, STEP)
@@ -158,7 +178,7 @@ def parts_of(seconds: dict[str, list[float]], schedule: Schedule, steps_each: in
         "evaluation": Part(evaluation, schedule.evaluations),
         "final evaluation": Part(sum(final), schedule.final_rounds),
     }
-    return {name: part for name, part in parts.items() if part.count}
+    return {name: part for name, part in parts.items() if part.count and part.seconds}
 
 
 def _usual(seconds: Sequence[float]) -> float:

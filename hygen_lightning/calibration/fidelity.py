@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hygen_lightning.calibration.ceiling import ceiling, kind_of, share_by_kind
 from hygen_lightning.calibration.recorded import battle_state
+from hygen_lightning.calibration.retreats import retreats
 from hygen_lightning.calibration.tracking import Tracker
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.envs.simulator.observation import battle_observation, outcome, reward
@@ -40,7 +41,7 @@ def fidelity_report(
     compiled: bool = False,
     done: Callable[[int], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """All measures: errors of observations, errors of one step, free-running episodes.
+    """All measures: errors of observations, errors of one step, free-running episodes, stepping back.
 
     n_particles: simulated copies per episode that estimate the hidden variables.
     with_ceiling: also follow the free-running episodes, as if they were recorded (see `ceiling`).
@@ -56,6 +57,7 @@ def fidelity_report(
         **observation_errors(task, episodes),
         **transition_errors(steps),
         "free_running": free_running(task, episodes, battles, success),
+        "stepping_back": {"recorded": retreats(task, episodes), "simulated": retreats(task, battles)},
     }
     if with_ceiling:
         # If both seeds were 0, a copy would draw the same numbers as the battle that it follows.

@@ -213,6 +213,9 @@ def _print(report: dict[str, Any]) -> None:
     columns = list(runs["recorded"])
     table = [[name, *(f"{runs[name][column]:.3g}" for column in columns)] for name in runs]
     print_table("Recorded actions replayed from the start", ["battles", *columns], table)
+    back = report["stepping_back"]
+    print("hurt allies that step back are left alone for two steps:", end=" ")
+    print(", ".join(f"{side} {v['left_alone_share']:.1%} of {v['steps']}" for side, v in back.items()))
     if "kinds" in report:
         _print_ceiling(report)
 

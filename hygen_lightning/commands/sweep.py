@@ -1,4 +1,4 @@
-"""Run a W&B sweep file here, one training after the other, without an account."""
+"""Run a W&B sweep file here, as a study, without an account."""
 
 from __future__ import annotations
 
@@ -6,49 +6,79 @@ import itertools
 import json as json_format
 import math
 import random
+import re
 import shlex
 import statistics
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hygen_lightning.specs import UserError
 
+if TYPE_CHECKING:
+    from hygen_lightning.study.plan import Cell
+
 Parameter = dict[str, Any]
 
+SEED = "seed_everything"
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 """What W&B runs where a sweep file names no command."""
 
 
 def sweep(
-    file: str, count: int | None = None, print_only: bool = False, seed: int = 1, json: bool = False
+    file: str,
+    count: int | None = None,
+    print_only: bool = False,
+    seed: int = 1,
+    out: Path | None = None,
+    jobs: int | None = None,
+    threads: int = 1,
+    launcher: Literal["local", "slurm"] = "local",
+    slurm: dict[str, Any] | None = None,
+    json: bool = False,
 ) -> int:
-    """Run the commands of a sweep file (method grid or random), each in its own process.
+    """Run the trials of a sweep file (method grid or random) as a study, then report on them.
 
     Args:
-        file: sweep file, the same that `wandb sweep` takes
+        file: sweep file, the same that `wandb sweep` takes; its command is `python -m hygen_lightning fit`
         count: runs at most; random needs it or run_cap in the file
-        print_only: print the commands, one line each (for a SLURM array), and run nothing
+        print_only: print the commands, one line each, and run nothing
         seed: seed that draws random settings
-        json: print one JSON object with the commands and their exit codes
+        out: folder of the runs and the report (if not given, sweeps/ and the name of the file)
+        jobs: runs at once (if not given, as many as the GPUs, or the cores divided by --threads)
+        threads: CPU threads of each run
+        launcher: local: processes here; slurm: a job array, through the package submitit
+        slurm: the cluster's options, as for `study`
+        json: one JSON object on stdout, instead of tables
     """
-    from hygen_lightning.commands.output import print_json
+    from hygen_lightning.commands.study import run_cells
     from hygen_lightning.parsing import found_file
+    from hygen_lightning.study.conduct import Place
 
     path = found_file(file)
-    content = read_sweep(path)
-    commands = [command_line(settings, content) for settings in trials(content, path, count, seed)]
-    codes = []
-    for command in commands:
-        if not json:
-            print(shlex.join(command), flush=True)
-        if not print_only:
-            codes.append(subprocess.run(command, check=False, stdout=sys.stderr if json else None).returncode)
-    if json:
-        print_json({"commands": [shlex.join(c) for c in commands], "exit_codes": codes})
-    return int(any(codes))
+    cells = cells_of(read_sweep(path), path, count, seed)
+    place = Place(out or Path("sweeps") / path.stem, jobs, threads, launcher, slurm)
+    return run_cells(cells, place, cost=False, print_only=print_only, json=json)
+
+
+def cells_of(content: dict[str, Any], path: Path, count: int | None, seed: int) -> list[Cell]:
+    """Each trial as a cell that is named by its settings; UserError for what is no `fit` of this package."""
+    from hygen_lightning.study.plan import Cell, as_word, checked_cells
+
+    cells = []
+    for number, settings in enumerate(trials(content, path, count, seed), 1):
+        words = command_line(settings, content)
+        if words[1:4] != ["-m", "hygen_lightning", "fit"]:
+            asked, ours = shlex.join(words[1:4]), "python -m hygen_lightning fit"
+            raise UserError(f"{path}: its command is {asked}; here runs `{ours}`, others with wandb sweep")
+        own = f"--{SEED}="
+        said = [f"{n.rpartition('.')[2]}={as_word(v)}" for n, v in settings.items() if n != SEED]
+        name = re.sub(r"[^\w.=+-]", "", "-".join(said)) or path.stem
+        name = name if content["method"] == "grid" else f"{number:03d}-{name}"
+        trained = tuple(word for word in words[4:] if not word.startswith(own))
+        cells.append(Cell(name, int(settings.get(SEED, 1)), trained))
+    return checked_cells(cells)
 
 
 def read_sweep(path: Path) -> dict[str, Any]:
@@ -191,12 +221,14 @@ def _draw(name: str, parameter: Parameter, draw: random.Random) -> Any:
 
 def command_line(settings: dict[str, Any], content: dict[str, Any]) -> list[str]:
     """The file's command with its macros filled in, `python` as this interpreter, and no W&B."""
+    from hygen_lightning.study.plan import as_word
+
     template = [str(word) for word in content.get("command", DEFAULT_COMMAND)]
     if not content.get("program") and "${program}" in template:
         raise UserError("the sweep file names no program; write `program: hygen_lightning`")
-    args = [f"--{name}={_as_word(value)}" for name, value in settings.items()]
+    args = [f"--{name}={as_word(value)}" for name, value in settings.items()]
     bare = [f"--{name}" for name, value in settings.items() if value is True]
-    others = [f"--{n}={_as_word(v)}" for n, v in settings.items() if not isinstance(v, bool)]
+    others = [f"--{n}={as_word(v)}" for n, v in settings.items() if not isinstance(v, bool)]
     macros = {
         "${env}": [],
         "${interpreter}": [sys.executable],
@@ -211,8 +243,3 @@ def command_line(settings: dict[str, Any], content: dict[str, Any]) -> list[str]
         if word.startswith("${") and word not in macros:
             raise UserError(f"command: {word} is not known here; known: {', '.join(sorted(macros))}")
     return [piece for word in template for piece in {**macros, **ours}.get(word, [word])]
-
-
-def _as_word(value: Any) -> str:
-    """A value as the command line takes it: true, null, [1, 2]; text without quotes, in any alphabet."""
-    return value if isinstance(value, str) else json_format.dumps(value, ensure_ascii=False)

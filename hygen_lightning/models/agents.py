@@ -1,11 +1,4 @@
-"""The agents' networks, from an observation to skill values and actions; all of HyGen in one container.
-
-    network = HyGenNetwork(task.layout.widths)
-    logits = network.skill_logits(layout, state, actions, filled)              # [B, T, A, Z]
-    q, local_logits = network.observe(layout, obs, last_actions, filled)       # [B, T, A, Z] each
-    action_logits = network.decode(layout, obs, last_actions, skill, filled)   # [B, T, A, K]
-    mix = network.mixer.weights(layout, state, filled)                         # mix(qs): [B, T]
-    step = network.act_step(layout, obs, last_actions, hidden)                 # one step, acting
+"""The agents' networks, from an observation to an embedding and to logits of actions.
 
 The layout of the task at hand comes with every call, so one set of weights serves any numbers of
 units of a family. `filled` [B, T] bool marks the steps that exist, a prefix of each episode; what
@@ -14,7 +7,7 @@ stands in the other steps is never read (NaN included), and the results there ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,15 +17,11 @@ from hygen_lightning.models.layers import (
     EntityOutputs,
     ObservationTokens,
     Transformer,
-    one_hot,
     zero_unfilled,
 )
-from hygen_lightning.models.mixers import MixerKind, make_mixer
-from hygen_lightning.models.trajectory_encoder import TemporalKind, TrajectoryEncoder
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
-HiddenState = tuple[Tensor, Tensor]
-"""Hidden states of observation encoder and action decoder, [B, A, D] each."""
+SkillInput = Literal["bias", "token"]
 
 
 class EntityTransformer(nn.Module):
@@ -159,10 +148,13 @@ class ActionDecoder(nn.Module):
     """Logits of the primitive actions, one per base action and one per enemy (HyGen, `Decoder`).
 
     The base actions are read at the own token; the logit of an attack is the mean of the same
-    head's outputs at that enemy's token. The entities never see the skill: it joins each output
-    token just before the head. Without skills (`n_skills=0`) this is the policy of behaviour
+    head's outputs at that enemy's token. Without skills (`n_skills=0`) this is the policy of behaviour
     cloning and the value network of UPDeT; `extra_own` further numbers about the agent itself are
     read with its own token.
+
+    skill_input: bias, as published: the entities never see the skill, it joins each output token just
+    before the head, so it shifts all attacks alike. token: it is read with the agent's own token, to
+    which all entities attend, so it can choose among targets too.
     """
 
     def __init__(
@@ -174,12 +166,16 @@ class ActionDecoder(nn.Module):
         depth: int = 1,
         id_bits: int = 4,
         extra_own: int = 0,
+        skill_input: SkillInput = "bias",
     ) -> None:
         super().__init__()
         self.has_targets = widths.has_targets
+        self.skill_in_token = bool(n_skills) and skill_input == "token"
+        if self.skill_in_token:
+            extra_own += n_skills
         self.entities = EntityTransformer(widths, width, n_heads, depth, id_bits, extra_own)
-        self.skill = nn.Linear(n_skills, width) if n_skills else None
-        self.head = nn.Linear(2 * width if n_skills else width, widths.base_actions)
+        self.skill = nn.Linear(n_skills, width) if n_skills and not self.skill_in_token else None
+        self.head = nn.Linear(width if self.skill is None else 2 * width, widths.base_actions)
 
     def forward(
         self,
@@ -195,7 +191,7 @@ class ActionDecoder(nn.Module):
         obs [B, T, A, obs_dim], last_actions [B, T, A], skill [B, T, A, Z] (one-hot or relaxed),
         filled [B, T] bool or None, extra_own [B, T, A, X] -> logits [B, T, A, K].
         """
-        vector = self._attack_vector()
+        vector, extra_own = self._attack_vector(), self._extra_own(skill, extra_own)
         outputs = self.entities.unroll(layout, obs, last_actions, filled, vector, extra_own)
         return self._logits(outputs, skill)
 
@@ -214,12 +210,19 @@ class ActionDecoder(nn.Module):
 
         Where avail_actions is given, logits of unavailable actions are not computed and have no meaning.
         """
-        vector = self._attack_vector()
+        vector, extra_own = self._attack_vector(), self._extra_own(skill, extra_own)
         asked = None
         if avail_actions is not None and self.has_targets:
             asked = avail_actions[..., layout.widths.base_actions :]
         outputs, hidden = self.entities.step(layout, obs, last_actions, hidden, vector, extra_own, asked)
         return self._logits(outputs, skill), hidden
+
+    def _extra_own(self, skill: Tensor | None, extra_own: Tensor | None) -> Tensor | None:
+        """Further own numbers, the skill [..., Z] among them where the own token reads it."""
+        if not self.skill_in_token:
+            return extra_own
+        assert skill is not None
+        return skill if extra_own is None else torch.cat([extra_own, skill], dim=-1)
 
     def _attack_vector(self) -> Tensor | None:
         """[D]: the mean of the head's rows, which turns an enemy's output token into the mean of the
@@ -236,98 +239,3 @@ class ActionDecoder(nn.Module):
         if outputs.enemies is None:
             return base
         return torch.cat([base, outputs.enemies + shared.mean(dim=-1, keepdim=True)], dim=-1)
-
-
-@dataclass
-class ActStep:
-    """One step of acting: skill values q [B, A, Z], chosen skill [B, A] int64, action logits
-    [B, A, K] given that skill, and the next hidden state."""
-
-    q: Tensor
-    skill: Tensor
-    action_logits: Tensor
-    hidden: HiddenState
-
-
-class HyGenNetwork(nn.Module):
-    """Trajectory encoder, observation encoder, action decoder, heads and mixer.
-
-    n_skills: Z. width: D of every token. n_heads: attention heads, of width D each. depth:
-    transformer blocks. id_bits: of the binary agent number (2**id_bits - 1 agents at most).
-    """
-
-    def __init__(
-        self,
-        widths: EntityWidths,
-        n_skills: int = 5,
-        width: int = 64,
-        n_heads: int = 8,
-        depth: int = 1,
-        id_bits: int = 4,
-        trajectory_encoder: TemporalKind = "step",
-        mixer: MixerKind = "attention",
-    ) -> None:
-        super().__init__()
-        self.n_skills = n_skills
-        self.trajectory_encoder = TrajectoryEncoder(widths, width, n_heads, trajectory_encoder)
-        self.skill_head = nn.Linear(width, n_skills)
-        self.observation_encoder = ObservationEncoder(widths, width, n_heads, depth, id_bits)
-        self.q_head = nn.Linear(width, n_skills)
-        self.action_decoder = ActionDecoder(widths, n_skills, width, n_heads, depth, id_bits)
-        self.mixer = make_mixer(mixer, widths, width)
-
-    def skill_logits(
-        self, layout: EntityLayout, state: Tensor, actions: Tensor, filled: Tensor | None = None
-    ) -> Tensor:
-        """Logits of each ally's skill: state [B, T, ·], actions [B, T, A] -> [B, T, A, Z]."""
-        return self.skill_head(self.trajectory_encoder(layout, state, actions, filled))
-
-    def observe(
-        self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, filled: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Values and prediction of skills by each agent alone, from a hidden state of zeros.
-
-        obs [B, T, A, obs_dim], last_actions [B, T, A] int64 (-1: none yet) -> values of skills
-        and logits of the skill it predicts for itself, [B, T, A, Z] each.
-        """
-        own = self.observation_encoder(layout, obs, last_actions, filled)
-        return self.q_head(own), self.skill_head(own)
-
-    def decode(
-        self,
-        layout: EntityLayout,
-        obs: Tensor,
-        last_actions: Tensor,
-        skill: Tensor,
-        filled: Tensor | None = None,
-    ) -> Tensor:
-        """obs [B, T, A, obs_dim], last_actions [B, T, A], skill [B, T, A, Z] one-hot or relaxed
-        -> action logits [B, T, A, K]."""
-        return self.action_decoder(layout, obs, last_actions, skill, filled)
-
-    def initial_hidden(self, layout: EntityLayout, num_envs: int) -> HiddenState:
-        """Hidden state before the first step: zeros [B, A, D], twice."""
-        hidden = self.observation_encoder.entities.initial_hidden(num_envs, layout.n_allies)
-        return hidden, torch.zeros_like(hidden)
-
-    def act_step(
-        self,
-        layout: EntityLayout,
-        obs: Tensor,
-        last_actions: Tensor,
-        hidden: HiddenState,
-        avail_actions: Tensor | None = None,
-    ) -> ActStep:
-        """One step of B environments: each agent takes its greedy skill, from what it alone has seen.
-
-        obs [B, A, obs_dim], last_actions [B, A] int64, avail_actions [B, A, K] bool or None: where
-        given, the logits of other actions are not computed and have no meaning.
-        """
-        own, observe_hidden = self.observation_encoder.act(layout, obs, last_actions, hidden[0])
-        q = self.q_head(own)
-        skill = q.argmax(dim=-1)
-        chosen = one_hot(skill, self.n_skills, obs.dtype)
-        logits, decode_hidden = self.action_decoder.act(
-            layout, obs, last_actions, hidden[1], chosen, avail_actions=avail_actions
-        )
-        return ActStep(q, skill, logits, (observe_hidden, decode_hidden))

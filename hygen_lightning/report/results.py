@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from hygen_lightning.rollouts.evaluation import BattleRecord
 
 RESULTS_FILE = "results.json"
-RESULT_KEYS = ("tasks", "mean_seen_win_rate", "mean_unseen_win_rate")
+RESULT_KEYS = (
+    "tasks",
+    "mean_seen_win_rate",
+    "mean_unseen_win_rate",
+    "mean_seen_win_rate_noisy",
+    "mean_unseen_win_rate_noisy",
+)
 """Keys of `results.json` that hold results; all others are facts about the run."""
 
 
@@ -33,11 +39,18 @@ class TaskResult:
     mean_length_env_steps: float
     extra: bool = False
     """Rollout for interest: reported, but part of no mean."""
+    wins_noisy: int | None = None
+    """Successes of the same battles with some random actions, where they were played so."""
 
     @property
     def win_rate(self) -> float:
         """Share of successes, 0..1."""
         return self.wins / self.episodes
+
+    @property
+    def win_rate_noisy(self) -> float | None:
+        """Share (0..1) of successes with some random actions; None where that was not played."""
+        return None if self.wins_noisy is None else self.wins_noisy / self.episodes
 
     @property
     def ci95(self) -> tuple[float, float]:
@@ -54,6 +67,7 @@ class TaskResult:
             "length": self.mean_length_env_steps,
             "ci95": list(self.ci95),
             "extra": self.extra,
+            **({} if self.wins_noisy is None else {"win_rate_noisy": self.win_rate_noisy}),
         }
 
 
@@ -76,15 +90,27 @@ def task_results(
             mean_return=fmean(battle.ret for battle in battles),
             mean_length_env_steps=fmean(battle.length for battle in battles),
             extra=task in extra,
+            wins_noisy=_wins_noisy(battles),
         )
         for task, battles in by_task.items()
     ]
 
 
-def mean_win_rate(results: Sequence[TaskResult], seen: bool) -> float | None:
-    """Mean over seen (or unseen) tasks, each task counting once; None where there is none."""
-    rates = [result.win_rate for result in results if result.seen == seen and not result.extra]
-    return fmean(rates) if rates else None
+def _wins_noisy(battles: Sequence[BattleRecord]) -> int | None:
+    """Successes with random actions, None unless every battle was played so."""
+    outcomes = [battle.success_noisy for battle in battles]
+    return None if None in outcomes else sum(map(bool, outcomes))
+
+
+def mean_win_rate(results: Sequence[TaskResult], seen: bool, noisy: bool = False) -> float | None:
+    """Mean over seen (or unseen) tasks, each task counting once; None where there is none.
+
+    noisy: of the battles with some random actions.
+    """
+    counted = [result for result in results if result.seen == seen and not result.extra]
+    rates = [result.win_rate_noisy if noisy else result.win_rate for result in counted]
+    known = [rate for rate in rates if rate is not None]
+    return fmean(known) if known else None
 
 
 def write_results(path: Path, results: Sequence[TaskResult], facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,6 +126,8 @@ def write_results(path: Path, results: Sequence[TaskResult], facts: Mapping[str,
         "tasks": {result.task: result.to_json() for result in results},
         "mean_seen_win_rate": mean_win_rate(results, seen=True),
         "mean_unseen_win_rate": mean_win_rate(results, seen=False),
+        "mean_seen_win_rate_noisy": mean_win_rate(results, seen=True, noisy=True),
+        "mean_unseen_win_rate_noisy": mean_win_rate(results, seen=False, noisy=True),
         **facts,
     }
     write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -30,10 +30,11 @@ def results_table(results: Sequence[TaskResult]) -> Table:
         title="Win rates of the final policy",
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        caption="Intervals: 95 %, Wilson, over episodes of this one run (not over seeds).",
+        caption="Intervals: 95 %, Wilson, over episodes of this one run (not over seeds). Noisy: the same "
+        "battles with some random actions.",
         caption_justify="left",
     )
-    for column in ("task", "", "win rate %", "95 % interval", "episodes", "return", "length"):
+    for column in ("task", "", "win rate %", "95 % interval", "noisy %", "episodes", "return", "length"):
         table.add_column(column, justify="left" if column in ("task", "") else "right")
     styles = {"seen": "cyan", "unseen": "green", "extra": "dim"}
     for word, style in styles.items():
@@ -44,14 +45,16 @@ def results_table(results: Sequence[TaskResult]) -> Table:
                 word,
                 percent(result.win_rate),
                 interval(result.ci95),
+                percent(result.win_rate_noisy),
                 str(result.episodes),
                 f"{result.mean_return:.2f}",
                 f"{result.mean_length_env_steps:.1f}",
                 style=style,
             )
         if group and word != "extra":
-            mean = percent(mean_win_rate(results, seen=word == "seen"))
-            table.add_row(f"mean {word}", word, mean, "", "", "", "", style=f"bold {style}", end_section=True)
+            means = [percent(mean_win_rate(results, word == "seen", noisy)) for noisy in (False, True)]
+            cells = (f"mean {word}", word, means[0], "", means[1], "", "", "")
+            table.add_row(*cells, style=f"bold {style}", end_section=True)
     return table
 
 

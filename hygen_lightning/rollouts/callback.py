@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import Callback
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
     from hygen_lightning.data.datamodule import HybridDataModule
     from hygen_lightning.envs.base import BattleEnv
+    from hygen_lightning.policy import Policy
     from hygen_lightning.rollouts.endless import ChunkPlan
     from hygen_lightning.rollouts.runner import Rollout
     from hygen_lightning.specs import TaskSpec
@@ -40,8 +41,9 @@ class OnlineRollouts(Callback):
     Args:
         episodes_per_step: episodes per task, rank and optimiser step; 0 plays none (offline only)
         every_n_steps: optimiser steps between two rollouts
-        epsilon_begin: share (0..1) of random actions at the start of stage two
-        epsilon_end: share of random actions after epsilon_steps
+        explore: what is random where the policy explores: actions, or skills, which last
+        epsilon_begin: share (0..1) of random choices at the start of stage two
+        epsilon_end: share of random choices after epsilon_steps
         epsilon_steps: optimiser steps over which exploration falls, linearly
         env: environment that trains, a name or package.module:Class; null: the training tasks' own
     """
@@ -50,6 +52,7 @@ class OnlineRollouts(Callback):
         self,
         episodes_per_step: int = 2,
         every_n_steps: int = 4,
+        explore: Literal["actions", "skills"] = "actions",
         epsilon_begin: float = 1.0,
         epsilon_end: float = 0.05,
         epsilon_steps: int = 20000,
@@ -65,11 +68,12 @@ class OnlineRollouts(Callback):
         if not 0 <= epsilon_end <= epsilon_begin <= 1:
             raise UserError(
                 f"--rollouts.epsilon_begin {epsilon_begin} and epsilon_end {epsilon_end} are shares of "
-                "random actions: 0 <= end <= begin <= 1"
+                "random choices: 0 <= end <= begin <= 1"
             )
         if epsilon_steps < 0:
             raise UserError(f"--rollouts.epsilon_steps is {epsilon_steps}; give 0 (at once) or more")
         self.episodes_per_step, self.every_n_steps = episodes_per_step, every_n_steps
+        self.explore = explore
         self.epsilon_begin, self.epsilon_end, self.epsilon_steps = epsilon_begin, epsilon_end, epsilon_steps
         self.played_episodes = 0
         self.played_env_steps = 0
@@ -83,7 +87,7 @@ class OnlineRollouts(Callback):
         return self._envs.chosen(tasks)
 
     def epsilon(self, stage_two_step: int) -> float:
-        """Share of random actions after this many optimiser steps of stage two."""
+        """Share of random choices after this many optimiser steps of stage two."""
         passed = min(max(stage_two_step / max(self.epsilon_steps, 1), 0.0), 1.0)
         return self.epsilon_begin + (self.epsilon_end - self.epsilon_begin) * passed
 
@@ -93,6 +97,8 @@ class OnlineRollouts(Callback):
         if stage != "fit":
             return
         self.check_tasks(trainer.datamodule.train_tasks)
+        if self.explore == "skills":
+            pl_module.exploring(0.0, self._generator)
         if pl_module.chunk_plan is not None:
             self._begin_endless(trainer.datamodule, trainer.global_rank, pl_module)
         elif self.episodes_per_step == 0 and trainer.datamodule.prefill_episodes > 0:
@@ -160,11 +166,15 @@ class OnlineRollouts(Callback):
         data, device = trainer.datamodule, pl_module.device
         was_training = pl_module.training
         pl_module.eval()
+        policy: Policy = pl_module
+        if self.explore == "skills":
+            policy = pl_module.exploring(epsilon, self._generator)
+        random_actions = epsilon if self.explore == "actions" else 0.0
         for name, buffer in data.replay_buffers.items():
             n = max(self.episodes_per_step * self.every_n_steps, data.prefill_episodes - len(buffer))
             seeds = battle_seeds(n, data.seed, trainer.global_rank, "rollout", name, trainer.global_step)
             env = self._envs.of(buffer.task, n, device)
-            played = play(env, pl_module, seeds.to(device), epsilon, generator=self._generator)
+            played = play(env, policy, seeds.to(device), random_actions, generator=self._generator)
             buffer.add(played.episodes)
             self.played_episodes += n
             self.played_env_steps += int(played.lengths.sum())

@@ -18,6 +18,8 @@ from lightning.pytorch import Callback
 from hygen_lightning.data.tables import append_rows
 from hygen_lightning.rollouts.callback import OnlineRollouts, OpenEnvs
 from hygen_lightning.rollouts.runner import Rollout, play
+from hygen_lightning.seeding import stream_generator
+from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -35,7 +37,10 @@ EnvFactory = Callable[["TaskSpec", int], "BattleEnv"]
 
 @dataclass(frozen=True)
 class BattleRecord:
-    """One battle without exploration. ret: sum of its rewards. length: in environment steps."""
+    """One battle without exploration. ret: sum of its rewards. length: in environment steps.
+
+    success_noisy: how the same battle ended with some random actions; None where it was not played so.
+    """
 
     task: str
     seed: int
@@ -44,12 +49,17 @@ class BattleRecord:
     length: int
     allies_left: int
     enemies_left: int
+    success_noisy: bool | None = None
 
 
-def battle_records(task: TaskSpec, seeds: torch.Tensor, played: Rollout) -> list[BattleRecord]:
-    """One record per battle of a played batch. seeds [B] int64."""
+def battle_records(
+    task: TaskSpec, seeds: torch.Tensor, played: Rollout, noisy: Rollout | None = None
+) -> list[BattleRecord]:
+    """One record per battle of a played batch. seeds [B] int64. noisy: the same with random actions."""
     allies, enemies = played.survivors()
-    columns = (seeds, played.success, played.returns, played.lengths, allies, enemies)
+    columns = [seeds, played.success, played.returns, played.lengths, allies, enemies]
+    if noisy is not None:
+        columns.append(noisy.success)
     return [BattleRecord(task.name, *values) for values in zip(*(c.tolist() for c in columns))]
 
 
@@ -73,13 +83,20 @@ class BattleEvaluation(Callback):
     `unseen_win_rate`, and `seen_score`, which chooses the best checkpoint: the win rate of seen
     tasks plus a thousandth of their return. Every battle is one row of evaluations.csv.
 
+    Validation and test play every battle once more with a few random actions, `win_rate_noisy`: a
+    greedy win rate hangs on near-ties, and equally good policies may differ by tens of points in it.
+    The battles depend on the seed and the task alone, so all algorithms play the same.
+
     Args:
         env: environment that evaluates, a name or package.module:Class; null: the one that the
             rollouts of this run are played in (without any, the tasks' own)
+        noise: share (0..1) of random actions in the noisy battles; 0 plays none
     """
 
-    def __init__(self, env: str | None = None) -> None:
-        self._env = env
+    def __init__(self, env: str | None = None, noise: float = 0.05) -> None:
+        if not 0 <= noise <= 1:
+            raise UserError(f"--evaluation.noise is {noise}; give a share of random actions, 0 to 1")
+        self._env, self.noise = env, noise
         self.records: list[BattleRecord] = []
         self.played: dict[str, list[Rollout]] = defaultdict(list)
         self.groups: dict[str, str] = {}
@@ -91,10 +108,16 @@ class BattleEvaluation(Callback):
         assert self._envs.name is not None
         return self._envs.name
 
-    def _play(self, pl_module: MultiTaskAlgorithm, request: BattleRequest) -> Rollout:
+    def _play(self, pl_module: MultiTaskAlgorithm, request: BattleRequest, noise: float = 0.0) -> Rollout:
+        """Play a request, and where there is noise once more, its draws named by the battles."""
         env = self._envs.of(request.task, len(request.seeds), pl_module.device)
-        played = play(env, pl_module, request.seeds.to(pl_module.device))
-        self.records += battle_records(request.task, request.seeds, played)
+        seeds = request.seeds.to(pl_module.device)
+        played = play(env, pl_module, seeds)
+        noisy = None
+        if noise > 0:
+            draws = stream_generator(int(request.seeds[0]), "noisy battles")
+            noisy = play(env, pl_module, seeds, noise, generator=draws)
+        self.records += battle_records(request.task, request.seeds, played, noisy)
         group = "seen" if request.seen else "unseen"
         self.groups[request.task.name] = "extra" if request.extra else group
         return played
@@ -121,7 +144,7 @@ class BattleEvaluation(Callback):
         self.played.clear()
 
     def _batch(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, batch: Any, *_: Any) -> None:
-        self._play(pl_module, batch)
+        self._play(pl_module, batch, self.noise)
 
     on_validation_start = on_test_start = on_predict_start = _start
     on_validation_batch_start = on_test_batch_start = _batch
@@ -182,6 +205,8 @@ def _task_metrics(stage: str, by_task: dict[str, list[BattleRecord]]) -> dict[st
         metrics[f"{stage}/{task}/win_rate"] = _mean(r.success for r in records)
         metrics[f"{stage}/{task}/return"] = _mean(r.ret for r in records)
         metrics[f"{stage}/{task}/length"] = _mean(r.length for r in records)
+        if all(r.success_noisy is not None for r in records):
+            metrics[f"{stage}/{task}/win_rate_noisy"] = _mean(r.success_noisy for r in records)
     return metrics
 
 
@@ -189,14 +214,13 @@ def _mean_metrics(
     stage: str, by_task: dict[str, list[BattleRecord]], groups: dict[str, str]
 ) -> dict[str, float]:
     """Means over tasks, every task with equal weight; extra tasks are in none."""
-    means = {}
+    of_tasks, means = _task_metrics(stage, by_task), {}
     for label in ("seen", "unseen"):
         names = [task for task in by_task if groups[task] == label]
-        if names:
-            means[f"{stage}/mean/{label}_win_rate"] = _mean(
-                _mean(r.success for r in by_task[t]) for t in names
-            )
-            means[f"{stage}/mean/{label}_return"] = _mean(_mean(r.ret for r in by_task[t]) for t in names)
+        for metric in ("win_rate", "return", "win_rate_noisy"):
+            values = [of_tasks[key] for t in names if (key := f"{stage}/{t}/{metric}") in of_tasks]
+            if values:
+                means[f"{stage}/mean/{label}_{metric}"] = _mean(values)
     if f"{stage}/mean/seen_win_rate" in means:
         tie_break = means[f"{stage}/mean/seen_return"] / 1000.0
         means[f"{stage}/mean/seen_score"] = means[f"{stage}/mean/seen_win_rate"] + tie_break
@@ -220,9 +244,9 @@ def _append_rows(trainer: Trainer, records: list[BattleRecord], stage: str) -> N
 
 def _plain_line(steps: int, stage: str, metrics: dict[str, float]) -> str:
     """What an evaluation prints: the win rates, for logs without a progress bar."""
-    parts = [
-        f"{label} {metrics[key]:.3f}"
-        for label in ("seen", "unseen")
-        if (key := f"{stage}/mean/{label}_win_rate") in metrics
-    ]
-    return f"step {steps}: win rate {', '.join(parts)}"
+    told = []
+    for of, name in {"win rate": "win_rate", "with random actions": "win_rate_noisy"}.items():
+        keys = {label: f"{stage}/mean/{label}_{name}" for label in ("seen", "unseen")}
+        parts = [f"{label} {metrics[key]:.3f}" for label, key in keys.items() if key in metrics]
+        told += [f"{of} {', '.join(parts)}"] if parts else []
+    return f"step {steps}: {'; '.join(told)}"

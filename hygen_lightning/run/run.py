@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -59,12 +60,18 @@ def new_run_dir(root: str, name: str, seed: int) -> Path:
 
 def last_checkpoint(root: str, name: str, seed: int) -> Path | None:
     """`last.ckpt` of the newest unfinished run of this name and seed; None if there is none."""
-    runs = sorted((Path(root) / name).glob(f"*-s{seed}*"), key=lambda p: p.name, reverse=True)
-    for run in runs:
+    for run in runs_of(root, name, seed):
         checkpoint = run / "checkpoints" / "last.ckpt"
         if checkpoint.is_file() and not is_finished(run):
             return checkpoint
     return None
+
+
+def runs_of(root: str | Path, name: str, seed: int) -> list[Path]:
+    """Run folders of this name and seed, the newest first."""
+    exactly = re.compile(rf".*-s{seed}(-\d+)?")
+    found = [run for run in (Path(root) / name).glob(f"*-s{seed}*") if exactly.fullmatch(run.name)]
+    return sorted(found, key=lambda run: run.name, reverse=True)
 
 
 def is_finished(run: Path) -> bool:
@@ -93,10 +100,11 @@ class RunFiles(Callback):
     Args:
         curve: draw learning_curves.png at the end of fit
         battle_gif: draw battle.gif of one unseen battle at the end of fit
+        skills: play a few battles with each skill of HyGen at the end of fit; skills.json, skills.png
     """
 
-    def __init__(self, curve: bool = True, battle_gif: bool = True) -> None:
-        self.curve, self.battle_gif = curve, battle_gif
+    def __init__(self, curve: bool = True, battle_gif: bool = True, skills: bool = True) -> None:
+        self.curve, self.battle_gif, self.skills = curve, battle_gif, skills
         self.config_yaml: str | None = None
         """All options of the run, for config.yaml."""
         self._stage = ""

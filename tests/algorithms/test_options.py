@@ -112,6 +112,24 @@ def stages(steps: Steps) -> list[Any]:
     ]
 
 
+def switch(steps: Steps) -> list[Any]:
+    """Whether the policy of stage one counts, what it learns of its choice of skills, and its values."""
+    module: Any = steps.module
+    steps.take(batch_for(steps.module, "3m"))
+    steps.step = module.offline_phase_steps
+    encoder = module.network.observation_encoder.parameters()
+    learns = any(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder)
+    return [module.policy_has_learned, learns, bool(module.network.q_head.weight.any())]
+
+
+def prior_at_step_two(steps: Steps) -> list[float]:
+    """The weight of the prior after two steps of stage two."""
+    module: Any = steps.module
+    steps.step = module.offline_phase_steps + 2
+    module.on_train_batch_start(None, 0)
+    return [float(module.prior)]
+
+
 def target_at_step_three(steps: Steps) -> list[float]:
     """Whether the target networks are copied at the third step that learns values."""
     module: Any = steps.module
@@ -165,12 +183,15 @@ class Row:
 
 CONSTANT = {"conservative": "constant"}
 ROWS = {
+    "agent": Row("pooled", parameters),
     "widths": Row(load_task("2s3z").layout.widths, parameters),
     "width": Row(16, parameters_of_every_part),
     "n_heads": Row(4, parameters),
     "depth": Row(2, parameters),
     "id_bits": Row(6, parameters),
     "n_skills": Row(3, parameters),
+    "skill_steps": Row(2, losses, refused=(-1,)),
+    "skill_input": Row("token", parameters),
     "trajectory_encoder": Row("gru", parameters),
     "mixer": Row("sum", parameters),
     "lr": Row(1e-3, rates, refused=(0.0, -1.0)),
@@ -181,6 +202,9 @@ ROWS = {
     "play": Row("sampled", actions_in_equal_battles),
     "pretrain_steps": Row(4, stages, refused=(-1,)),
     "beta": Row(0.5, stage_one_loss),
+    "balance": Row(0.5, stage_one_loss, refused=(-1.0,)),
+    "prior_weight": Row(0.5, switch, refused=(-1.0,)),
+    "prior_steps": Row(4, prior_at_step_two, {"prior_weight": 1.0}, refused=(-1,)),
     "loss_steps": Row("stored", losses),
     "gamma": Row(0.5, value_loss, refused=(-0.1, 1.1)),
     "td_lambda": Row(0.9, value_loss, refused=(-0.1, 1.1)),

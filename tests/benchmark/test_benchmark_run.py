@@ -30,7 +30,9 @@ def test_counts_follow_from_the_options() -> None:
     offline = {**OPTIONS, "rollouts": {"episodes_per_step": 0, "every_n_steps": 4}}
     assert schedule_of(offline).rollouts == 0
     cloning = {**OPTIONS, "model": {"init_args": {}}}
-    assert schedule_of(cloning).policy_steps == 0, "an algorithm without stages"
+    assert schedule_of(cloning).pretrain_steps == 0, "an algorithm without stages"
+    chunks = {**OPTIONS, "model": {"init_args": {"epochs": 3, "minibatches": 2}}}
+    assert schedule_of(chunks).rollouts == 4, "one for every six steps"
 
 
 def test_parts_are_medians_after_two_calls_of_warm_up() -> None:
@@ -100,8 +102,10 @@ def test_every_part_of_a_short_fit_is_measured(
     words = ["benchmark", "run", f"--configs=[{config},{layer}]", "--threads", "1"]
     assert main([*words, "--steps", "3", "--record_episodes", "16", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    always = {"pretraining update", "evaluation", "final evaluation"}
-    assert set(found["parts"]) == always | ({"policy update", "rollout"} if algorithm == "HyGen" else set())
+    always = {"policy update", "evaluation", "final evaluation"}
+    assert set(found["parts"]) == always | (
+        {"pretraining update", "rollout"} if algorithm == "HyGen" else set()
+    )
     assert all(part["seconds"] > 0 for part in found["parts"].values())
     counted = found["schedule"]["pretrain_steps"] + found["schedule"]["policy_steps"]
     assert counted == 1000, "both layers count"

@@ -11,12 +11,17 @@ import pytest
 import yaml
 from tiny_runs import resolved
 
+from hygen_lightning.benchmark.run import resolved as resolved_words
 from hygen_lightning.cli import TRAINER_COMMANDS, main
+from hygen_lightning.study.plan import read_study
 
 CONF = Path(__file__).parent.parent.parent / "conf"
 
 
-@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.stem)
+STUDIES = sorted((CONF / "studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", sorted({*CONF.rglob("*.yaml")} - {*STUDIES}), ids=lambda path: path.stem)
 def test_every_config_is_accepted_and_says_its_command(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -24,6 +29,20 @@ def test_every_config_is_accepted_and_says_its_command(
     first = path.read_text().splitlines()[0]
     assert first.startswith("# ")
     assert path.stem in ("base", "quickstart") or f"conf/{path.relative_to(CONF)}" in first
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_says_its_command_and_its_cells_have_names(path: Path) -> None:
+    assert path.read_text().splitlines()[0] == f"# python -m hygen_lightning study conf/studies/{path.name}"
+    assert len({(cell.name, cell.seed) for cell in read_study(path)}) > 4
+
+
+@pytest.mark.parametrize(
+    "path", [p if p.stem == "smoke" else pytest.param(p, marks=pytest.mark.slow) for p in STUDIES], ids=str
+)
+def test_every_cell_of_a_study_is_accepted_by_fit(path: Path) -> None:
+    for cell in {cell.name: cell for cell in read_study(path)}.values():
+        assert resolved_words(cell.words)["data"]["batch_size"] > 0
 
 
 @pytest.mark.parametrize("command", sorted(TRAINER_COMMANDS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hygen_lightning.models.agents import HyGenNetwork
+from hygen_lightning.models.hygen_network import HyGenNetwork
 from hygen_lightning.specs import EntityLayout, Episodes, TaskSpec
 from hygen_lightning.tasks import battle_task
 from hygen_lightning.tasks.battles import smac_layout

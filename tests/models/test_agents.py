@@ -8,7 +8,7 @@ from made_up_episodes import EDGE_SIZES, FAMILIES, make_episodes, make_layout, m
 
 from hygen_lightning.losses import ValueTargets, skill_distillation, skill_vae_loss, value_loss
 from hygen_lightning.models import fast
-from hygen_lightning.models.agents import HyGenNetwork
+from hygen_lightning.models.hygen_network import HyGenNetwork
 from hygen_lightning.specs import EntityLayout, Episodes
 
 
@@ -113,6 +113,23 @@ def test_acting_step_by_step_equals_the_unrolled_networks(family: str) -> None:
         torch.testing.assert_close(step.q, q[:, t], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(step.action_logits, logits[:, t], rtol=1e-5, atol=1e-5)
         assert torch.equal(step.skill, q[:, t].argmax(-1))
+
+
+@pytest.mark.parametrize(("kind", "chooses"), [("bias", False), ("token", True)])
+def test_a_skill_in_the_token_can_choose_among_targets(kind: str, chooses: bool) -> None:
+    layout = make_layout("marines", 3, 4)
+    network, batch = make_network(layout, skill_input=kind), make_episodes(layout, 2, 4)
+    attacks = []
+    for index in range(2):
+        skill = torch.eye(network.n_skills)[index].expand(2, 4, 3, -1)
+        logits = network.decode(layout, batch.obs, batch.last_actions, skill)
+        with fast.by_definition():
+            defined = network.decode(layout, batch.obs, batch.last_actions, skill)
+        torch.testing.assert_close(logits, defined, rtol=1e-5, atol=1e-5)
+        attacks.append(logits[..., layout.widths.base_actions :])
+    moved = attacks[0] - attacks[1]
+    shifted_alike = torch.allclose(moved, moved[..., :1].expand_as(moved), atol=1e-5)
+    assert shifted_alike != chooses
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def test_records_are_counted_and_averaged_per_task() -> None:
     assert four == TaskResult("4m", False, 2, 1, 15.0, 15.0)
     assert three == TaskResult("3m", True, 1, 0, 5.0, 60.0)
     assert four.win_rate == 0.5
+
+
+def test_noisy_battles_are_counted_where_every_battle_was_played_so() -> None:
+    records = [replace(record("4m", True, 20, 10), success_noisy=noisy) for noisy in (True, False, False)]
+    (four,) = task_results(records, seen=())
+    assert (four.win_rate, four.win_rate_noisy) == (1.0, 1 / 3)
+    assert four.to_json()["win_rate_noisy"] == 1 / 3
+    assert mean_win_rate([four], seen=False, noisy=True) == 1 / 3
+    (unknown,) = task_results([*records, record("4m", True, 20, 10)], seen=())
+    assert unknown.win_rate_noisy is None
+    assert mean_win_rate([unknown], seen=False, noisy=True) is None
 
 
 def test_means_count_each_task_once_and_are_none_without_tasks() -> None:
@@ -108,6 +120,6 @@ def test_the_table_shows_seen_above_unseen_and_names_its_intervals() -> None:
     starts = [line[0] if line[:1] != ["mean"] else " ".join(line[:2]) for line in lines if line]
     order = [starts.index(name) for name in ("3m", "mean seen", "4m", "5m", "mean unseen")]
     assert order == sorted(order)
-    assert ["4m", "unseen", "50.0", "33.6–66.4", "32", "14.25", "30.0"] in lines
+    assert ["4m", "unseen", "50.0", "33.6–66.4", "–", "32", "14.25", "30.0"] in lines
     assert "Wilson, over episodes" in text
     assert "not over seeds" in text

@@ -18,7 +18,7 @@ from hygen_lightning.envs import ENVIRONMENTS
 from hygen_lightning.envs.base import BattleEnv
 from hygen_lightning.envs.simulator.env import SimulatorEnv
 from hygen_lightning.rollouts.callback import OnlineRollouts, OpenEnvs
-from hygen_lightning.rollouts.scripted import NearestAttack
+from hygen_lightning.rollouts.scripted import NearestAttack, RandomPolicy
 from hygen_lightning.specs import Observation, TaskSpec, TimeStep, UserError
 from hygen_lightning.tasks import load_task
 
@@ -36,6 +36,9 @@ class Learner(NearestAttack):
         super().__init__()
         self.offline_phase_steps = offline_phase_steps
         self.chunk_plan = None
+
+    def exploring(self, epsilon: float, generator: torch.Generator) -> RandomPolicy:
+        return RandomPolicy(0)
 
     def eval(self) -> None:
         self.training = False
@@ -110,6 +113,7 @@ def test_epsilon_falls_linearly_and_the_realised_share_is_logged_beside_it() -> 
 FLIPS: dict[str, tuple[Any, Any]] = {
     "episodes_per_step": (1, 2),
     "every_n_steps": (1, 2),
+    "explore": ("actions", "skills"),
     "epsilon_begin": (0.5, 0.6),
     "epsilon_end": (0.0, 0.2),
     "epsilon_steps": (2, 4),

@@ -69,13 +69,34 @@ def environment_after_setup(evaluation: BattleEvaluation, *others: Any) -> str:
 
 
 def test_null_follows_the_rollouts_and_a_name_does_not() -> None:
-    assert inspect.signature(BattleEvaluation).parameters.keys() == {"env"}
+    assert inspect.signature(BattleEvaluation).parameters.keys() == {"env", "noise"}
     assert environment_after_setup(BattleEvaluation()) == "simulator"
     assert environment_after_setup(BattleEvaluation(), OnlineRollouts(env=ELSEWHERE)) == ELSEWHERE
     assert (
         environment_after_setup(BattleEvaluation("simulator"), OnlineRollouts(env=ELSEWHERE)) == "simulator"
     )
     assert environment_after_setup(BattleEvaluation(ELSEWHERE), OnlineRollouts()) == ELSEWHERE
+
+
+def test_the_same_battles_are_played_once_more_with_random_actions() -> None:
+    request = BattleRequest(TASKS[0], seen=True, seeds=torch.arange(8))
+    outcomes = []
+    for noise in (0.0, 1.0, 1.0):
+        evaluation, learner = BattleEvaluation(noise=noise), Learner()
+        evaluation._play(learner, request, noise)  # type: ignore[arg-type]
+        outcomes.append([(r.success, r.success_noisy) for r in evaluation.records])
+    without, noisy, again = outcomes
+    assert noisy == again, "the draws are named by the battles"
+    assert {noisy for _, noisy in without} == {None}
+    assert [greedy for greedy, _ in without] == [greedy for greedy, _ in noisy]
+    assert any(greedy for greedy, _ in noisy)
+    assert not any(won for _, won in noisy), "nobody wins by chance"
+
+
+@pytest.mark.parametrize("noise", [-0.1, 1.5])
+def test_a_share_beyond_everything_is_refused(noise: float) -> None:
+    with pytest.raises(UserError, match=f"--evaluation.noise is {noise}"):
+        BattleEvaluation(noise=noise)
 
 
 def test_tasks_choose_their_environment_where_nobody_names_one() -> None:

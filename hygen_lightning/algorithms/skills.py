@@ -1,0 +1,88 @@
+"""Who else may choose HyGen's skills: exploration, one fixed skill, chance, the local prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from hygen_lightning.models.hygen_network import SkillChoice
+
+if TYPE_CHECKING:
+    from hygen_lightning.algorithms.hygen import HyGen
+    from hygen_lightning.policy import PolicyOutput
+    from hygen_lightning.specs import Observation, TaskSpec
+
+
+def best_action(logits: Tensor) -> Tensor:
+    """logits [B, A, K], -inf where unavailable -> the best action of each agent [B, A]."""
+    return logits.argmax(dim=-1)
+
+
+def sampled_action(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
+    """As `best_action`, drawn by probability; one seed, the same draws on every device."""
+
+    def draw(logits: Tensor) -> Tensor:
+        shares = logits.softmax(dim=-1).flatten(0, 1).cpu()
+        return torch.multinomial(shares, 1, generator=generator).view(logits.shape[:2]).to(logits.device)
+
+    return draw
+
+
+class SkillPolicy:
+    """A HyGen model whose skills are chosen by `choose` and whose actions by `draw`; a `Policy`."""
+
+    def __init__(
+        self, model: HyGen, choose: SkillChoice, draw: Callable[[Tensor], Tensor] = best_action
+    ) -> None:
+        self.model, self.choose, self.draw = model, choose, draw
+
+    def initial_hidden(self, task: TaskSpec, num_envs: int) -> Any:
+        """See `hygen_lightning.policy.Policy`."""
+        return self.model.initial_hidden(task, num_envs)
+
+    def act(
+        self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
+    ) -> PolicyOutput:
+        """See `hygen_lightning.policy.Policy`."""
+        return self.model.act_by(self.choose, self.draw, task, observation, last_actions, hidden)
+
+
+def fixed(skill: int) -> SkillChoice:
+    """Everybody uses this one."""
+    return lambda q, local_logits: torch.full(q.shape[:-1], skill, device=q.device)
+
+
+def predicted(q: Tensor, local_logits: Tensor) -> Tensor:
+    """What the agent's own prediction holds most likely."""
+    return local_logits.argmax(dim=-1)
+
+
+def by_chance(n_skills: int, generator: torch.Generator) -> SkillChoice:
+    """Each skill with the same chance."""
+    return lambda q, local_logits: torch.randint(n_skills, q.shape[:-1], generator=generator).to(q.device)
+
+
+def exploring(choose: SkillChoice, epsilon: float, n_skills: int, generator: torch.Generator) -> SkillChoice:
+    """By `choose`, but with probability epsilon (0..1) by chance."""
+    chance = by_chance(n_skills, generator)
+
+    def explore(q: Tensor, local_logits: Tensor) -> Tensor:
+        random = torch.rand(q.shape[:-1], generator=generator) < epsilon
+        return torch.where(random.to(q.device), chance(q, local_logits), choose(q, local_logits))
+
+    return explore
+
+
+def choices(model: HyGen, generator: torch.Generator) -> dict[str, SkillChoice]:
+    """Everybody who may choose: the learned policy, the agents' predictions, chance, and each skill alone."""
+    n_skills = model.network.n_skills
+    alone = {f"skill {skill}": fixed(skill) for skill in range(n_skills)}
+    return {
+        "learned": model.choose,
+        "predicted": predicted,
+        "random": by_chance(n_skills, generator),
+        **alone,
+    }

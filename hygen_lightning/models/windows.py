@@ -1,0 +1,45 @@
+"""Windows of time in which an agent keeps its skill: from the first step on, `length` steps each.
+
+Length 1 is a skill per step (the published code), WHOLE one skill for the whole episode.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+WHOLE = 0
+"""Length of the one window that spans an episode."""
+
+
+def pool(logits: Tensor, mask: Tensor, length: int) -> Tensor:
+    """Mean over the steps of each window that mask [B, T] bool counts: [B, T, A, Z] -> [B, W, A, Z].
+
+    Zeros for a window without such a step.
+    """
+    if length == 1:
+        return logits
+    counted = torch.where(mask[:, :, None, None], logits, 0)
+    total, steps = _by_window(counted, length).sum(2), _by_window(mask, length).sum(2)
+    return total / steps.clamp(min=1)[:, :, None, None]
+
+
+def hold(values: Tensor, n_steps: int, length: int) -> Tensor:
+    """Each window's value at all of its steps: [B, W, ...] -> [B, T, ...] with T = n_steps."""
+    if length == 1:
+        return values
+    return values.repeat_interleave(length or n_steps, dim=1)[:, :n_steps]
+
+
+def begins(step: Tensor, length: int) -> Tensor:
+    """Whether a window begins at each of these steps, counted from 0: int64 [...] -> bool [...]."""
+    return step == 0 if length == WHOLE else step % length == 0
+
+
+def _by_window(x: Tensor, length: int) -> Tensor:
+    """[B, T, ...] -> [B, W, length, ...], zeros behind the end of the last window."""
+    n_steps = x.shape[1]
+    length = length or n_steps
+    missing = -n_steps % length
+    padded = torch.cat([x, x.new_zeros((len(x), missing, *x.shape[2:]))], dim=1)
+    return padded.unflatten(1, (-1, length))

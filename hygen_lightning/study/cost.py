@@ -1,0 +1,94 @@
+"""What a study will cost, from a short timing of each of its settings; asked options are kept beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from hygen_lightning.benchmark.run import reckon, resolved
+from hygen_lightning.commands.output import print_table
+from hygen_lightning.parsing import differences
+from hygen_lightning.report.results import write_atomically
+from hygen_lightning.specs import UserError
+from hygen_lightning.study.launch import Watched
+from hygen_lightning.study.plan import Cell
+
+TIMED_STEPS = 3
+"""Optimiser steps of each stage that count, after two that do not."""
+ASKED_FILE, COST_FILE = "asked.yaml", "cost.json"
+
+
+def check_cells(cells: Sequence[Cell], root: Path) -> dict[str, dict[str, Any]]:
+    """All options of each cell by name, as `fit` understands them; they are written beside its runs.
+
+    UserError, before anything runs, where `fit` refuses them, or where runs of this name were begun
+    with others.
+    """
+    import yaml
+
+    asked: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        if cell.name in asked:
+            continue
+        try:
+            asked[cell.name] = resolved(cell.words)
+        except UserError as error:
+            raise UserError(f"{cell.name}: {error}") from error
+        kept = root / cell.name / ASKED_FILE
+        old = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+        for other in differences(old, asked[cell.name]):
+            raise UserError(f"{kept.parent} was begun with other options ({other}); give another --out")
+    for name, options in asked.items():
+        write_atomically(root / name / ASKED_FILE, yaml.safe_dump(options, sort_keys=False))
+    return asked
+
+
+def tell_cost(
+    left: Sequence[Watched], asked: dict[str, dict[str, Any]], root: Path, jobs: int, quiet: bool
+) -> float:
+    """Hours that the cells which are left take, `jobs` at once; printed as a table unless `quiet`.
+
+    A setting is timed once and kept; UserError where `fit` would not start with it.
+    """
+    path = root / COST_FILE
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    first = {watched.run.cell.name: watched.run for watched in left}
+    new = [name for name in first if name not in known]
+    if new and not quiet:
+        print(f"timing {len(new)} settings, {jobs} at once (missing recordings are made first)", flush=True)
+
+    def timed(name: str) -> dict[str, Any]:
+        run = first[name]
+        try:
+            found = reckon(run.cell.words, asked[name], TIMED_STEPS, threads=run.threads)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+        seconds = {part: told["seconds"] for part, told in found["parts"].items()}
+        return {"hours": found["hours"], "peak_mb": found["measured_peak_mb"], "seconds": seconds}
+
+    with ThreadPoolExecutor(jobs) as pool:
+        for name, cost in zip(new, pool.map(timed, new)):
+            known[name] = cost
+            write_atomically(path, json.dumps(known, indent=2) + "\n")
+    counts = {name: sum(watched.run.cell.name == name for watched in left) for name in first}
+    hours = sum(known[name]["hours"] * count for name, count in counts.items()) / min(jobs, max(len(left), 1))
+    if left and not quiet:
+        rows = [_row(name, count, known[name]) for name, count in counts.items()]
+        title = f"{len(left)} runs, about {_told(hours)} in all, {jobs} at once"
+        columns = ("run", "seeds left", "minutes each", "peak MB", "s per update", "s per rollout")
+        print_table(title, columns, rows)
+    return hours
+
+
+def _row(name: str, count: int, cost: dict[str, Any]) -> tuple[str, ...]:
+    """One setting in the table of costs."""
+    parts = ("policy update", "rollout")
+    seconds = [f"{cost['seconds'][part]:.3f}" if part in cost["seconds"] else "–" for part in parts]
+    return name, str(count), f"{60 * cost['hours']:.1f}", str(cost["peak_mb"]), *seconds
+
+
+def _told(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{max(60 * hours, 1):.0f} minutes"

@@ -1,0 +1,145 @@
+"""What a study consists of: algorithms x task sets x data qualities x seeds, each cell a `fit` of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hygen_lightning.parsing import check_config, found_file
+from hygen_lightning.specs import UserError
+
+STUDY_KEYS = ("algorithms", "task_sets", "tasks", "qualities", "seeds", "configs", "options")
+ALGORITHM_KEYS = ("configs", "options", "qualities")
+RUN_OF_ITS_OWN = ("run.root", "run.name", "seed_everything", "resume", "ckpt_path")
+"""Options that a study gives each cell itself."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study. words: the configs and options of `fit` that its name stands for."""
+
+    name: str
+    seed: int
+    words: tuple[str, ...]
+
+    def command(self, root: Path) -> list[str]:
+        """The process that trains it, or goes on with it, below the folder `root`."""
+        fit = [sys.executable, "-m", "hygen_lightning", "fit", *self.words]
+        place = ["--run.root", str(root), "--run.name", self.name]
+        return [*fit, *place, "--seed_everything", str(self.seed), "--resume", "auto"]
+
+
+def read_study(path: Path) -> list[Cell]:
+    """The cells of a study file, seed by seed, so that every algorithm has a first run early.
+
+    UserError, one line, for a file that is none, an unknown key, or a value of the wrong kind.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a study, or one of the package: conf/studies/smoke.yaml")
+    check_config(path)
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    _check_keys(content, STUDY_KEYS, path, "a study")
+    if not isinstance(content.get("algorithms"), dict) or not content["algorithms"]:
+        raise UserError(f"{path}: no algorithms; give names, each with its configs and options")
+    found = []
+    for label, part in content["algorithms"].items():
+        found += _cells_of(str(label), part or {}, content, path)
+    return checked_cells([replace(cell, seed=n) for n in _seeds(content, path) for cell in found])
+
+
+def _cells_of(label: str, part: Any, content: dict[str, Any], path: Path) -> list[Cell]:
+    """One cell for each task set (or task alone) and data quality of an algorithm.
+
+    What the algorithm says wins over the study.
+    """
+    where = f"{path}, algorithm {label}"
+    _check_keys(part, ALGORITHM_KEYS, where, "an algorithm")
+    layers = [*_texts(content, "configs", path), *_texts(part, "configs", where)]
+    options = {**_options(content, path), **_options(part, where)}
+    qualities = _texts(part, "qualities", where) or _texts(content, "qualities", path)
+    cells = []
+    for task, learned in _learned(content, path).items():
+        for quality in qualities or [""]:
+            chosen = {**learned, **({"data.quality": quality} if quality else {})}
+            name = "-".join(word for word in (label, task, quality) if word)
+            if not re.fullmatch(r"[A-Za-z0-9][\w.=+-]*", name):
+                raise UserError(f"{where}: {name!r} names a folder; use letters, digits, - and _")
+            cells.append(Cell(name, 0, as_words(layers, {**options, **chosen})))
+    return cells
+
+
+def _learned(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    """Name of a task set or of a single task -> the options that say what is learned and played."""
+    sets = {Path(name).stem: {"data.task_set": name} for name in _texts(content, "task_sets", path)}
+    alone = {
+        Path(name).stem: {
+            "data.task_set": None,
+            "data.train_tasks": [name],
+            "data.eval_tasks": [name],
+            "data.extra_tasks": [],
+        }
+        for name in _texts(content, "tasks", path)
+    }
+    return sets | alone or {"": {}}
+
+
+def checked_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells; UserError where two share a name and a seed."""
+    known: set[tuple[str, int]] = set()
+    for cell in cells:
+        if (cell.name, cell.seed) in known:
+            raise UserError(f"two runs are called {cell.name}, seed {cell.seed}; give other names or seeds")
+        known.add((cell.name, cell.seed))
+    return list(cells)
+
+
+def as_words(configs: Sequence[str], options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Config files and options by dotted name, as `fit` takes them. Files are found wherever it starts."""
+    layers = [piece for path in configs for piece in ("--config", str(found_file(path).absolute()))]
+    return (*layers, *(f"--{name}={as_word(value)}" for name, value in options.items()))
+
+
+def as_word(value: Any) -> str:
+    """A value as the command line takes it: true, null, [1, 2]; text without quotes, in any alphabet."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _check_keys(content: Any, known: Sequence[str], where: object, what: str) -> None:
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: {content!r}; {what} has {', '.join(known)}")
+    for key in content:
+        if key not in known:
+            raise UserError(f"{where}: unknown key {key!r}; {what} has {', '.join(known)}")
+
+
+def _texts(content: Mapping[str, Any], key: str, where: object) -> list[Any]:
+    values = content.get(key) or []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise UserError(f"{where}: {key} is {values!r}; give a list, like [a, b]")
+    return values
+
+
+def _seeds(content: Mapping[str, Any], path: Path) -> list[int]:
+    seeds = content.get("seeds", [1])
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
+        raise UserError(f"{path}: seeds is {seeds!r}; give a list of whole numbers, like [1, 2, 3]")
+    return seeds
+
+
+def _options(content: Mapping[str, Any], where: object) -> dict[str, Any]:
+    options = content.get("options") or {}
+    if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
+        raise UserError(
+            f"{where}: options is {options!r}; give names and values, like trainer.max_steps: 500"
+        )
+    for name in options:
+        if name in RUN_OF_ITS_OWN:
+            raise UserError(f"{where}: {name} is the study's own; leave it out")
+    return options

@@ -1,0 +1,147 @@
+"""The command `study`: checked before it starts, told what it costs, broken off and gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from refusals import refused
+from tiny_runs import command, tiny_fit
+
+from hygen_lightning.cli import main
+from hygen_lightning.data.tables import read_rows
+
+TINY = tiny_fit(Path("."))[1:]
+OWN = ("--run.root", "--run.name", "--config", "--data.train_tasks", "--data.eval_tasks")
+HYGEN_ONLY = ("--model.init_args.pretrain_steps", "--model.init_args.target_update_interval")
+
+
+def tiny_study(folder: Path, **changes: object) -> Path:
+    """HyGen and BC on 3m with two seeds, a dozen steps each."""
+    options = {TINY[i].removeprefix("--"): yaml.safe_load(TINY[i + 1]) for i in range(0, len(TINY), 2)}
+    hygen_only = {name.removeprefix("--"): options.pop(name.removeprefix("--")) for name in HYGEN_ONLY}
+    for name in OWN:
+        options.pop(name.removeprefix("--"), None)
+    options["checkpoint.every_n_steps"] = 2
+    content = {
+        "algorithms": {"HyGen": {"options": hygen_only}, "BC": {"configs": ["conf/bc.yaml"]}},
+        "tasks": ["3m"],
+        "seeds": [1, 2],
+        "configs": ["conf/base.yaml"],
+        "options": options,
+        **changes,
+    }
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_commands_are_printed_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", str(tiny_study(tmp_path)), "--out", "there", "--print_only", "--json"]) == 0
+    commands = json.loads(capsys.readouterr().out)["commands"]
+    assert len(commands) == 4
+    assert all("-m hygen_lightning fit" in text and "--resume auto" in text for text in commands)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--jobs", "0"], "--jobs is 0; give at least 1"),
+        (["--threads", "0"], "--threads is 0"),
+        (["--launcher", "cloud"], "launcher"),
+        (["--slurm", '{"timeout_min":5}'], "give --launcher slurm with it"),
+    ],
+)
+def test_wrong_options_are_refused(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refused(["study", str(tiny_study(tmp_path)), *words], capsys)
+
+
+def test_what_fit_does_not_understand_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tiny_study(tmp_path, options={"model.init_args.widht": 3})
+    assert "HyGen-3m: " in (line := refused(["study", str(path)], capsys))
+    assert "did you mean --model.width" in line
+    assert not (tmp_path / "studies").exists()
+
+
+def test_a_study_begun_with_other_options_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hygen_lightning.study.conduct.watch", lambda *_: None)
+    words = ["study", str(tiny_study(tmp_path)), "--cost", "false"]
+    assert main(words) == 1, "nothing was trained"
+    tiny_study(tmp_path, configs=["conf/quickstart.yaml"])
+    line = refused(words, capsys)
+    assert "was begun with other options (--" in line
+    assert "give another --out" in line
+
+
+@pytest.mark.slow
+def test_an_algorithm_that_needs_recordings_where_there_are_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tiny_study(tmp_path, qualities=["none"])
+    assert "nothing to learn from" in refused(["study", str(path)], capsys)
+
+
+def table_of(folder: Path) -> list[dict[str, str]]:
+    """The report's table without the folders, whose names hold the time."""
+    rows = read_rows(folder / "report" / "runs.csv", "run", "task")
+    return [{name: value for name, value in row.items() if name != "run"} for row in rows]
+
+
+@pytest.mark.slow
+def test_a_study_that_is_killed_goes_on_and_ends_in_the_same_table(tmp_path: Path) -> None:
+    path = tiny_study(tmp_path)
+    assert main(["study", str(path), "--out", str(tmp_path / "whole"), "--cost", "false"]) == 0
+    words = ["study", str(path), "--out", str(tmp_path / "cut"), "--cost", "false", "--jobs", "1"]
+    with command(*words) as process:
+        _wait_for(tmp_path / "cut", "last.ckpt")
+        process.kill()
+        process.communicate()
+    orphans = subprocess.run(
+        ["pgrep", "-f", str(tmp_path / "cut")], capture_output=True, text=True, check=False
+    )
+    for pid in orphans.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
+    assert not list((tmp_path / "cut").rglob("runs.csv"))
+    assert main(words) == 0
+    assert table_of(tmp_path / "cut") == table_of(tmp_path / "whole")
+
+
+def _wait_for(folder: Path, name: str) -> None:
+    until = time.monotonic() + 240
+    while not list(folder.rglob(name)):
+        assert time.monotonic() < until, f"no {name} in {folder}"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_one_failing_cell_stops_no_other_and_the_smoke_study_ends_in_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    smoke = yaml.safe_load((Path(__file__).parent.parent.parent / "conf/studies/smoke.yaml").read_text())
+    smoke["algorithms"]["Lost"] = {"configs": ["conf/bc.yaml"], "options": {"data.dataset_dir": "nowhere"}}
+    (tmp_path / "smoke.yaml").write_text(yaml.safe_dump(smoke))
+    assert main(["study", "smoke.yaml", "--cost", "false"]) == 1
+    said = capsys.readouterr().out
+    assert "Lost-toy-expert seed 1: failed: " in said
+    assert "6 of 8 runs done" in said
+    assert (tmp_path / "studies/smoke/report/report.json").is_file()
+    assert {
+        row["seeds"]
+        for row in json.loads((tmp_path / "studies/smoke/report/report.json").read_text())["tasks"]
+    } == {2}
