@@ -45,7 +45,8 @@ class OnlineRollouts(Callback):
         epsilon_begin: share (0..1) of random choices at the start of stage two
         epsilon_end: share of random choices after epsilon_steps
         epsilon_steps: optimiser steps over which exploration falls, linearly
-        env: environment that trains, a name or package.module:Class; null: the training tasks' own
+        env: environment that trains, a name, package.module:Class or an environment file; null: the
+            training tasks' own
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from hygen_lightning.tasks import BattleTask, battle_task
 from hygen_lightning.tasks.maps import terrain_levels
 
 MAPS = ["3m", "5m_vs_6m", "2s3z", "MMM2", "corridor", "bane_vs_bane"]
-REPLAYED = Path(__file__).parent.parent / "fakes" / "replayed_game.py"
+REPLAYED = Path(__file__).parent.parent / "replayed_game.py"
 ENEMY_KINDS = {
     "marine": 48,
     "marauder": 51,
