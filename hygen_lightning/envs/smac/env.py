@@ -124,11 +124,12 @@ class SmacEnv(BattleEnv):
         ended = self._over | (told[:, 1] > 0)
         if seeds is not None:
             self._begin(ended.nonzero()[0].tolist(), seeds)
-            ended = np.zeros_like(ended)
+            self._over = ended = np.zeros_like(ended)
+        observation = self._observation()  # the last one of a battle has SMAC's available actions
         self._over = ended
         result = torch.from_numpy(told).to(self.device, torch.float32)
         terminated, truncated, success, lost = (result[:, 1:] > 0).unbind(1)
-        return TimeStep(self._observation(), result[:, 0], terminated, truncated, success, lost)
+        return TimeStep(observation, result[:, 0], terminated, truncated, success, lost)
 
     @property
     def clock(self) -> Tensor:
