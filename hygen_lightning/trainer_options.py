@@ -64,13 +64,16 @@ class RunOptions:
     Args:
         root: folder that holds all runs (trainer.default_root_dir, or runs, if not given)
         name: name of the experiment, a folder in root
-        record_episodes: scripted battles per task, recorded when no data.dataset_dir is given
+        record_episodes: battles per task, recorded when no data.dataset_dir is given
+        teachers: who plays them: scripted policies, teachers that are trained for it (minutes each), or
+            auto: scripted policies, and teachers for the tasks that these win too seldom
         wandb_project: also log to this Weights & Biases project; WANDB_MODE=offline needs no account
     """
 
     root: str | None = None
     name: str = "hygen"
     record_episodes: int = 2000
+    teachers: Literal["auto", "scripted", "trained"] = "auto"
     wandb_project: str | None = None
 
 
