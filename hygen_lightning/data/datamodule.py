@@ -51,8 +51,8 @@ class HybridDataModule(LightningDataModule):
             are counted as seen, all others as unseen
         extra_tasks: tasks played in the final evaluation for interest, instead of the set's; they
             are part of no mean
-        dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null records scripted policies
-            in the tasks' own environment on first use and keeps them in the cache folder
+        dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null: they are
+            made on first use (see run.teachers) and kept in the cache folder
         quality: which recordings of a task to learn from; none: only played episodes (online)
         max_in_memory_gb: 10^9 bytes of recordings per task held in memory (packed); of larger sets
             each batch is read from the files

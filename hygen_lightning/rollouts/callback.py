@@ -46,7 +46,8 @@ class OnlineRollouts(Callback):
         epsilon_begin: share (0..1) of random choices at the start of stage two
         epsilon_end: share of random choices after epsilon_steps
         epsilon_steps: optimiser steps over which exploration falls, linearly
-        env: environment that trains, a name or package.module:Class; null: the training tasks' own
+        env: environment that trains, a name, package.module:Class or an environment file; null: the
+            training tasks' own
     """
 
     def __init__(
@@ -228,6 +229,7 @@ class OnlineRollouts(Callback):
             "epsilon": epsilon,
             "random_share": played.random_share,
             "replay_episodes": float(kept),
+            "lost_episodes": float(played.lost),
             "env_steps": float(self.played_env_steps),
         }
 

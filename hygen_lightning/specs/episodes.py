@@ -63,6 +63,8 @@ class TimeStep:
 
     observation: after the step. reward [B] float32. terminated [B] bool: this step ended the
     episode, time-outs included. truncated [B] bool: only the time limit ended it. success [B] bool.
+    lost [B] bool: the environment could not go on with the episode, which counts for nothing; it is
+    terminated and truncated. None: no episode was.
     """
 
     observation: Observation
@@ -70,6 +72,7 @@ class TimeStep:
     terminated: Tensor
     truncated: Tensor
     success: Tensor
+    lost: Tensor | None = None
 
 
 @dataclass
