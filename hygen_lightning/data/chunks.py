@@ -12,7 +12,8 @@ _KINDS: dict[str, Any] = {"Chunk": Chunk, "OnPolicyEpisodes": OnPolicyEpisodes}
 
 
 class ChunkBuffer:
-    """One chunk of a task's battles (or whole ones), drawn in `epochs` passes of `minibatches`, each battle once a pass."""
+    """One chunk of a task's battles, or whole ones, drawn in `epochs` passes of `minibatches`: in each pass
+    every battle once."""
 
     def __init__(self, task: TaskSpec) -> None:
         self.task = task
