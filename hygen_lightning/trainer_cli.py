@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -22,9 +23,9 @@ from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class
 from hygen_lightning.parsing import complaint_of, differences
+from hygen_lightning.recordings.on_demand import Wanted, recordings_for
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
-from hygen_lightning.rollouts.recording import scripted_recordings
 from hygen_lightning.run.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from hygen_lightning.run.logger import MetricsLogger
 from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle, show_skills
@@ -35,6 +36,7 @@ from hygen_lightning.run.run import (
     new_run_dir,
     run_dir_of,
     run_facts,
+    spent,
     write_run_results,
 )
 from hygen_lightning.specs import Episodes, UserError
@@ -184,8 +186,9 @@ class HyGenCLI(LayeredCLI):
         rollouts.check_tasks(data.train_tasks)  # before anything is recorded
         if data.needs_recordings and self.model.learns_from_episodes:
             env = rollouts.env_name(data.train_tasks)
-            known = data.train_tasks, data.quality, config.run.record_episodes, env
-            data.dataset_dir = str(scripted_recordings(*known))
+            wanted = Wanted(data.quality, config.run.record_episodes, env)
+            made = recordings_for(data.train_tasks, data.sources, wanted, config.run.teachers)
+            data.dataset_dir = str(made)
 
     def after_fit(self) -> None:
         """The best checkpoint plays the final evaluation; then the files are written."""
@@ -204,7 +207,8 @@ class HyGenCLI(LayeredCLI):
             verbose=False,
         )
         if self.trainer.is_global_zero:
-            self._write_results(steps, {"finished": stopped is None, "stopped": stopped})
+            known = {"finished": stopped is None, "stopped": stopped, **spent(self.run_dir)}
+            self._write_results(steps, known)
             wanted: RunFiles = self._callback(RunFiles)
             if wanted.curve:
                 draw_curves(self.datamodule, self.run_dir)
@@ -237,7 +241,7 @@ class HyGenCLI(LayeredCLI):
         """known: facts of the run or of the checkpoint that played, over those of this command's options."""
         evaluation = self._callback(BattleEvaluation)
         facts = run_facts(self.trainer, self.model, evaluation.env_name, time.monotonic() - self.started)
-        facts |= {"optimiser_steps": steps, **(known or {})}
+        facts |= {"optimiser_steps": steps, "command": shlex.join(self.argv), **(known or {})}
         seen, extra = evaluation.tasks_of("seen"), evaluation.tasks_of("extra")
         write_run_results(self.run_dir, evaluation.records, seen, extra, facts)
         print(f"results: {self.run_dir / 'results.json'}", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -45,7 +46,8 @@ class OnlineRollouts(Callback):
         epsilon_begin: share (0..1) of random choices at the start of stage two
         epsilon_end: share of random choices after epsilon_steps
         epsilon_steps: optimiser steps over which exploration falls, linearly
-        env: environment that trains, a name or package.module:Class; null: the training tasks' own
+        env: environment that trains, a name, package.module:Class or an environment file; null: the
+            training tasks' own
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class OnlineRollouts(Callback):
         self.played_episodes = 0
         self.played_env_steps = 0
         self._last_rollout_step = -1
+        self._seconds, self._begun = 0.0, time.monotonic()
         self._envs = OpenEnvs(env)
         self._generator = torch.Generator()
         self._endless: dict[str, EndlessBattles] = {}
@@ -108,6 +111,8 @@ class OnlineRollouts(Callback):
 
     def _begin_endless(self, data: HybridDataModule, rank: int, pl_module: MultiTaskAlgorithm) -> None:
         assert pl_module.chunk_plan is not None
+        if pl_module.chunk_plan.env_steps == 0:
+            return
         for task in data.train_tasks:
             env = self._envs.of(task, pl_module.chunk_plan.num_envs, pl_module.device)
             self._endless[task.name] = EndlessBattles(env, data.seed, rank, task.name)
@@ -125,10 +130,27 @@ class OnlineRollouts(Callback):
         self._envs.close()
 
     def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        self._begun = time.monotonic()
         self._play_if_due(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, *_: Any) -> None:
         self._play_if_due(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        """What the run has cost so far, beside each evaluation: battles and steps of all ranks, minutes."""
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        cost = {
+            "progress/episodes": float(self.played_episodes * trainer.world_size),
+            "progress/env_steps": float(self.played_env_steps * trainer.world_size),
+            "progress/minutes": self._seconds_so_far() / 60,
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(cost, step=trainer.global_step)
+
+    def _seconds_so_far(self) -> float:
+        """Time spent in training, evaluations included, over all starts of the run."""
+        return self._seconds + time.monotonic() - self._begun
 
     def _play_if_due(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         step = trainer.global_step
@@ -136,7 +158,8 @@ class OnlineRollouts(Callback):
         plan = pl_module.chunk_plan
         if plan is not None:
             if stage_two_step >= 0 and stage_two_step % plan.optimiser_steps == 0 and self._is_new(trainer):
-                self._play_chunks(trainer, pl_module, plan)
+                play_them = self._play_chunks if plan.env_steps else self._play_on_policy
+                play_them(trainer, pl_module, plan)
             return
         due = self.episodes_per_step > 0 and stage_two_step >= 0 and stage_two_step % self.every_n_steps == 0
         if due and self._is_new(trainer):
@@ -161,6 +184,24 @@ class OnlineRollouts(Callback):
             if ended:
                 metrics["win_rate_exploring"] = int(chunk.success.sum()) / ended
             _log(trainer, name, metrics)
+
+    def _play_on_policy(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, plan: ChunkPlan) -> None:
+        """Whole battles of every task, ready to be learned from."""
+        data, device = trainer.datamodule, pl_module.device
+        policy = pl_module.sampling(self._generator)
+        for task in data.train_tasks:
+            names = trainer.global_rank, "on-policy", task.name, trainer.global_step
+            seeds = battle_seeds(plan.num_envs, data.seed, *names).to(device)
+            played = play(self._envs.of(task, plan.num_envs, device), policy, seeds)
+            data.put_chunk(pl_module.prepare(played), plan.epochs, plan.minibatches)
+            self.played_episodes += plan.num_envs
+            self.played_env_steps += int(played.lengths.sum())
+            metrics = {
+                "win_rate_exploring": float(played.success.float().mean()),
+                "return_exploring": float(played.returns.mean()),
+                "env_steps": float(self.played_env_steps),
+            }
+            _log(trainer, task.name, metrics)
 
     def _play(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, epsilon: float) -> None:
         data, device = trainer.datamodule, pl_module.device
@@ -188,6 +229,7 @@ class OnlineRollouts(Callback):
             "epsilon": epsilon,
             "random_share": played.random_share,
             "replay_episodes": float(kept),
+            "lost_episodes": float(played.lost),
             "env_steps": float(self.played_env_steps),
         }
 
@@ -205,6 +247,7 @@ class OnlineRollouts(Callback):
             "played_episodes": self.played_episodes,
             "played_env_steps": self.played_env_steps,
             "last_rollout_step": self._last_rollout_step,
+            "seconds": self._seconds_so_far(),
             "endless": {task: battles.state_dict() for task, battles in self._endless.items()},
         }
 
@@ -213,6 +256,7 @@ class OnlineRollouts(Callback):
         self.played_episodes = state["played_episodes"]
         self.played_env_steps = state["played_env_steps"]
         self._last_rollout_step = state["last_rollout_step"]
+        self._seconds = state["seconds"]
         for task, battles in state["endless"].items():
             self._endless[task].load_state_dict(battles)
 
