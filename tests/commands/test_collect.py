@@ -186,7 +186,7 @@ def test_ctrl_c_while_a_teacher_learns_saves_and_the_same_command_goes_on(tmp_pa
     with command(*words) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("step 66:"):
+            if line.startswith("step 50:"):
                 os.kill(process.pid, signal.SIGINT)
                 break
         out, _ = process.communicate(timeout=120)
