@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hygen_lightning.data.tables import read_rows
 from hygen_lightning.report.results import RESULTS_FILE, read_results
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import TASK_SETS
@@ -20,16 +19,22 @@ TaskKind = Literal["seen", "unseen", "extra"]
 TASK_KINDS: tuple[TaskKind, ...] = ("seen", "unseen", "extra")
 """In the order of tables; means and aggregates leave extra tasks out."""
 CONFIG_FILE = "config.yaml"
-CLOCK_FILE = "clock.csv"
 STUDY_FILE = "asked.yaml"
 """Stands beside the runs of a study's cell, whose folder is named for it."""
+PROGRESS = {
+    "battles": "progress/episodes",
+    "env_steps": "progress/env_steps",
+    "minutes": "progress/minutes",
+}
+"""What a run had spent at each evaluation, and the metric that says it; older runs have none of them."""
 COMPARED_FACTS = ("environment", "versions")
 """Facts of a run that must be equal for its numbers to mean the same."""
 NO_SETTINGS = (
     "seed_everything",
     "run.name",
     "run.root",
-    "run.wandb_project",
+    *(f"run.wandb_{name}" for name in ("project", "group", "tags", "checkpoint")),
+    "run.tensorboard",
     "resume",
     "ckpt_path",
     "weights_only",
@@ -149,14 +154,6 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
-
-
-def read_clock(folder: Path) -> list[dict[str, float]]:
-    """What a run had spent, by step: step, seconds, battles, env_steps; [] where it left no clock.csv."""
-    path = folder / CLOCK_FILE
-    rows = read_rows(path, "step") if path.is_file() else []
-    numbers = [{name: float(value) for name, value in row.items()} for row in rows]
-    return sorted(numbers, key=lambda row: row["step"])
 
 
 def check_comparable(runs: Sequence[Run], allow_mixed: bool) -> list[str]:

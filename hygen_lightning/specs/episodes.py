@@ -156,6 +156,22 @@ class Episodes(TensorStruct):
 
 
 @dataclass
+class OnPolicyEpisodes(Episodes):
+    """Whole battles that a policy over skills has just played, with what it learns from beside them.
+
+    skills [B, T, A] int64 (0 after the end), log_probs and skill_log_probs [B, T, A] float (of the
+    actions, given the skills, and of the skills, by the policy that played), advantage and
+    value_target [B, T] float.
+    """
+
+    skills: Tensor
+    log_probs: Tensor
+    skill_log_probs: Tensor
+    advantage: Tensor
+    value_target: Tensor
+
+
+@dataclass
 class Chunk(TensorStruct):
     """T steps of B battles that go on for ever: where one ends, the next begins.
 
@@ -239,7 +255,7 @@ class HybridBatch:
 
     episodes: dict[str, Episodes]
     offline_share: dict[str, float]
-    chunks: dict[str, Chunk] = field(default_factory=dict)
+    chunks: dict[str, Chunk | OnPolicyEpisodes] = field(default_factory=dict)
 
     def to(self, device: Any) -> HybridBatch:
         moved = {name: episodes.to(device) for name, episodes in self.episodes.items()}

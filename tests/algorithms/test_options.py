@@ -181,6 +181,7 @@ class Row:
     refused: tuple[Any, ...] = ()
 
 
+REFINES = {"refine_battles": 4, "prior_weight": 1.0}
 CONSTANT = {"conservative": "constant"}
 ROWS = {
     "agent": Row("pooled", parameters),
@@ -216,6 +217,12 @@ ROWS = {
     "phi": Row(1.0, value_loss),
     "target_update_interval": Row(3, target_at_step_three, refused=(0,)),
     "skills_from": Row("other.ckpt", first_weight),
+    "refine_battles": Row(8, chunk_plan, {"prior_weight": 1.0}, refused=(-1,)),
+    "refine_epochs": Row(2, chunk_plan, REFINES, refused=(0,)),
+    "refine_minibatches": Row(2, chunk_plan, REFINES, refused=(0,)),
+    "refine_clip": Row(0.5, loss_of_a_policy_that_moved, REFINES, refused=(0.0,)),
+    "refine_entropy": Row(0.5, loss_in_the_middle, REFINES, refused=(-1.0,)),
+    "teacher_weight": Row(0.5, loss_in_the_middle, REFINES, refused=(-1.0,)),
     "init_from": Row("other.ckpt", first_weight),
     "entity_width": Row(16, parameters, refused=(0,)),
     "critic_width": Row(64, parameters, refused=(0,)),
