@@ -46,12 +46,14 @@ EXAMPLE_ALLIES, EXAMPLE_ENEMIES, EXAMPLE_BATTLES = 11, 13, 192
 """Sizes of the tensors that are traced, no two alike; also the hint of how large a batch will be."""
 FEWEST_BATTLES = 2
 """A compiler takes a size of 1 for a constant: one battle is played twice."""
+FEWEST_UNITS, MOST_UNITS = (3, 2), 1000
+"""Allies and enemies from which their numbers can be symbols (A - 1 is a size, too); most units in all."""
 
 
 @dataclass(frozen=True)
 class Family:
     """What code is compiled for; everything else is input. units: of battles whose numbers of units are
-    compiled in, because rows count (splash) or a side has one unit; else empty."""
+    compiled in, because rows count (splash) or a side is too small; else empty."""
 
     terrain: str
     has_shields: bool
@@ -66,7 +68,7 @@ class Family:
     def of(cls, params: UnitParams) -> Family:
         task = params.task
         rows_count = bool(params.line_splashers or params.bursters)
-        fixed = rows_count or min(task.n_allies, task.n_enemies) < 2
+        fixed = rows_count or task.n_allies < FEWEST_UNITS[0] or task.n_enemies < FEWEST_UNITS[1]
         return cls(
             terrain=task.terrain,
             has_shields=params.has_shields,
@@ -305,8 +307,8 @@ def _compile(phase: _Phase, inputs: tuple[Any, ...], path: Path) -> None:
 
     sizes = {EXAMPLE_BATTLES: Dim("B", min=FEWEST_BATTLES, max=1 << 24)}
     if not Family.of(phase.like).units:
-        sizes[EXAMPLE_ALLIES] = Dim("A", min=2, max=998)
-        sizes[EXAMPLE_ALLIES + EXAMPLE_ENEMIES] = Dim("N", min=4, max=1000)
+        sizes[EXAMPLE_ALLIES] = Dim("A", min=FEWEST_UNITS[0], max=MOST_UNITS - FEWEST_UNITS[1])
+        sizes[EXAMPLE_ALLIES + EXAMPLE_ENEMIES] = Dim("N", min=sum(FEWEST_UNITS), max=MOST_UNITS)
     shapes = tree_map(lambda x: {i: sizes[n] for i, n in enumerate(x.shape) if n in sizes}, inputs)
     program = export(phase, inputs, dynamic_shapes=shapes, strict=False)
     aoti_compile_and_package(

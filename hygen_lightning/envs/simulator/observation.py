@@ -126,14 +126,10 @@ def observations(params: UnitParams, state: BattleState, sight: Sight, available
 
 
 def _others(ally: Tensor) -> Tensor:
-    """ally [A, A, width, B] -> [A, A-1, width, B]: every row without its own entry.
-
-    Without its last row and with the first entry dropped, the flattened square splits into rows of
-    A + 1 entries, of which the last is the diagonal.
-    """
-    n, _, width, b = ally.shape
-    flat = ally.reshape(n * n, width, b)[1:]
-    return flat.view(n - 1, n + 1, width, b)[:, :-1].reshape(n, n - 1, width, b)
+    """ally [A, A, width, B] -> [A, A-1, width, B]: every row without its own entry."""
+    every = torch.arange(ally.shape[0], device=ally.device)
+    row, other = every.unsqueeze(1), every[:-1]
+    return ally.flatten(0, 1)[row * ally.shape[0] + other + (other >= row)]
 
 
 def global_state(params: UnitParams, state: BattleState) -> Tensor:
