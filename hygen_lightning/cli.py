@@ -25,6 +25,7 @@ from hygen_lightning.commands.inspect import inspect
 from hygen_lightning.commands.players import players
 from hygen_lightning.commands.render import render
 from hygen_lightning.commands.report import report
+from hygen_lightning.commands.skills import skills
 from hygen_lightning.commands.study import study
 from hygen_lightning.commands.sweep import sweep
 from hygen_lightning.specs import RunError, UserError
@@ -55,6 +56,7 @@ COMMANDS: dict[str, Command | dict[str, Any]] = {
     "players": players,
     "render": render,
     "report": report,
+    "skills": skills,
     "study": study,
     "sweep": sweep,
 }

@@ -28,15 +28,17 @@ KINDS = {
 
 
 class CommandParser(ArgumentParser):
-    """Options of our own commands: a flag needs no value, a list that is asked for takes several words."""
+    """Options of our own commands: a flag needs no value; where a list is asked for, it takes several words,
+    a Sequence takes any number of them."""
 
     def add_argument(self, *names: str, **options: Any) -> Any:  # type: ignore[override]
         hint = getattr(options.get("action"), "_typehint", None)
         if options.get("type") is bool:
             options |= {"action": ActionYesNo, "nargs": "?"}
             del options["type"]
-        elif not names[0].startswith("-") and get_origin(hint) is list:
-            options = {"type": get_args(hint)[0], "nargs": "+", "help": options["help"]}
+        elif not names[0].startswith("-") and get_origin(hint) in (list, Sequence):
+            nargs = "+" if get_origin(hint) is list else "*"
+            options = {"type": get_args(hint)[0], "nargs": nargs, "help": options["help"]}
         return super().add_argument(*names, **options)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -17,6 +18,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class
@@ -26,7 +28,7 @@ from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.rollouts.recording import scripted_recordings
 from hygen_lightning.run.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from hygen_lightning.run.logger import MetricsLogger
-from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle
+from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle, show_skills
 from hygen_lightning.run.run import (
     RunFiles,
     early_end,
@@ -34,6 +36,7 @@ from hygen_lightning.run.run import (
     new_run_dir,
     run_dir_of,
     run_facts,
+    spent,
     write_run_results,
 )
 from hygen_lightning.specs import Episodes, UserError
@@ -203,13 +206,16 @@ class HyGenCLI(LayeredCLI):
             verbose=False,
         )
         if self.trainer.is_global_zero:
-            self._write_results(steps, {"finished": stopped is None, "stopped": stopped})
+            known = {"finished": stopped is None, "stopped": stopped, **spent(self.run_dir)}
+            self._write_results(steps, known)
             wanted: RunFiles = self._callback(RunFiles)
             if wanted.curve:
                 draw_curves(self.datamodule, self.run_dir)
+            env = self._callback(BattleEvaluation).env_name
             if wanted.battle_gif:
-                env = self._callback(BattleEvaluation).env_name
                 draw_unseen_battle(self.model, self.datamodule, self.run_dir, env)
+            if wanted.skills and isinstance(self.model, HyGen):
+                show_skills(self.model, self.datamodule, self.run_dir, env)
 
     # validate, test, predict
 
@@ -234,7 +240,7 @@ class HyGenCLI(LayeredCLI):
         """known: facts of the run or of the checkpoint that played, over those of this command's options."""
         evaluation = self._callback(BattleEvaluation)
         facts = run_facts(self.trainer, self.model, evaluation.env_name, time.monotonic() - self.started)
-        facts |= {"optimiser_steps": steps, **(known or {})}
+        facts |= {"optimiser_steps": steps, "command": shlex.join(self.argv), **(known or {})}
         seen, extra = evaluation.tasks_of("seen"), evaluation.tasks_of("extra")
         write_run_results(self.run_dir, evaluation.records, seen, extra, facts)
         print(f"results: {self.run_dir / 'results.json'}", flush=True)

@@ -100,7 +100,7 @@ def test_a_task_and_a_task_set_from_outside_do_all_that_ours_do(
     )
     assert "MMM" in run("validate", "--ckpt_path", checkpoint, "--data.eval_tasks", "[task.yaml,MMM]")
     run("render", "--task", "task.yaml", "--policy", checkpoint, "--out", "battle.png")
-    run("collect", "task.yaml", "--episodes", "4")
+    run("collect", "task.yaml", "--policy", "kiting", "--episodes", "4")
     assert (folder / "dataset/task/expert/collected/part_0.h5").is_file()
     assert "kiting" in run("players", "--tasks", "[task_set.yaml]", "--episodes", "2")
     monkeypatch.chdir(Path(checkpoint).parent)

@@ -26,6 +26,7 @@ SMALLER = {
     "collect": ["--episodes", "4"],
     "render": ["--out", "battle.gif"],
     "players": ["--episodes", "2"],
+    "skills": ["--episodes", "1"],
     "fidelity": ["--episodes", "24", "--particles", "2"],
     "benchmark simulator": ["--seconds", "0.2"],
     "benchmark update": ["--repeats", "1"],

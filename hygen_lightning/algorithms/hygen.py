@@ -272,11 +272,14 @@ class HyGen(ValueLearning):
     # Acting
 
     def initial_hidden(self, task: TaskSpec, num_envs: int) -> tuple[Tensor, ...]:
-        """Of the networks, [B, A, D] each; where skills last, also the skill kept [B, A] and its age [B]."""
+        """Of the networks, [B, A, D] each; where skills last, also the skill kept [B, A] and its age [B].
+
+        All are floats, so that whoever runs an exported policy begins with zeros of one kind.
+        """
         hidden: tuple[Tensor, ...] = self.acting.initial_hidden(task.layout, num_envs)
         if self.skill_steps == 1:
             return hidden
-        skill = torch.zeros(hidden[0].shape[:2], dtype=torch.int64, device=hidden[0].device)
+        skill = hidden[0].new_zeros(hidden[0].shape[:2])
         return *hidden, skill, skill[:, 0]
 
     def choose(self, q: Tensor, local_logits: Tensor) -> Tensor:
@@ -308,8 +311,8 @@ class HyGen(ValueLearning):
             skill = choose(q, local_logits)
             if self.skill_steps != 1:
                 before, age = hidden[2:]
-                skill = torch.where(windows.begins(age, self.skill_steps)[:, None], skill, before)
-                kept = skill, age + 1
+                skill = torch.where(windows.begins(age, self.skill_steps)[:, None], skill, before.long())
+                kept = skill.to(before.dtype), age + 1
             return skill
 
         avail = observation.avail_actions

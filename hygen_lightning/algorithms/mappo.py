@@ -195,7 +195,7 @@ def _step(
     network: Any, task: TaskSpec, observation: Observation, last_actions: Tensor, hidden: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Logits [B, A, K] of one step, -inf where an action is not available, and the next hidden state."""
-    logits, hidden = network["actor"].step(task.layout, observation.obs, last_actions, hidden)
+    logits, hidden = network["actor"].act(task.layout, observation.obs, last_actions, hidden)
     return logits.masked_fill(~observation.avail_actions, -torch.inf), hidden
 
 

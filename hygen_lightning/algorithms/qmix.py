@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from hygen_lightning.algorithms.base import LRSchedule
 from hygen_lightning.algorithms.value_learning import Conservative, ValueLearning
 from hygen_lightning.models.agents import ActionDecoder
 from hygen_lightning.models.mixers import MixerKind, make_mixer
+from hygen_lightning.models.pooled import PooledActor
 from hygen_lightning.policy import PolicyOutput
 from hygen_lightning.specs import EntityWidths, Episodes, TaskSpec
 
@@ -23,14 +24,16 @@ class QMIX(ValueLearning):
 
     The action decoder without skills is read as action values; an agent plays its best available
     action. With mixer sum it is VDN (Sunehag et al. 2018). With recordings, no online battles and the
-    conservative term it is UPDeT-m and UPDeT-l of the ODIS repository.
+    conservative term it is UPDeT-m and UPDeT-l of the ODIS repository. With agent pooled an agent is,
+    as in the paper, a small network with a GRU, here over pooled entities.
 
     Args:
         widths: entity features of the task family; follows from the tasks
-        width: embedding width of every token
-        n_heads: attention heads, each of the embedding width
-        depth: transformer blocks
-        id_bits: bits of the binary agent number; 4 bits number 15 agents, 0 leaves numbers out
+        agent: network of an agent: transformer over entities, or pooled (small and fast)
+        width: width of the agent's hidden state and of the mixer's tokens
+        n_heads: attention heads of the transformer, each of its width
+        depth: blocks of the transformer
+        id_bits: bits of the transformer's binary agent number; 4 bits number 15 agents, 0 leaves it out
         mixer: how the team's value follows from the agents': attention over the state, or their sum
         lr: learning rate of Adam
         lr_schedule: constant, or a cosine that falls to 2 % of it over the run
@@ -50,6 +53,7 @@ class QMIX(ValueLearning):
     def __init__(
         self,
         widths: EntityWidths | dict[str, Any],
+        agent: Literal["transformer", "pooled"] = "transformer",
         width: int = 64,
         n_heads: int = 1,
         depth: int = 1,
@@ -79,8 +83,12 @@ class QMIX(ValueLearning):
             alpha,
             target_update_interval,
         )
-        agent = ActionDecoder(self.widths, 0, width, n_heads, depth, id_bits)
-        self.network = nn.ModuleDict({"agent": agent, "mixer": make_mixer(mixer, self.widths, width)})
+        network = (
+            PooledActor(self.widths, width)
+            if agent == "pooled"
+            else ActionDecoder(self.widths, 0, width, n_heads, depth, id_bits)
+        )
+        self.network = nn.ModuleDict({"agent": network, "mixer": make_mixer(mixer, self.widths, width)})
         self.keep_average()
         self.keep_target()
 
@@ -96,17 +104,25 @@ class QMIX(ValueLearning):
 
     def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """TD loss of the actions taken; the greedy choice is among the available ones."""
-        inputs = episodes.task.layout, episodes.obs, episodes.last_actions
         with torch.no_grad():
-            target_q = self.target["agent"](*inputs, filled=episodes.filled)
-        q = self.network["agent"](*inputs, filled=episodes.filled)
+            target_q = self._values(self.target["agent"], episodes)
+        q = self._values(self.network["agent"], episodes)
         parts, metrics = self.value_loss(
             q, target_q, episodes.actions, episodes, offline_share, episodes.avail_actions
         )
         return parts.loss, metrics
 
+    def _values(self, agent: nn.Module, episodes: Episodes) -> Tensor:
+        """Values [B, T, A, K] of all actions; only the transformer leaves steps out."""
+        inputs = episodes.task.layout, episodes.obs, episodes.last_actions
+        pooled = self.hparams["agent"] == "pooled"
+        values: Tensor = agent(*inputs) if pooled else agent(*inputs, filled=episodes.filled)
+        return values
+
     def initial_hidden(self, task: TaskSpec, num_envs: int) -> Tensor:
-        hidden: Tensor = self.acting["agent"].entities.initial_hidden(num_envs, task.n_allies)
+        agent = self.acting["agent"]
+        network = agent if self.hparams["agent"] == "pooled" else agent.entities
+        hidden: Tensor = network.initial_hidden(num_envs, task.n_allies)
         return hidden
 
     def act(
@@ -114,7 +130,7 @@ class QMIX(ValueLearning):
     ) -> PolicyOutput:
         """The available action of the highest value."""
         avail = observation.avail_actions
-        q, hidden = self.acting["agent"].act(
-            task.layout, observation.obs, last_actions, hidden, avail_actions=avail
-        )
+        agent, inputs = self.acting["agent"], (task.layout, observation.obs, last_actions, hidden)
+        pooled = self.hparams["agent"] == "pooled"
+        q, hidden = agent.act(*inputs) if pooled else agent.act(*inputs, avail_actions=avail)
         return PolicyOutput(q.masked_fill(~avail, -torch.inf).argmax(dim=-1), hidden)

@@ -74,3 +74,15 @@ def exploring(choose: SkillChoice, epsilon: float, n_skills: int, generator: tor
         return torch.where(random.to(q.device), chance(q, local_logits), choose(q, local_logits))
 
     return explore
+
+
+def choices(model: HyGen, generator: torch.Generator) -> dict[str, SkillChoice]:
+    """Everybody who may choose: the learned policy, the agents' predictions, chance, and each skill alone."""
+    n_skills = model.network.n_skills
+    alone = {f"skill {skill}": fixed(skill) for skill in range(n_skills)}
+    return {
+        "learned": model.choose,
+        "predicted": predicted,
+        "random": by_chance(n_skills, generator),
+        **alone,
+    }

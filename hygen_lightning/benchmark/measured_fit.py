@@ -17,6 +17,7 @@ QUIET = {
     "--trainer.enable_progress_bar": "false",
     "--files.curve": "false",
     "--files.battle_gif": "false",
+    "--files.skills": "false",
 }
 
 

@@ -1,16 +1,20 @@
-"""Put finished runs side by side: means over seeds, aggregates, improvement, plots."""
+"""Put finished runs side by side: one folder with a page, tables, plots and data."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.data.files import check_place
 
 if TYPE_CHECKING:
-    from hygen_lightning.report.comparison import Comparison
-    from hygen_lightning.report.statistics import Estimate
+    from hygen_lightning.report.page import Part
+    from hygen_lightning.report.runs import Groups
+
+MOST_GROUPS_ACROSS, MOST_REMARKS = 4, 12
+"""Of more, a terminal shows fewer; the files have them all."""
 
 
 def report(
@@ -18,31 +22,23 @@ def report(
 ) -> int:
     """Compare finished runs. Those with equal options form a group, whose runs differ in their seed.
 
+    Writes report.html (opens offline), report.md, tables.tex, a CSV file per table, plots as PNG and PDF,
+    report.json, marl_eval.json, runs.csv (a row per run and task) and results.csv (a row per run, which
+    `report` reads again).
+
     Args:
-        runs: run folders, folders of them, or results.json files
-        out: folder for the plots, report.json and runs.csv (one row per run and task)
+        runs: run folders, folders of them, results.json files, or tables of runs (results.csv)
+        out: folder for what is written
         allow_mixed: compare runs of other environments or versions than the first one's
         json: one JSON object on stdout, instead of tables
     """
-    from json import dumps
-
-    from hygen_lightning.report.comparison import compare
-    from hygen_lightning.report.comparison_plots import write_plots
-    from hygen_lightning.report.results import write_atomically
-    from hygen_lightning.report.runs import (
-        check_comparable,
-        differences_between,
-        find_runs,
-        grouped,
-        run_table,
-    )
+    from hygen_lightning.report.runs import check_comparable, find_runs, grouped
 
     check_place(out / "report.json")
     found, unfinished = find_runs(runs)
     mixed = check_comparable(found, allow_mixed)
     groups, replaced = grouped(found)
-    table, differences = run_table(groups), differences_between(groups)
-    comparison = compare(table)
+    parts, payload = _compared(groups, out)
     payload = {
         "groups": {
             label: {"seeds": [r.seed for r in members], "runs": [str(r.folder) for r in members]}
@@ -50,60 +46,79 @@ def report(
         },
         "left_out": [*unfinished, *replaced],
         "mixed": mixed,
-        "differences": differences,
-        **comparison.to_json(),
+        **payload,
     }
-    write_atomically(out / "report.json", dumps(payload, indent=2, allow_nan=False) + "\n")
-    write_atomically(out / "runs.csv", table.to_csv(index=False))
-    plots = write_plots(groups, comparison, out)
+    said = [*payload["left_out"], *(f"mixed: {line}" for line in mixed)]
+    for told in payload["task_sets"].values():
+        said += [f"groups differ in {line}" for line in told["differences"]]
+    _write(out, payload, groups, parts, said)
     if json:
         print_json(payload)
         return 0
-    _print_comparison(comparison)
-    said = [*unfinished, *replaced, *(f"mixed: {line}" for line in mixed)]
-    said += [f"groups differ in {line}" for line in differences]
-    written = ", ".join(str(path) for path in (out / "report.json", out / "runs.csv", *plots))
-    print(*said, f"written: {written}", sep="\n")
+    for part in parts:
+        _print(part)
+    if len(said) > MOST_REMARKS:
+        said = [*said[:MOST_REMARKS], f"and {len(said) - MOST_REMARKS} more remarks, in report.md"]
+    beside = len(list(out.iterdir())) - 1
+    print(*said, f"written: {out / 'report.html'}, and {beside} files beside it", sep="\n")
     return 0
 
 
-def _print_comparison(comparison: Comparison) -> None:
-    """Win rates by group and task, then over tasks; each interval names what it is over."""
-    for group in comparison.tasks.group.unique():
-        _print_group(comparison, group)
-    figures = [(a.group, a.kind, _told(a.iqm), _told(a.optimality_gap)) for a in comparison.aggregates]
-    columns = ("group", "tasks", "IQM %", "optimality gap %")
-    print_table("Over tasks [95 % over seeds]", columns, figures)
-    pairs = comparison.improvements
-    chances = [(f"{p.group} over {p.over}", p.kind, len(p.tasks), _told(p.probability)) for p in pairs]
-    if chances:
-        columns = ("groups", "tasks", "number", "% [95 % over seeds]")
-        print_table("Probability of improvement", columns, chances)
+def _compared(groups: Groups, out: Path) -> tuple[list[Part], dict[str, Any]]:
+    """Tables, plots and numbers of the groups of each task set."""
+    from hygen_lightning.report.comparison import compare
+    from hygen_lightning.report.comparison_plots import write_plots
+    from hygen_lightning.report.comparison_tables import comparison_tables
+    from hygen_lightning.report.page import Part
+    from hygen_lightning.report.runs import differences_between, run_table, task_sets_of
+
+    parts, told = [], {}
+    sets = task_sets_of(groups)
+    for name, members in sets.items():
+        comparison = compare(run_table(members))
+        folder = out / name.replace(", ", "+") if len(sets) > 1 else out
+        pictures = write_plots(members, comparison, folder)
+        parts.append(Part(name, comparison_tables(comparison), pictures, members))
+        told[name] = {"differences": differences_between(members), **comparison.to_json()}
+    return parts, {"task_sets": told}
 
 
-def _print_group(comparison: Comparison, group: str) -> None:
-    """Win rates of one group: intervals over seeds, or over episodes where there is one run."""
-    from hygen_lightning.report.runs import TASK_KINDS
-    from hygen_lightning.report.tables import interval, percent
+def _write(
+    out: Path, payload: dict[str, Any], groups: Groups, parts: Sequence[Part], said: Sequence[str]
+) -> None:
+    """Every file but the plots."""
+    from json import dumps
 
-    tasks = comparison.tasks[comparison.tasks.group == group]
-    means = {a.kind: a for a in comparison.aggregates if a.group == group}
-    over = "seeds" if tasks.seeds.max() > 1 else "episodes"
-    rows: list[tuple[object, ...]] = []
-    for kind in TASK_KINDS:
-        for row in tasks[tasks.kind == kind].itertuples():
-            span = row.ci95_over_seeds if over == "seeds" else row.ci95_over_episodes
-            rows.append((row.task, kind, percent(row.win_rate), interval(span), row.seeds, row.episodes))
-        if kind in means:
-            mean = means[kind].mean
-            counts = means[kind].seeds, means[kind].episodes
-            rows.append((f"mean {kind}", kind, percent(mean.value), interval(mean.ci95), *counts))
-    title = f"{group}: {tasks.seeds.max()} seeds" if over == "seeds" else f"{group}: one run"
-    print_table(title, ("task", "", "win rate %", f"95 % over {over}", "seeds", "episodes"), rows)
+    from hygen_lightning.report.formats import comma_separated, latex, markdown
+    from hygen_lightning.report.marl_eval import marl_eval_json
+    from hygen_lightning.report.page import html_page
+    from hygen_lightning.report.results import write_atomically
+    from hygen_lightning.report.rows import run_rows
+    from hygen_lightning.report.runs import run_table
+
+    tables = [(part, table) for part in parts for table in part.tables]
+    text = "\n".join(f"## Learned: {part.name}\n\n" + "\n".join(map(markdown, part.tables)) for part in parts)
+    written = {
+        "report.html": html_page("Runs side by side", said, parts),
+        "report.md": "\n".join(["# Runs side by side\n", *(f"- {line}" for line in said), "", text]),
+        "tables.tex": "\n".join(f"% learned: {part.name}\n{latex(table)}" for part, table in tables),
+        "report.json": dumps(payload, indent=2, allow_nan=False) + "\n",
+        "marl_eval.json": dumps(marl_eval_json(groups), allow_nan=False) + "\n",
+        "runs.csv": run_table(groups).to_csv(index=False),
+        "results.csv": run_rows(groups),
+    }
+    for part, table in tables:
+        place = part.pictures[0].parent.relative_to(out)
+        written[str(place / f"{table.name}.csv")] = comma_separated(table)
+    for name, content in written.items():
+        write_atomically(out / name, content)
 
 
-def _told(estimate: Estimate) -> str:
-    """A figure with its interval, or alone where one run leaves it unknown."""
-    from hygen_lightning.report.tables import interval, percent
-
-    return percent(estimate.value) + (f" [{interval(estimate.ci95)}]" if estimate.ci95 else "")
+def _print(part: Part) -> None:
+    """The tables of one task set that fit a terminal."""
+    for table in part.tables:
+        wide = len(part.groups) > MOST_GROUPS_ACROSS
+        if table.name != ("by_task" if wide else "tasks"):
+            print_table(f"Learned {part.name}: {table.title}", table.columns, table.rows)
+            if table.note:
+                print(table.note, end="\n\n")

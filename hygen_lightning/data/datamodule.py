@@ -25,7 +25,7 @@ from hygen_lightning.specs import (
 )
 from hygen_lightning.tasks import TASK_SETS, TaskName, TaskSet, common_widths, expand, load_task_set, sources
 
-Quality = Literal["expert", "medium", "medium-expert", "medium-replay", "none"]
+Quality = Literal["expert", "medium", "medium-expert", "medium-replay", "random", "none"]
 NO_RECORDINGS = "none"
 DEFAULT_SET = "toy"
 MOST_EPISODES = 10**7

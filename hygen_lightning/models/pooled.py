@@ -1,4 +1,4 @@
-"""A small recurrent network over pooled entities, and a critic on the state: what MAPPO learns with.
+"""A small recurrent network over pooled entities, and a critic on the state: for online learners.
 
 Every entity is embedded by itself, and the embeddings are pooled (largest and mean), so one network
 plays any numbers of units; it costs a tenth of a transformer of the same width.
@@ -47,7 +47,7 @@ def _orthogonal(module: nn.Module) -> None:
 
 
 class PooledActor(nn.Module):
-    """From an agent's observations to one logit per action; a GRU remembers.
+    """From an agent's observations to one logit (or value) per action; a GRU remembers.
 
     The logit of an attack is computed from the enemy's own embedding, so that any number of enemies
     can be aimed at. `width` is that of the hidden state, `entity_width` that of an embedded entity.
@@ -75,7 +75,7 @@ class PooledActor(nn.Module):
         """[B, A, width] zeros, on the device of the weights."""
         return self.base.weight.new_zeros(num_envs, n_agents, self.width)
 
-    def step(
+    def act(
         self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, hidden: Tensor
     ) -> tuple[Tensor, Tensor]:
         """One step of B battles: obs [B, A, obs_dim], last_actions [B, A], hidden [B, A, width] ->
@@ -85,15 +85,24 @@ class PooledActor(nn.Module):
         return self._logits(hidden, enemies), hidden
 
     def forward(
-        self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, hidden: Tensor, begins: Tensor
+        self,
+        layout: EntityLayout,
+        obs: Tensor,
+        last_actions: Tensor,
+        hidden: Tensor | None = None,
+        begins: Tensor | None = None,
     ) -> Tensor:
-        """T steps of B rows, in which battles may begin.
+        """T steps of B rows: whole episodes, or a chunk in which battles may begin.
 
-        obs [B, T, A, obs_dim], last_actions [B, T, A], hidden [B, A, width] before the first step,
-        begins [B, T] bool: a battle begins with this step, nothing is remembered -> logits [B, T, A, K].
+        obs [B, T, A, obs_dim], last_actions [B, T, A], hidden [B, A, width] before the first step (None:
+        zeros), begins [B, T] bool: a battle begins with this step, nothing is remembered (None:
+        nowhere) -> logits [B, T, A, K].
         """
         x, enemies = self._encode(layout, obs, last_actions)
-        gates, kept = self.from_input(x), (~begins).to(x.dtype)[..., None, None]
+        gates = self.from_input(x)
+        hidden = x.new_zeros(len(x), layout.n_allies, self.width) if hidden is None else hidden
+        begins = x.new_zeros(x.shape[:2], dtype=torch.bool) if begins is None else begins
+        kept = (~begins).to(x.dtype)[..., None, None]
         states = []
         for of_step, keeps in zip(gates.unbind(1), kept.unbind(1)):  # a slice's gradient is a whole tensor
             hidden = self._remember(of_step, hidden * keeps)

@@ -32,7 +32,7 @@ def hold(values: Tensor, n_steps: int, length: int) -> Tensor:
 
 
 def begins(step: Tensor, length: int) -> Tensor:
-    """Whether a window begins at each of these steps, counted from 0: int64 [...] -> bool [...]."""
+    """Whether a window begins at each of these steps, counted from 0: whole numbers [...] -> bool [...]."""
     return step == 0 if length == WHOLE else step % length == 0
 
 

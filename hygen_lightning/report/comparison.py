@@ -1,7 +1,7 @@
 """Groups of runs that differ in their seed, summed up and compared (Agarwal et al. 2021).
 
-All intervals of a group with several seeds are over seeds. A group of one run knows nothing of
-other seeds: its tasks show intervals over episodes instead, under a name of their own.
+A win rate has two intervals, under names of their own: over seeds (what another training would give;
+unknown for one run) and over episodes (what other battles of these same runs would give).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PROFILE_THRESHOLDS = [round(0.05 * k, 2) for k in range(21)]
 COMPARED_KINDS: tuple[TaskKind, ...] = ("seen", "unseen")
 INTERVALS = (
     "95 %; over seeds: Student's for tasks and means, stratified bootstrap for aggregates; "
-    "over episodes: Wilson's, for groups of one run only"
+    "over episodes: Wilson's, all battles of the group's runs together"
 )
 """How the two kinds of intervals are computed, as written into reports."""
 
@@ -95,18 +95,18 @@ def compare(table: DataFrame) -> Comparison:
 
 
 def task_table(table: DataFrame) -> DataFrame:
-    """One row per group and task: win rate over its seeds, and its interval of the one kind or the other.
+    """One row per group and task: win rate over its seeds, and its two intervals.
 
-    Columns: group, task, kind, win_rate, seeds, episodes (of all seeds), ci95_over_seeds and
-    ci95_over_episodes (low and high, or None).
+    Columns: group, task, kind, win_rate, seeds, episodes (of all seeds), ci95_over_seeds (low and high; None
+    for one run) and ci95_over_episodes (low and high; cautious where runs differ, for that difference is
+    no chance of the battles).
     """
     from pandas import DataFrame
 
     rows = []
     for (group, kind, task), runs in table.groupby(["group", "kind", "task"], sort=False):
         rates, episodes = runs.win_rate.tolist(), int(runs.episodes.sum())
-        estimate, alone = mean_over_seeds(rates), len(rates) == 1
-        over_episodes = wilson_interval(round(rates[0] * episodes), episodes) if alone else None
+        estimate, wins = mean_over_seeds(rates), round((runs.win_rate * runs.episodes).sum())
         rows.append(
             {
                 "group": group,
@@ -116,7 +116,7 @@ def task_table(table: DataFrame) -> DataFrame:
                 "seeds": len(rates),
                 "episodes": episodes,
                 "ci95_over_seeds": estimate.ci95,
-                "ci95_over_episodes": over_episodes,
+                "ci95_over_episodes": wilson_interval(wins, episodes),
             }
         )
     return DataFrame(rows)

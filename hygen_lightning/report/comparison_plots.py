@@ -1,4 +1,4 @@
-"""Pictures of a comparison: win rates per task, aggregates, profiles, learning curves over seeds."""
+"""Pictures of a comparison: win rates per task, aggregates, profiles; what is seen against what is not."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hygen_lightning.report.comparison import PROFILE_THRESHOLDS, Aggregate, Comparison, Improvement
-from hygen_lightning.report.learning_curves import MEANS, read_metrics
-from hygen_lightning.report.runs import TASK_KINDS, Groups, Run
-from hygen_lightning.report.statistics import Estimate, mean_over_seeds
-from hygen_lightning.report.style import INK, SERIES_COLOURS, new_figure, save_figure, share_axis, tidy_axes
+from hygen_lightning.report.curves_over_seeds import curves_of, draw_curves_over_seeds
+from hygen_lightning.report.runs import TASK_KINDS, Groups
+from hygen_lightning.report.statistics import Estimate
+from hygen_lightning.report.style import (
+    AXIS_INK,
+    GRID,
+    INK,
+    SERIES_COLOURS,
+    new_figure,
+    save_figure,
+    share_axis,
+    tidy_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,21 +31,24 @@ WHISKER = {"ecolor": INK, "elinewidth": 1.1, "capsize": 2.5}
 
 
 def write_plots(groups: Groups, comparison: Comparison, folder: Path) -> list[Path]:
-    """Draw what there is to draw into a folder; the files written, in reading order."""
+    """Draw what there is to draw into a folder, each as PNG and PDF; the PNG files, in reading order."""
     written = [folder / "win_rates.png"]
     draw_win_rates(comparison.tasks, written[0])
+    if any(aggregate.kind == "unseen" for aggregate in comparison.aggregates):
+        written.append(folder / "seen_unseen.png")
+        draw_seen_against_unseen(comparison.aggregates, written[-1])
     if comparison.aggregates:
         written.append(folder / "aggregates.png")
         draw_aggregates(comparison.aggregates, comparison.improvements, written[-1])
-    metrics = {label: _metrics_of(runs) for label, runs in groups.items()}
-    if any(metrics.values()):
+    curves = {label: curves_of(runs) for label, runs in groups.items()}
+    if any(curves.values()):
         written.append(folder / "learning_curves.png")
-        draw_curves_over_seeds(metrics, written[-1])
+        draw_curves_over_seeds(curves, written[-1])
     return written
 
 
 def draw_win_rates(table: DataFrame, path: Path) -> None:
-    """A bar per group for every task, seen tasks first; whiskers over seeds (one run: over episodes).
+    """A bar per group for every task, seen tasks first; whiskers over seeds (one run: over battles).
 
     table: as `comparison.task_table` gives it.
     """
@@ -50,8 +62,8 @@ def draw_win_rates(table: DataFrame, path: Path) -> None:
     for index, (group, rows) in enumerate(table.groupby("group", sort=False)):
         places = [tasks.index(task) + (index - (len(groups) - 1) / 2) * width for task in rows.task]
         seeds = int(rows.seeds.max())
-        kind = f"{seeds} seeds" if seeds > 1 else "one run, whiskers over its episodes"
-        intervals = rows.ci95_over_seeds.combine_first(rows.ci95_over_episodes)
+        kind = f"{seeds} seeds" if seeds > 1 else "one run, whiskers over its battles"
+        intervals = rows.ci95_over_seeds if seeds > 1 else rows.ci95_over_episodes
         bars: dict[str, Any] = {
             "color": SERIES_COLOURS[index % len(SERIES_COLOURS)],
             "label": f"{group} ({kind})",
@@ -68,7 +80,7 @@ def draw_win_rates(table: DataFrame, path: Path) -> None:
     axes.legend(
         frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, labelcolor=INK, fontsize=9
     )
-    save_figure(figure, path)
+    save_figure(figure, path, path.with_suffix(".pdf"))
 
 
 def draw_aggregates(aggregates: Sequence[Aggregate], improvements: Sequence[Improvement], path: Path) -> None:
@@ -92,7 +104,29 @@ def draw_aggregates(aggregates: Sequence[Aggregate], improvements: Sequence[Impr
         _draw_estimates(panels[3], "Probability of improvement", rows, colours=(INK,))
         panels[3].axvline(0.5, color=INK, lw=0.8, ls=":")
     figure.text(0.01, -0.02, "Bars: 95 % stratified bootstrap intervals over seeds.", fontsize=8.5, color=INK)
-    save_figure(figure, path)
+    save_figure(figure, path, path.with_suffix(".pdf"))
+
+
+def draw_seen_against_unseen(aggregates: Sequence[Aggregate], path: Path) -> None:
+    """A cross per group: its mean win rates on seen and unseen tasks, with intervals over seeds."""
+    means = {(a.group, a.kind): a.mean for a in aggregates}
+    groups = [group for group, kind in means if kind == "unseen" and (group, "seen") in means]
+    figure = new_figure(width=5.4, height=4.2)
+    axes = figure.add_subplot()
+    tidy_axes(axes, "Does it carry over?", "mean win rate, seen tasks")
+    axes.plot([0, 1], [0, 1], color=GRID, lw=1.2, ls="--")
+    for index, group in enumerate(groups):
+        x, y = means[group, "seen"], means[group, "unseen"]
+        lengths = [np.abs(np.subtract(e.ci95 or [e.value] * 2, e.value))[:, None] for e in (x, y)]
+        colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
+        cross: dict[str, Any] = {"fmt": "o", "color": colour, "capsize": 2.5, "label": group}
+        axes.errorbar([x.value], [y.value], xerr=lengths[0], yerr=lengths[1], **cross)
+    share_axis(axes)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+    axes.set_ylabel("mean win rate, unseen tasks", fontsize=9, color=AXIS_INK)
+    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="upper left")
+    save_figure(figure, path, path.with_suffix(".pdf"))
 
 
 def _draw_estimates(
@@ -108,45 +142,6 @@ def _draw_estimates(
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(-0.02, 1.02)
-
-
-def draw_curves_over_seeds(metrics: dict[str, list[DataFrame]], path: Path) -> None:
-    """Mean win rates over optimiser steps; band: 95 % interval over seeds (none for one run).
-
-    metrics: label -> one table per run. A group whose runs share no evaluated step has no curve.
-    """
-    figure = new_figure(width=11.0, height=3.8)
-    for panel, (metric, (label, _)) in zip(figure.subplots(1, len(MEANS)), MEANS.items()):
-        tidy_axes(panel, f"Mean win rate, {label}", "optimiser steps")
-        for index, (group, tables) in enumerate(metrics.items()):
-            colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
-            steps, estimates = _over_seeds([table[metric].dropna() for table in tables if metric in table])
-            if steps:
-                bounds = [estimate.ci95 or (estimate.value, estimate.value) for estimate in estimates]
-                panel.fill_between(steps, *zip(*bounds), color=colour, alpha=0.18, lw=0)
-                values = [estimate.value for estimate in estimates]
-                panel.plot(steps, values, color=colour, lw=2, label=f"{group} ({len(tables)})")
-        share_axis(panel)
-        if panel.get_legend_handles_labels()[0]:
-            panel.legend(frameon=False, loc="lower right", fontsize=8.5, labelcolor=INK)
-    figure.text(0.01, -0.03, "In brackets: runs. Bands: 95 % intervals over seeds.", fontsize=8.5, color=INK)
-    save_figure(figure, path)
-
-
-def _metrics_of(runs: Sequence[Run]) -> list[DataFrame]:
-    """Metrics of the runs that left a metrics.csv."""
-    files = [run.folder / "metrics.csv" for run in runs]
-    return [read_metrics(file) for file in files if file.is_file()]
-
-
-def _over_seeds(curves: Sequence[Series]) -> tuple[list[float], list[Estimate]]:
-    """Steps that all runs evaluated at, and the mean over runs at each."""
-    from pandas import concat
-
-    if not curves:
-        return [], []
-    together = concat(curves, axis="columns", join="inner").sort_index()
-    return together.index.tolist(), [mean_over_seeds(row.tolist()) for _, row in together.iterrows()]
 
 
 def _whiskers(values: Series, intervals: Series) -> np.ndarray:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hygen_lightning.data.tables import read_rows
 from hygen_lightning.report.results import RESULTS_FILE, read_results
 from hygen_lightning.specs import UserError
+from hygen_lightning.tasks import TASK_SETS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -18,6 +20,9 @@ TaskKind = Literal["seen", "unseen", "extra"]
 TASK_KINDS: tuple[TaskKind, ...] = ("seen", "unseen", "extra")
 """In the order of tables; means and aggregates leave extra tasks out."""
 CONFIG_FILE = "config.yaml"
+CLOCK_FILE = "clock.csv"
+STUDY_FILE = "asked.yaml"
+"""Stands beside the runs of a study's cell, whose folder is named for it."""
 COMPARED_FACTS = ("environment", "versions")
 """Facts of a run that must be equal for its numbers to mean the same."""
 NO_SETTINGS = (
@@ -42,13 +47,25 @@ MOST_IN_LABEL = 3
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run. settings: all that decides its numbers beside the seed, by dotted name."""
+    """One finished run. settings: all that decides its numbers beside the seed, by dotted name.
+
+    group: what its study, or the table it comes from, calls it.
+    """
 
     folder: Path
     seed: int | None
     algorithm: str
     settings: dict[str, Any]
     results: dict[str, Any]
+    group: str | None = None
+
+    @property
+    def kin(self) -> list[Any]:
+        """What runs have in common that differ in their seed alone. A study has checked that itself; there,
+        options that came into the package while it ran part nobody."""
+        if (self.folder.parent / STUDY_FILE).is_file():
+            return [str(self.folder.parent)]
+        return [self.algorithm, self.settings]
 
     @property
     def name(self) -> str:
@@ -63,12 +80,17 @@ Groups = Mapping[str, Sequence[Run]]
 def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """Finished runs at or below each path, and a line for each run that is left out as unfinished.
 
-    A path may be a results file, a run folder or a folder of them. UserError where a path holds no
-    finished run.
+    A path may be a results file, a run folder, a folder of them, or a table of runs that a report has
+    written (results.csv). UserError where a path holds no finished run.
     """
+    from hygen_lightning.report.rows import read_run_rows
+
     runs: dict[Path, Run] = {}
     unfinished: list[str] = []
     for path in paths:
+        if path.suffix == ".csv":
+            runs |= {run.folder: run for run in read_run_rows(path)}
+            continue
         files = [path] if path.is_file() else sorted(path.rglob(RESULTS_FILE))
         configs = [] if path.is_file() else sorted(path.rglob(CONFIG_FILE))
         found = {file.resolve().parent: _read_run(file.resolve()) for file in files}
@@ -94,7 +116,9 @@ def _read_run(file: Path) -> Run:
         settings = _flat({"folder": file.parent.parent.name, **{k: results.get(k) for k in known}})
     settings |= _flat({fact: results.get(fact) for fact in COMPARED_FACTS})
     seed = results.get("seed")
-    return Run(file.parent, None if seed is None else int(seed), algorithm, settings, results)
+    folder = file.parent
+    group = folder.parent.name if (folder.parent / STUDY_FILE).is_file() else None
+    return Run(folder, None if seed is None else int(seed), algorithm, settings, results, group)
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -125,6 +149,14 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def read_clock(folder: Path) -> list[dict[str, float]]:
+    """What a run had spent, by step: step, seconds, battles, env_steps; [] where it left no clock.csv."""
+    path = folder / CLOCK_FILE
+    rows = read_rows(path, "step") if path.is_file() else []
+    numbers = [{name: float(value) for name, value in row.items()} for row in rows]
+    return sorted(numbers, key=lambda row: row["step"])
 
 
 def check_comparable(runs: Sequence[Run], allow_mixed: bool) -> list[str]:
@@ -159,7 +191,7 @@ def grouped(runs: Iterable[Run]) -> tuple[dict[str, list[Run]], list[str]]:
     """Runs by label, and a line for each that a newer run of the same settings and seed replaces."""
     by_settings: dict[str, list[Run]] = {}
     for run in runs:
-        key = json.dumps([run.algorithm, run.settings], sort_keys=True, default=str)
+        key = json.dumps(run.kin, sort_keys=True, default=str)
         by_settings.setdefault(key, []).append(run)
     groups, replaced = [], []
     for group in by_settings.values():
@@ -178,6 +210,9 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
     labels: list[str] = []
     for group in groups:
         first = group[0]
+        if first.group is not None and first.group not in labels:
+            labels.append(first.group)
+            continue
         rivals = [other[0].settings for other in groups if other[0].algorithm == first.algorithm]
         differing = differing_settings(rivals)
         said = [f"{_short(name, differing)}={_value(first.settings.get(name))}" for name in differing]
@@ -217,6 +252,31 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+def kind_of(entry: Mapping[str, Any]) -> TaskKind:
+    """What a task is to a run, by its entry in the results."""
+    return "extra" if entry.get("extra") else "seen" if entry["seen"] else "unseen"
+
+
+def task_sets_of(groups: Groups) -> dict[str, Groups]:
+    """The groups by what they learned: the name of the task set, or the tasks themselves.
+
+    Only groups of the same set stand in one table.
+    """
+    by_set: dict[str, dict[str, Sequence[Run]]] = {}
+    for label, runs in groups.items():
+        tasks = runs[0].results["tasks"]
+        seen = [task for task, entry in tasks.items() if kind_of(entry) == "seen"]
+        by_set.setdefault(_set_name(seen), {})[label] = runs
+    return dict(by_set)
+
+
+def _set_name(seen: Sequence[str]) -> str:
+    for name, task_set in TASK_SETS.items():
+        if len(seen) > 1 and set(seen) == set(task_set.train):
+            return name
+    return ", ".join(sorted(seen)) or "nothing seen"
+
+
 def run_table(groups: Groups) -> DataFrame:
     """The tidy table of all results: one row per run and task, in the order of groups, kinds and tasks.
 
@@ -230,7 +290,7 @@ def run_table(groups: Groups) -> DataFrame:
             "run": str(run.folder),
             "seed": run.seed,
             "task": task,
-            "kind": "extra" if entry.get("extra") else "seen" if entry["seen"] else "unseen",
+            "kind": kind_of(entry),
             **{name: entry.get(name) for name in ("episodes", "win_rate", "return", "length")},
         }
         for label, runs in groups.items()

@@ -5,9 +5,9 @@ far chance in those battles may have moved it (Wilson 1927). Over seeds: several
 in their seed; Student's interval for one task, stratified bootstrap for aggregates over tasks
 (Agarwal et al. 2021, arXiv 2108.13264). All intervals are at 95 %.
 
-Aggregates are rliable's (`rliable.metrics`). The bootstrap is our own: rliable's draws from
-numpy's global generator whatever seed it is given, and needs a package that cannot be imported
-beside pandas 3.
+The numbers are those of the package rliable, which the tests compare with; it is no dependency, because its
+bootstrap draws from numpy's global generator whatever seed it is given, and cannot be imported beside
+pandas 3.
 """
 
 from __future__ import annotations
@@ -60,16 +60,12 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
 
 def interquartile_mean(scores: Scores, resamples: int = 2000, seed: int = 0) -> Estimate:
     """Mean of the middle half of all scores [runs, tasks], interval by stratified bootstrap."""
-    from rliable.metrics import aggregate_iqm
-
-    return _bootstrapped(aggregate_iqm, [scores], resamples, seed)
+    return _bootstrapped(_middle_mean, [scores], resamples, seed)
 
 
 def optimality_gap(scores: Scores, resamples: int = 2000, seed: int = 0) -> Estimate:
     """How far scores [runs, tasks] stay below 1 on average, interval by stratified bootstrap."""
-    from rliable.metrics import aggregate_optimality_gap
-
-    return _bootstrapped(aggregate_optimality_gap, [scores], resamples, seed)
+    return _bootstrapped(_gap, [scores], resamples, seed)
 
 
 def probability_of_improvement(
@@ -90,14 +86,28 @@ def performance_profile(scores: Scores, thresholds: Sequence[float]) -> list[flo
     return [float((scores > threshold).mean()) for threshold in thresholds]
 
 
-def _share_of_pairs(scores: Scores, baseline: Scores) -> float:
+# Statistics of scores [..., runs, tasks] -> [...], many resamples at once
+
+
+def _middle_mean(scores: Scores) -> Scores:
+    """Without the lowest and the highest quarter, rounded down (scipy's trim_mean)."""
+    ordered = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
+    cut = ordered.shape[-1] // 4
+    return ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
+
+
+def _gap(scores: Scores) -> Scores:
+    return 1 - np.minimum(scores, 1).mean(axis=(-2, -1))
+
+
+def _share_of_pairs(scores: Scores, baseline: Scores) -> Scores:
     """Share of (run, other run, task) in which the first is better; ties count one half."""
-    ours, theirs = scores[:, None, :], baseline[None, :, :]
-    return float(np.mean((ours > theirs) + 0.5 * (ours == theirs)))
+    ours, theirs = scores[..., :, None, :], baseline[..., None, :, :]
+    return ((ours > theirs) + 0.5 * (ours == theirs)).mean(axis=(-3, -2, -1))
 
 
 def _bootstrapped(
-    statistic: Callable[..., float], groups: Sequence[Scores], resamples: int, seed: int
+    statistic: Callable[..., Scores], groups: Sequence[Scores], resamples: int, seed: int
 ) -> Estimate:
     """A statistic with its percentile interval; runs are redrawn for each task by itself.
 
@@ -107,12 +117,12 @@ def _bootstrapped(
     if any(len(group) < 2 for group in groups):
         return Estimate(value, None)
     generator = np.random.default_rng(seed)
-    draws = [statistic(*(_resampled(group, generator) for group in groups)) for _ in range(resamples)]
+    draws = statistic(*(_resampled(group, resamples, generator) for group in groups))
     low, high = np.percentile(draws, [2.5, 97.5])
     return Estimate(value, (float(low), float(high)))
 
 
-def _resampled(scores: Scores, generator: np.random.Generator) -> Scores:
-    """scores [runs, tasks] with the runs of each task drawn anew, with replacement."""
-    rows = generator.integers(len(scores), size=scores.shape)
-    return np.take_along_axis(scores, rows, axis=0)
+def _resampled(scores: Scores, resamples: int, generator: np.random.Generator) -> Scores:
+    """Scores [runs, tasks] with the runs of each task drawn anew [resamples, runs, tasks]."""
+    rows = generator.integers(len(scores), size=(resamples, *scores.shape))
+    return np.take_along_axis(scores[None], rows, axis=1)

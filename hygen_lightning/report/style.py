@@ -44,8 +44,9 @@ def share_axis(axes: Axes, top: float = 1.03) -> None:
     axes.axhline(0, color=AXIS_INK, lw=0.8)
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, *paths: Path) -> None:
     """Write the figure, whole or not at all; the suffix says the format."""
-    with replacing(path) as temporary:
-        kind = path.suffix.removeprefix(".")
-        figure.savefig(temporary, format=kind, dpi=130, bbox_inches="tight", pad_inches=0.15)
+    for path in paths:
+        with replacing(path) as temporary:
+            kind = path.suffix.removeprefix(".")
+            figure.savefig(temporary, format=kind, dpi=130, bbox_inches="tight", pad_inches=0.15)

@@ -30,11 +30,12 @@ def results_table(results: Sequence[TaskResult]) -> Table:
         title="Win rates of the final policy",
         title_justify="left",
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),  # 80 columns hold it
         caption="Intervals: 95 %, Wilson, over episodes of this one run (not over seeds). Noisy: the same "
         "battles with some random actions.",
         caption_justify="left",
     )
-    for column in ("task", "", "win rate %", "95 % interval", "noisy %", "episodes", "return", "length"):
+    for column in ("task", "", "win %", "95 % interval", "noisy %", "episodes", "return", "length"):
         table.add_column(column, justify="left" if column in ("task", "") else "right")
     styles = {"seen": "cyan", "unseen": "green", "extra": "dim"}
     for word, style in styles.items():

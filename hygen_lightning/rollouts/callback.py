@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -78,6 +79,7 @@ class OnlineRollouts(Callback):
         self.played_episodes = 0
         self.played_env_steps = 0
         self._last_rollout_step = -1
+        self._seconds, self._begun = 0.0, time.monotonic()
         self._envs = OpenEnvs(env)
         self._generator = torch.Generator()
         self._endless: dict[str, EndlessBattles] = {}
@@ -125,10 +127,27 @@ class OnlineRollouts(Callback):
         self._envs.close()
 
     def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        self._begun = time.monotonic()
         self._play_if_due(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, *_: Any) -> None:
         self._play_if_due(trainer, pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        """What the run has cost so far, beside each evaluation: battles and steps of all ranks, minutes."""
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        cost = {
+            "progress/episodes": float(self.played_episodes * trainer.world_size),
+            "progress/env_steps": float(self.played_env_steps * trainer.world_size),
+            "progress/minutes": self._seconds_so_far() / 60,
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(cost, step=trainer.global_step)
+
+    def _seconds_so_far(self) -> float:
+        """Time spent in training, evaluations included, over all starts of the run."""
+        return self._seconds + time.monotonic() - self._begun
 
     def _play_if_due(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         step = trainer.global_step
@@ -205,6 +224,7 @@ class OnlineRollouts(Callback):
             "played_episodes": self.played_episodes,
             "played_env_steps": self.played_env_steps,
             "last_rollout_step": self._last_rollout_step,
+            "seconds": self._seconds_so_far(),
             "endless": {task: battles.state_dict() for task, battles in self._endless.items()},
         }
 
@@ -213,6 +233,7 @@ class OnlineRollouts(Callback):
         self.played_episodes = state["played_episodes"]
         self.played_env_steps = state["played_env_steps"]
         self._last_rollout_step = state["last_rollout_step"]
+        self._seconds = state["seconds"]
         for task, battles in state["endless"].items():
             self._endless[task].load_state_dict(battles)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.checkpoint import load_policy, read_checkpoint
 from hygen_lightning.envs import environment_class, own_environment
@@ -12,7 +12,13 @@ from hygen_lightning.specs import TaskSpec, UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hygen_lightning.policy import AgentInputs, Policy
+    from torch import Tensor
+
+    from hygen_lightning.policy import AgentInputs, Policy, PolicyOutput
+    from hygen_lightning.specs import Observation
+
+SMOOTHING = 0.05
+"""Share (0..1) of random actions where a policy tells no probabilities to draw from."""
 
 CHECKPOINT, PYMARL = ".ckpt", (".th", ".pt", ".pkl")
 """Suffixes of our checkpoints, and of the state dicts of PyMARL and EPyMARL."""
@@ -48,6 +54,30 @@ def named_policy(
         f"unknown policy {name!r}; choose one of {', '.join(scripted)}, a checkpoint (*{CHECKPOINT}) "
         f"or an agent of PyMARL (*{', *'.join(PYMARL)})"
     )
+
+
+class Sampled:
+    """A policy that draws its actions from the probabilities it tells, by torch's global generator."""
+
+    def __init__(self, policy: Any) -> None:
+        """policy: has `sample`, which takes what `act` takes."""
+        self._policy = policy
+        self.initial_hidden = policy.initial_hidden
+
+    def act(
+        self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
+    ) -> PolicyOutput:
+        """One step of B battles; see `Policy.act`."""
+        output: PolicyOutput = self._policy.sample(task, observation, last_actions, last_reward, hidden)
+        return output
+
+
+def smoothed(policy: Policy) -> tuple[Policy, float]:
+    """The same policy without its near-ties, and the share (0..1) of random actions to play it with.
+
+    Greedy win rates of neighbouring checkpoints differ by tens of points, smoothed ones by few.
+    """
+    return (Sampled(policy), 0.0) if hasattr(policy, "sample") else (policy, SMOOTHING)
 
 
 def environment_of(policies: Sequence[str], env: str | None) -> str | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,13 +18,15 @@ from torch import Tensor
 from hygen_lightning.data.files import cache_dir
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class, environment_for, make_env, own_environment
+from hygen_lightning.rollouts.policies import smoothed
 from hygen_lightning.rollouts.runner import Rollout, play
 from hygen_lightning.rollouts.scripted import MELEE_UNITS, SCRIPTED_VERSION, scripted_policies
-from hygen_lightning.seeding import battle_seeds, stream_generator
+from hygen_lightning.seeding import battle_seeds, noise_states, restore_noise, stream_generator
 from hygen_lightning.specs import Episodes, TaskSpec, UserError, zero_outside
 from hygen_lightning.tasks.battles import BattleTask
 
 if TYPE_CHECKING:
+    from hygen_lightning.envs.base import BattleEnv
     from hygen_lightning.policy import Policy
 
 
@@ -158,6 +160,26 @@ def record(task: TaskSpec, policy: Policy, epsilon: Tensor, opening: Tensor, env
         episodes = without_opening(task, played.episodes, opening[rows])
         batches.append(replace(played, episodes=episodes, returns=episodes.reward.double().sum(1)))
     return Rollout.cat(batches)
+
+
+def smoothed_win_rate(policy: Policy, env: BattleEnv, battles: int, seed: int) -> float:
+    """Share (0..1) of won battles, smoothed; a function of policy and seed, it disturbs no generator."""
+    plays, epsilon = smoothed(policy)
+    seeds = battle_seeds(battles, seed, "battles").to(getattr(policy, "device", "cpu"))
+    with own_noise(seed):
+        played = play(env, plays, seeds, epsilon, generator=stream_generator(seed, "smoothing"))
+    return float(played.success.double().mean())
+
+
+@contextmanager
+def own_noise(seed: int) -> Iterator[None]:
+    """Inside, torch's generators are freshly seeded; afterwards they are as before."""
+    before = noise_states()
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        restore_noise(before)
 
 
 def without_opening(task: TaskSpec, episodes: Episodes, opening: Tensor) -> Episodes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ from hygen_lightning.report.results import (
     write_atomically,
     write_results,
 )
+from hygen_lightning.report.runs import read_clock
+from hygen_lightning.rollouts.callback import OnlineRollouts
+from hygen_lightning.run.clock import RunClock
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
@@ -100,13 +104,15 @@ class RunFiles(Callback):
     Args:
         curve: draw learning_curves.png at the end of fit
         battle_gif: draw battle.gif of one unseen battle at the end of fit
+        skills: play a few battles with each skill of HyGen at the end of fit; skills.json, skills.png
     """
 
-    def __init__(self, curve: bool = True, battle_gif: bool = True) -> None:
-        self.curve, self.battle_gif = curve, battle_gif
+    def __init__(self, curve: bool = True, battle_gif: bool = True, skills: bool = True) -> None:
+        self.curve, self.battle_gif, self.skills = curve, battle_gif, skills
         self.config_yaml: str | None = None
         """All options of the run, for config.yaml."""
         self._stage = ""
+        self._clock: RunClock | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         """Now that data and checkpoint are good: a failed start leaves no trace."""
@@ -114,6 +120,14 @@ class RunFiles(Callback):
             folder = Path(trainer.default_root_dir)
             print(f"run folder: {folder}", flush=True)
             write_atomically(folder / "config.yaml", self.config_yaml)
+            self._clock = RunClock(folder, trainer.global_step)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        """A row of clock.csv for each evaluation of a fit."""
+        if self._clock is not None:
+            rollouts = next(c for c in trainer.callbacks if isinstance(c, OnlineRollouts))
+            played = (n * trainer.world_size for n in (rollouts.played_episodes, rollouts.played_env_steps))
+            self._clock.note(trainer.global_step, *played)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, *_: Any) -> None:
         if pl_module.stage_name() != self._stage:
@@ -209,7 +223,30 @@ def run_facts(trainer: Trainer, pl_module: MultiTaskAlgorithm, env: str, seconds
         "train_tasks": [task.name for task in data.train_tasks],
         "versions": {"hygen_lightning": __version__, **{name: version(name) for name in PACKAGES}},
         "python": platform.python_version(),
+        "commit": commit(),
     }
+
+
+def spent(folder: Path) -> dict[str, Any]:
+    """What a whole run took up to its last evaluation: battles and env_steps learned from, minutes."""
+    rows = read_clock(folder)
+    if not rows:
+        return {}
+    last = rows[-1]
+    counts = {name: int(last[name]) for name in ("battles", "env_steps")}
+    return {**counts, "minutes": round(last["seconds"] / 60, 2)}
+
+
+def commit() -> str | None:
+    """The commit of this source tree, with + where files differ from it; None for an installed package."""
+    root = Path(__file__).parent.parent.parent
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--dirty=+"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def write_run_results(

@@ -12,13 +12,14 @@ from hygen_lightning.benchmark.run import reckon, resolved
 from hygen_lightning.commands.output import print_table
 from hygen_lightning.parsing import differences
 from hygen_lightning.report.results import write_atomically
+from hygen_lightning.report.runs import STUDY_FILE
 from hygen_lightning.specs import UserError
 from hygen_lightning.study.launch import Watched
 from hygen_lightning.study.plan import Cell
 
 TIMED_STEPS = 3
 """Optimiser steps of each stage that count, after two that do not."""
-ASKED_FILE, COST_FILE = "asked.yaml", "cost.json"
+COST_FILE = "cost.json"
 
 
 def check_cells(cells: Sequence[Cell], root: Path) -> dict[str, dict[str, Any]]:
@@ -37,12 +38,12 @@ def check_cells(cells: Sequence[Cell], root: Path) -> dict[str, dict[str, Any]]:
             asked[cell.name] = resolved(cell.words)
         except UserError as error:
             raise UserError(f"{cell.name}: {error}") from error
-        kept = root / cell.name / ASKED_FILE
+        kept = root / cell.name / STUDY_FILE
         old = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
         for other in differences(old, asked[cell.name]):
             raise UserError(f"{kept.parent} was begun with other options ({other}); give another --out")
     for name, options in asked.items():
-        write_atomically(root / name / ASKED_FILE, yaml.safe_dump(options, sort_keys=False))
+        write_atomically(root / name / STUDY_FILE, yaml.safe_dump(options, sort_keys=False))
     return asked
 
 

@@ -104,9 +104,13 @@ def cells(folder: Path, ending: str) -> list[str]:
 
 
 def test_it_needs_no_recordings_and_no_config(tmp_path: Path) -> None:
-    assert fit(tmp_path, "--trainer.max_steps=24", "--data.eval_tasks=[3m,4m]") == 0
+    words = ["--trainer.max_steps=24", "--trainer.val_check_interval=24", "--data.eval_tasks=[3m,4m]"]
+    assert fit(tmp_path, *words) == 0
     assert cells(tmp_path, "rollout/3m/env_steps") == ["20.0", "40.0"]
     assert cells(tmp_path, "train/3m/entropy")
+    assert cells(tmp_path, "progress/env_steps") == ["40.0"]
+    (minutes,) = cells(tmp_path, "progress/minutes")
+    assert 0 < float(minutes) < 5
     assert not [path for path in tmp_path.rglob("*") if path.suffix == ".h5"]
 
 

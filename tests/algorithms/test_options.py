@@ -183,6 +183,7 @@ class Row:
 
 CONSTANT = {"conservative": "constant"}
 ROWS = {
+    "agent": Row("pooled", parameters),
     "widths": Row(load_task("2s3z").layout.widths, parameters),
     "width": Row(16, parameters_of_every_part),
     "n_heads": Row(4, parameters),

@@ -12,6 +12,8 @@ from update_steps import Steps, batch_of
 
 from hygen_lightning.algorithms.qmix import QMIX
 from hygen_lightning.cli import main
+from hygen_lightning.envs import make_env
+from hygen_lightning.rollouts.runner import play
 from hygen_lightning.tasks import load_task
 
 TASK = load_task("3m")
@@ -37,6 +39,16 @@ def test_with_one_step_and_a_sum_the_loss_is_that_of_vdn_by_hand() -> None:
             follows = 0.0 if t == n_steps - 1 else best  # both battles end before the limit
             errors.append(float(chosen - episodes.reward[b, t] - 0.9 * follows) ** 2)
     assert float(loss.detach()) == pytest.approx(sum(errors) / len(errors), rel=1e-4)
+
+
+def test_a_pooled_agent_learns_and_plays_as_it_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = small(agent="pooled", lr=0.01)
+    steps, batch = Steps(module, monkeypatch), batch_of("3m", n_offline=0)
+    losses = [float(steps.take(batch).detach()) for _ in range(40)]
+    assert losses[-1] < 0.3 * losses[0]
+    played = play(make_env("simulator", TASK, 2), module.eval(), torch.arange(2)).episodes
+    q = module._values(module.network["agent"], played).masked_fill(~played.avail_actions, -torch.inf)
+    assert torch.equal(q.argmax(-1)[played.mask], played.actions[played.mask])
 
 
 def test_updates_bring_the_values_to_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,8 @@ class Exported:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     few = ("--trainer.max_steps", "2", "--model.init_args.pretrain_steps", "1")
-    assert main([*tiny_fit(folder), *few, "--trainer.val_check_interval", "2"]) == 0
+    lasting = ("--model.init_args.skill_steps", "3", "--model.init_args.prior_weight", "1")
+    assert main([*tiny_fit(folder), *few, *lasting, "--trainer.val_check_interval", "2"]) == 0
     return the_run(folder) / "checkpoints" / "last.ckpt"
 
 

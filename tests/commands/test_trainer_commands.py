@@ -27,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished tiny run with its pictures, one unseen and one extra task."""
     folder = tmp_path_factory.mktemp("finished")
     more = ["--data.eval_tasks", "[3m,4m]", "--data.extra_tasks", "[5m_vs_6m]"]
-    pictures = ["--files.curve", "true", "--files.battle_gif", "true"]
+    pictures = ["--files.curve", "true", "--files.battle_gif", "true", "--files.skills", "true"]
     assert main([*tiny_fit(folder), *more, *pictures]) == 0
     return the_run(folder)
 
@@ -37,7 +37,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_leaves_config_metrics_checkpoints_results_and_pictures(run: Path) -> None:
     expected = {"config.yaml", "metrics.csv", "evaluations.csv", "results.json", "checkpoints"}
-    assert expected | {"learning_curves.png", "battle.gif"} <= {path.name for path in run.iterdir()}
+    expected |= {"learning_curves.png", "battle.gif", "skills.json", "skills.png"}
+    assert expected <= {path.name for path in run.iterdir()}
     assert {"last.ckpt", "best.ckpt"} <= {path.name for path in (run / "checkpoints").iterdir()}
     assert (run / "battle.gif").read_bytes()[:4] == b"GIF8"
     assert (run / "learning_curves.png").read_bytes()[1:4] == b"PNG"

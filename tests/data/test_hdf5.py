@@ -191,7 +191,8 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file_and_nothing_else(
 @pytest.mark.slow
 def test_a_disk_that_is_really_full_ends_collect_with_one_line(tmp_path: Path) -> None:
     """HDF5 itself crashes the process there; its files are made in memory."""
-    words = ("collect", "3m", "--episodes", "8", "--dataset_dir", str(tmp_path / "data"))
+    words = ("collect", "3m", "--policy", "kiting", "--episodes", "8")
+    words = (*words, "--dataset_dir", str(tmp_path / "data"))
     code, _, err = run_command(*words, largest_file_bytes=8192)
     assert code == 2
     assert len(err.strip().splitlines()) == 1

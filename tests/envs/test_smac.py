@@ -275,8 +275,8 @@ def test_battles_of_the_package_are_recorded_like_any_others(
 ) -> None:
     monkeypatch.setenv("FAKE_SMAC", "break:1")
     folder = smac / "dataset"
-    words = ["collect", "3m", "--episodes", "3", "--env", "smac", "--dataset_dir", str(folder), "--json"]
-    assert main([*words, "true"]) == 0, capsys.readouterr().err
+    words = ["collect", "3m", "--policy", "kiting", "--episodes", "3", "--env", "smac", "--json", "true"]
+    assert main([*words, "--dataset_dir", str(folder)]) == 0, capsys.readouterr().err
     assert capsys.readouterr().out.startswith("{")
     (part,) = find_parts(folder / "3m/expert")
     episodes = read_part(part, load_task("3m"))

@@ -18,7 +18,7 @@ def test_one_actor_and_one_critic_serve_any_teams(name: str) -> None:
     actor, critic = PooledActor(WIDTHS, 8, 4), PooledCritic(WIDTHS, 8, 4)
     obs = torch.randn(2, task.n_allies, task.layout.obs_dim)
     last = torch.full((2, task.n_allies), -1)
-    logits, hidden = actor.step(task.layout, obs, last, actor.initial_hidden(2, task.n_allies))
+    logits, hidden = actor.act(task.layout, obs, last, actor.initial_hidden(2, task.n_allies))
     assert logits.shape == (2, task.n_allies, task.layout.n_actions)
     assert hidden.shape == (2, task.n_allies, 8)
     assert critic(task.layout, torch.randn(2, task.layout.state_dim), torch.zeros(2)).shape == (2,)
@@ -38,7 +38,7 @@ def test_a_chunk_is_its_steps_one_after_another_and_a_new_battle_remembers_nothi
     for t in range(6):
         if t == 3:
             hidden = torch.stack([hidden[0], torch.zeros(3, 8)])
-        logits, hidden = actor.step(task.layout, obs[:, t], last[:, t], hidden)
+        logits, hidden = actor.act(task.layout, obs[:, t], last[:, t], hidden)
         torch.testing.assert_close(together[:, t], logits)
 
 
@@ -54,8 +54,8 @@ def test_units_that_are_not_there_change_nothing() -> None:
     wide_enemies[:, :3, :3], wide_allies[:, :3, :2] = enemies, allies
     for mine, theirs in zip(large.layout.own, small.layout.own):
         wide[:, :3, slice(*mine)] = obs[..., slice(*theirs)]
-    one, _ = actor.step(small.layout, obs, torch.full((1, 3), -1), actor.initial_hidden(1, 3))
-    other, _ = actor.step(large.layout, wide, torch.full((1, 5), -1), actor.initial_hidden(1, 5))
+    one, _ = actor.act(small.layout, obs, torch.full((1, 3), -1), actor.initial_hidden(1, 3))
+    other, _ = actor.act(large.layout, wide, torch.full((1, 5), -1), actor.initial_hidden(1, 5))
     torch.testing.assert_close(one, other[:, :3, : small.layout.n_actions])
     state, wide_state = torch.randn(1, small.layout.state_dim), torch.zeros(1, large.layout.state_dim)
     for units, wide_units in zip(small.layout.split_state(state), large.layout.split_state(wide_state)):

@@ -32,7 +32,7 @@ def test_runs_evaluated_at_different_steps_have_no_curve_in_common(tmp_path: Pat
     assert (tmp_path / "out" / "learning_curves.png").is_file()
 
 
-def test_several_seeds_give_intervals_over_seeds_and_one_run_over_episodes(tmp_path: Path) -> None:
+def test_intervals_over_seeds_and_over_battles_stand_side_by_side(tmp_path: Path) -> None:
     for seed, wins in ((1, 7), (2, 8), (3, 9)):
         finished_run(tmp_path, "hygen", seed, {"4m": wins, "3m": 10})
     finished_run(tmp_path, "bc", 1, {"3m": 4, "4m": 2})
@@ -43,7 +43,7 @@ def test_several_seeds_give_intervals_over_seeds_and_one_run_over_episodes(tmp_p
     assert (four.kind, four.seeds, four.episodes) == ("unseen", 3, 30)
     assert four.win_rate == pytest.approx(0.8)
     assert four.ci95_over_seeds == pytest.approx((0.8 - half_width, 1.0), abs=1e-6)
-    assert four.ci95_over_episodes is None
+    assert four.ci95_over_episodes == wilson_interval(24, 30)
     alone = table.loc[("bc", "4m")]
     assert (alone.kind, alone.seeds, alone.ci95_over_seeds) == ("unseen", 1, None)
     assert alone.ci95_over_episodes == wilson_interval(2, 10)
@@ -87,14 +87,16 @@ def test_groups_without_a_common_task_are_not_compared(tmp_path: Path) -> None:
 def test_plots_are_drawn_for_what_there_is(tmp_path: Path) -> None:
     folders = [finished_run(tmp_path, "a", seed, {"3m": 9 - seed, "4m": 5 + seed}) for seed in (1, 2)]
     written = write_plots(groups_in(tmp_path), compared(tmp_path), tmp_path / "plots")
-    assert [path.name for path in written] == ["win_rates.png", "aggregates.png"]
+    assert [path.name for path in written] == ["win_rates.png", "seen_unseen.png", "aggregates.png"]
     for folder in folders:
         with_metrics(folder, [0.1, 0.5, 0.9], [0.0, 0.2, 0.6])
     finished_run(tmp_path, "b", 1, {"3m": 1, "4m": 0})
     paths = tmp_path / "a", tmp_path / "b"
     written = write_plots(groups_in(*paths), compared(*paths), tmp_path / "plots")
-    assert [path.name for path in written] == ["win_rates.png", "aggregates.png", "learning_curves.png"]
+    names = ["win_rates.png", "seen_unseen.png", "aggregates.png", "learning_curves.png"]
+    assert [path.name for path in written] == names
     for path in written:
+        assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
         with Image.open(path) as picture:
             assert picture.width > 500
             assert len(picture.convert("RGB").getcolors(10**6) or []) > 20

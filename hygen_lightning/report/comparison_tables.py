@@ -1,0 +1,74 @@
+"""A comparison as tables of text; each interval says what it is over."""
+
+from __future__ import annotations
+
+from hygen_lightning.report.comparison import Comparison
+from hygen_lightning.report.formats import TextTable
+from hygen_lightning.report.runs import TASK_KINDS
+from hygen_lightning.report.statistics import Estimate
+from hygen_lightning.report.tables import interval, percent
+
+
+def comparison_tables(comparison: Comparison) -> list[TextTable]:
+    """Means over tasks, win rates side by side, every task with both intervals, who beats whom."""
+    tables = [_means(comparison), _side_by_side(comparison), _tasks(comparison), _improvements(comparison)]
+    return [table for table in tables if table.rows]
+
+
+def _means(comparison: Comparison) -> TextTable:
+    rows = [
+        (a.group, a.kind, _told(a.mean), _told(a.iqm), _told(a.optimality_gap), str(a.seeds), str(a.episodes))
+        for a in comparison.aggregates
+    ]
+    columns = ("group", "tasks", "mean %", "IQM %", "optimality gap %", "seeds", "battles")
+    note = "In brackets: 95 % over seeds (mean: Student's; IQM, gap: stratified bootstrap)."
+    return TextTable("means", "Means over tasks", columns, rows, note, texts=2)
+
+
+def _side_by_side(comparison: Comparison) -> TextTable:
+    """Tasks down, groups across."""
+    told = comparison.tasks
+    groups = list(told.group.unique())
+    cells = {
+        (row.group, row.kind, row.task): percent(row.win_rate)
+        + (f" [{interval(row.ci95_over_seeds)}]" if row.ci95_over_seeds else "")
+        for row in told.itertuples()
+    }
+    tasks = [(kind, task) for kind in TASK_KINDS for task in told[told.kind == kind].task.unique()]
+    rows = [(task, kind, *(cells.get((group, kind, task), "–") for group in groups)) for kind, task in tasks]
+    note = "In brackets: 95 % over seeds."
+    return TextTable("by_task", "Win rates by task, %", ("task", "", *groups), rows, note, texts=2)
+
+
+def _tasks(comparison: Comparison) -> TextTable:
+    rows = [
+        (
+            row.group,
+            row.task,
+            row.kind,
+            percent(row.win_rate),
+            interval(row.ci95_over_seeds),
+            interval(row.ci95_over_episodes),
+            str(row.seeds),
+            str(row.episodes),
+        )
+        for row in comparison.tasks.itertuples()
+    ]
+    columns = ("group", "task", "", "win rate %", "95 % over seeds", "95 % over battles", "seeds", "battles")
+    note = "Over seeds: what another training would give. Over battles: what these runs would in others."
+    return TextTable("tasks", "Every task, with both intervals", columns, rows, note, texts=3)
+
+
+def _improvements(comparison: Comparison) -> TextTable:
+    rows = [
+        (f"{pair.group} over {pair.over}", pair.kind, str(len(pair.tasks)), _told(pair.probability))
+        for pair in comparison.improvements
+    ]
+    note = "Chance that a run of the first beats one of the second on a task. In brackets: 95 % over seeds."
+    columns = ("groups", "tasks", "number", "%")
+    return TextTable("improvement", "Probability of improvement", columns, rows, note, texts=2)
+
+
+def _told(estimate: Estimate) -> str:
+    """A figure with its interval, or alone where one run leaves it unknown."""
+    return percent(estimate.value) + (f" [{interval(estimate.ci95)}]" if estimate.ci95 else "")

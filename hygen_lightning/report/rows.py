@@ -1,0 +1,74 @@
+"""Runs as rows of a CSV file, one each: small enough for a repository, enough to draw every table again.
+
+Facts come first (`FACTS`), then a column per task, `seen:3m`, `unseen:4m` or `extra:5m_vs_6m`, whose cells
+are wins/battles, as 277/320.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from hygen_lightning.report.runs import Groups, Run, kind_of
+from hygen_lightning.specs import UserError
+
+FACTS = (
+    *("group", "run", "algorithm", "seed", "commit", "command", "environment", "environment_version"),
+    *("versions", "quality", "optimiser_steps", "battles", "env_steps", "minutes"),
+)
+
+
+def run_rows(groups: Groups) -> str:
+    """The CSV text of these runs, group by group."""
+    rows = [_row(label, run) for label, runs in groups.items() for run in runs]
+    tasks = list(dict.fromkeys(name for row in rows for name in row if ":" in name))
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, [*FACTS, *tasks], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _row(label: str, run: Run) -> dict[str, Any]:
+    known = run.results
+    environment = known.get("environment") or {}
+    row = {name: known.get(name) for name in FACTS}
+    row |= {"group": label, "run": run.name, "algorithm": run.algorithm, "seed": run.seed}
+    row |= {"environment": environment.get("name"), "environment_version": environment.get("version")}
+    row["versions"] = " ".join(f"{name}={value}" for name, value in (known.get("versions") or {}).items())
+    row["quality"] = row["quality"] or (known.get("data") or {}).get("quality")
+    for task, entry in known["tasks"].items():
+        wins = round(entry["win_rate"] * entry["episodes"])
+        row[f"{kind_of(entry)}:{task}"] = f"{wins}/{entry['episodes']}"
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def read_run_rows(path: Path) -> list[Run]:
+    """The runs of such a file; UserError where it is none."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        if not rows:
+            raise ValueError("no row")
+        return [_run(path, row) for row in rows]
+    except (OSError, ValueError, KeyError, ZeroDivisionError, csv.Error) as error:
+        raise UserError(f"{path}: no table of runs as `report` writes to results.csv ({error!r})") from None
+
+
+def _run(path: Path, row: dict[str, str]) -> Run:
+    tasks = {}
+    for column, cell in row.items():
+        kind, told, task = str(column).partition(":")
+        if told and cell:
+            wins, battles = map(int, cell.split("/"))
+            flags = {"seen": kind == "seen", "extra": kind == "extra"}
+            tasks[task] = {**flags, "win_rate": wins / battles, "episodes": battles}
+    versions = dict(pair.split("=", 1) for pair in row["versions"].split())
+    environment = {"name": row["environment"], "version": row["environment_version"]}
+    known: dict[str, Any] = {name: row[name] for name in FACTS if row[name]}
+    known |= {"tasks": tasks, "environment": environment, "versions": versions or None, "finished": True}
+    seed = int(row["seed"]) if row["seed"] else None
+    settings = {"group": row["group"], "environment": str(environment), "versions": row["versions"]}
+    return Run(path.with_suffix("") / row["run"], seed, row["algorithm"], settings, known, row["group"])

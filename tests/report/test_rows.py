@@ -1,0 +1,51 @@
+"""Runs as rows of a CSV file: what is written is read again, to the last battle."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from finished_runs import finished_run
+
+from hygen_lightning.report.comparison import compare
+from hygen_lightning.report.rows import run_rows
+from hygen_lightning.report.runs import find_runs, grouped, run_table
+from hygen_lightning.specs import UserError
+
+FACTS = {"commit": "abc1234", "command": "fit --model BC", "battles": 640, "env_steps": 9000, "minutes": 1.5}
+
+
+def written(tmp_path: Path) -> Path:
+    for seed, wins in ((1, 7), (2, 9)):
+        finished_run(tmp_path, "a", seed, {"3m": 10, "4m": wins, "8m": 0}, extra={"8m"}, **FACTS)
+    finished_run(tmp_path, "b", 1, {"3m": 1, "4m": 2})
+    path = tmp_path / "rows.csv"
+    path.write_text(run_rows(grouped(find_runs([tmp_path])[0])[0]))
+    return path
+
+
+def test_a_run_is_a_row_with_its_seed_its_commit_and_its_command(tmp_path: Path) -> None:
+    rows = list(csv.DictReader(written(tmp_path).open()))
+    assert len(rows) == 3
+    assert {name: rows[0][name] for name in ("group", "seed", *FACTS)} == {
+        **{"group": "a", "seed": "1"},
+        **{name: str(value) for name, value in FACTS.items()},
+    }
+    assert (rows[0]["seen:3m"], rows[1]["unseen:4m"], rows[0]["extra:8m"]) == ("10/10", "9/10", "0/10")
+    assert rows[2]["extra:8m"] == rows[2]["commit"] == ""
+
+
+def test_the_tables_of_rows_are_those_of_the_runs(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    from_rows, from_runs = (grouped(find_runs([place])[0])[0] for place in (path, tmp_path))
+    assert compare(run_table(from_rows)).to_json() == compare(run_table(from_runs)).to_json()
+    assert run_rows(from_rows) == path.read_text()
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "group,seed,run\nx,1,y\n"])
+def test_another_csv_is_refused(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"other.csv: no table of runs"):
+        find_runs([path])

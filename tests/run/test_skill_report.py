@@ -1,0 +1,64 @@
+"""What skills carry: hand-counted tests of equality, agreement of actions, and the warning."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from hygen_lightning.algorithms.hygen import HyGen
+from hygen_lightning.run.skill_report import SkillReport, homogeneity, measure_skills, warning_of
+from hygen_lightning.tasks import load_task
+
+TASK = load_task("3m")
+
+
+def model(carries: bool) -> HyGen:
+    """Three skills; where they carry nothing, the decoder does not see them. Else skill 0 stands
+    still and skill 1 walks east."""
+    torch.manual_seed(0)
+    hygen = HyGen(TASK.layout.widths, n_skills=3, width=8, n_heads=1, skill_steps=0)
+    decoder = hygen.network.action_decoder
+    with torch.no_grad():
+        decoder.head.weight[:, 8:] = 0
+        if carries:
+            decoder.skill.weight.zero_()
+            decoder.skill.bias.zero_()
+            decoder.skill.weight[0, :2] = torch.tensor([1.0, -1.0])
+            decoder.head.weight[1, 8], decoder.head.weight[4, 8] = 1000.0, -1000.0
+    return hygen
+
+
+def test_equal_win_rates_are_likely_of_equal_skills_and_far_ones_are_not() -> None:
+    assert homogeneity([0.5, 0.5], 100) == 1.0
+    assert homogeneity([1.0, 1.0, 1.0], 32) == 1.0
+    assert homogeneity([0.5], 32) == 1.0
+    # chi-square of 60 and 40 of 100 each is 8, with one degree of freedom
+    assert homogeneity([0.6, 0.4], 100) == pytest.approx(0.0047, abs=1e-4)
+
+
+def test_skills_that_the_decoder_does_not_see_act_alike_and_are_warned_of() -> None:
+    report = measure_skills(model(carries=False), TASK, 2, "simulator", seed=1, ways=["greedy"])
+    assert list(report.win_rates) == ["learned", "predicted", "random", "skill 0", "skill 1", "skill 2"]
+    assert report.agreement == 1.0
+    assert float(report.use.sum()) == pytest.approx(1.0)
+    assert report.use_by_step.shape == (report.use_by_step.shape[0], 3)
+    assert report.battle.min() >= 0
+    warning = warning_of([report])
+    assert warning is not None
+    assert "skills carry nothing" in warning
+
+
+def test_skills_that_act_differently_are_seen_to_do_so() -> None:
+    report = measure_skills(model(carries=True), TASK, 2, "simulator", seed=1, ways=["greedy"])
+    assert report.agreement < 1.0
+
+
+def test_one_task_on_which_they_differ_is_enough() -> None:
+    def report(p_value: float) -> SkillReport:
+        rates = {"skill 0": {"greedy": 0.9}, "skill 1": {"greedy": 0.1}}
+        x = torch.zeros(1)
+        return SkillReport("3m", 32, rates, 0.5, x, x, x, p_value)  # type: ignore[arg-type]
+
+    assert warning_of([report(0.5), report(0.001)]) is None
+    assert "3m 10 to 90 %" in str(warning_of([report(0.5)]))
+    assert warning_of([]) is None
