@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.benchmark.timing import check_above_zero, set_threads, timed
 from hygen_lightning.commands.output import print_json, print_table
-from hygen_lightning.commands.this_machine import check_compiler
+from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import expand
 
 if TYPE_CHECKING:
@@ -40,9 +40,12 @@ def battles(
         threads: CPU threads of torch (as many as it takes, if not given)
         json: one JSON object on stdout, instead of a table
     """
+    from hygen_lightning.envs.simulator.switch import compiler, compiler_name
+
     check_above_zero(episodes=episodes, rollout_episodes=rollout_episodes, threads=threads)
     settings = {"policy": policy, "threads": set_threads(threads)}
-    check_compiler("cpu")
+    if compiler() is None:
+        raise UserError(f"battles cannot be compiled here: no C++ compiler ({compiler_name()}) found")
     specs = expand(tasks or ("marine-hard",))
     jobs = {
         f"evaluation: {len(specs)} tasks x {episodes} battles": [(spec, episodes) for spec in specs],

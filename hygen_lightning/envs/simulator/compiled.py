@@ -113,8 +113,8 @@ class CompiledDynamics:
     ) -> tuple[BattleState, TimeStep]:
         if actions.shape[1] < FEWEST_BATTLES:
             twice = torch.zeros(FEWEST_BATTLES, dtype=torch.int64)
-            new = None if fresh is None else fresh.columns(twice)
-            battles, step = self.step(params, terrain, before.columns(twice), actions[:, twice], new)
+            begun = None if fresh is None else fresh.columns(twice)
+            battles, step = self.step(params, terrain, before.columns(twice), actions[:, twice], begun)
             return battles.columns(twice[:1]), _first(step)
         n = params.n_allies
         old = _padded(before.tensors(), n)
@@ -149,6 +149,7 @@ def _first(step: TimeStep) -> TimeStep:
     return TimeStep(step.observation[:1], *(getattr(step, name)[:1] for name in BROUGHT))
 
 
+@cache
 def _loaded(path: Path) -> Any:
     """A compiled phase: a list of tensors in, a list of tensors out."""
     from torch._inductor import aoti_load_package
@@ -192,13 +193,12 @@ class _Phase(torch.nn.Module):
 
     def params(self, tensors: Tensors, state: Tensors) -> UnitParams:
         n_units, n = state["x"].shape[0], state["last_action"].shape[0]
-        return replace(
-            self.like,
-            n_allies=n,
-            n_enemies=n_units - n,
-            draw=torch.arange(2 * n_units - n).unsqueeze(1),
-            **(_unpadded(tensors, n) | {"notice": tensors["notice"][:n, n:]}),
-        )
+        changed: dict[str, Any] = {
+            **_unpadded(tensors, n),
+            "notice": tensors["notice"][:n, n:],
+            "draw": torch.arange(2 * n_units - n).unsqueeze(1),
+        }
+        return replace(self.like, n_allies=n, n_enemies=n_units - n, **changed)
 
 
 class _Orders(_Phase):

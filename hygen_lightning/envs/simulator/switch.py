@@ -85,7 +85,8 @@ class AutoDynamics:
 
     def __init__(self, params: UnitParams, terrain: Terrain) -> None:
         self._params, self._terrain, self._family = params, terrain, Family.of(params)
-        self._plain, self._code = Dynamics.plain(), None
+        self._plain = Dynamics.plain()
+        self._code: CompiledDynamics | None = None
         self._possible = True
         if self._family.folder().exists():
             self._take_code()
