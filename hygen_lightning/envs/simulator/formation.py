@@ -51,9 +51,10 @@ class Start:
         x, y = formation(params.task, terrain)
         kinds = torch.tensor([i if i < n else total + names.index(names[i], n) for i in range(total)])
         goal, device = params.task.enemy_attack_move_to, params.draw.device
-        columns = (v.to(device).unsqueeze(1) for v in (x, y, kinds, kinds.argsort(stable=True)))
+        ranks = kinds.argsort(stable=True)
         to_goal = None if goal is None else (goal[0] - x[n:].mean(), goal[1] - y[n:].mean())
-        return cls(*columns, to_goal)
+        x, y, kinds, ranks = (v.to(device).unsqueeze(1) for v in (x, y, kinds, ranks))
+        return cls(x, y, kinds, ranks, to_goal)
 
 
 def new_battles(params: UnitParams, terrain: Terrain, start: Start, seeds: Tensor) -> BattleState:

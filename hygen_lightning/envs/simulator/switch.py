@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hygen_lightning.envs.simulator.unit_params import UnitParams
     from hygen_lightning.specs import TimeStep
 
-SWITCH = "HYGEN_COMPILED"
+SWITCH, DEFAULT = "HYGEN_COMPILED", "off"
 WORTH_S = 60.0
 """Seconds of uncompiled steps of a family after which `auto` compiles it: about what compiling takes on one
 core, so a job takes at most twice as long as the better of the two ways."""
@@ -74,7 +74,7 @@ def dynamics_for(
 
 
 def _switch() -> str:
-    value = os.environ.get(SWITCH, "auto")
+    value = os.environ.get(SWITCH, DEFAULT)
     if value not in ("auto", "on", "off"):
         raise UserError(f"{SWITCH} is {value!r}; give auto, on or off")
     return value
