@@ -19,6 +19,7 @@ from hygen_lightning.benchmark.scaling import scaling
 from hygen_lightning.benchmark.simulator import simulator
 from hygen_lightning.benchmark.update import update
 from hygen_lightning.commands.collect import collect
+from hygen_lightning.commands.doctor import doctor
 from hygen_lightning.commands.export import export
 from hygen_lightning.commands.fidelity import fidelity
 from hygen_lightning.commands.inspect import inspect
@@ -50,6 +51,7 @@ COMMANDS: dict[str, Command | dict[str, Any]] = {
         "update": update,
     },
     "collect": collect,
+    "doctor": doctor,
     "export": export,
     "fidelity": fidelity,
     "inspect": inspect,

@@ -23,9 +23,9 @@ from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class
 from hygen_lightning.parsing import complaint_of, differences
+from hygen_lightning.recordings.on_demand import Wanted, recordings_for
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
-from hygen_lightning.rollouts.recording import scripted_recordings
 from hygen_lightning.run.checkpoint import AtomicCheckpointIO, RunCheckpoint
 from hygen_lightning.run.logger import MetricsLogger
 from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle, show_skills
@@ -186,8 +186,9 @@ class HyGenCLI(LayeredCLI):
         rollouts.check_tasks(data.train_tasks)  # before anything is recorded
         if data.needs_recordings and self.model.learns_from_episodes:
             env = rollouts.env_name(data.train_tasks)
-            known = data.train_tasks, data.quality, config.run.record_episodes, env
-            data.dataset_dir = str(scripted_recordings(*known))
+            wanted = Wanted(data.quality, config.run.record_episodes, env)
+            made = recordings_for(data.train_tasks, data.sources, wanted, config.run.teachers)
+            data.dataset_dir = str(made)
 
     def after_fit(self) -> None:
         """The best checkpoint plays the final evaluation; then the files are written."""

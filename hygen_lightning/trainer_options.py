@@ -64,13 +64,16 @@ class RunOptions:
     Args:
         root: folder that holds all runs (trainer.default_root_dir, or runs, if not given)
         name: name of the experiment, a folder in root
-        record_episodes: scripted battles per task, recorded when no data.dataset_dir is given
+        record_episodes: battles per task, recorded when no data.dataset_dir is given
+        teachers: who plays them: scripted policies, teachers that are trained for it (minutes each), or
+            auto: scripted policies, and teachers for the tasks that these win too seldom
         wandb_project: also log to this Weights & Biases project; WANDB_MODE=offline needs no account
     """
 
     root: str | None = None
     name: str = "hygen"
     record_episodes: int = 2000
+    teachers: Literal["auto", "scripted", "trained"] = "auto"
     wandb_project: str | None = None
 
 
@@ -213,6 +216,9 @@ def _make_absolute(config: Namespace) -> None:
         named = data[key]
         if named is not None:
             data[key] = absolute(named) if isinstance(named, str) else [absolute(name) for name in named]
+    for group in ("rollouts", "evaluation"):
+        if config[group].env is not None:
+            config[group].env = absolute(config[group].env)
     if data.dataset_dir is not None:
         data.dataset_dir = str(Path(data.dataset_dir).absolute())
     for option in ("model.init_args.skills_from", "model.init_args.init_from"):

@@ -18,6 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Give them with `=`: a folder that stands alone is one of tests to pytest, which then misses this."""
     parser.addoption("--golden", default="../shared/golden", help="folder of golden numbers")
     parser.addoption("--recordings", default="../shared/dataset", help="folder of recorded episodes")
+    parser.addoption("--smac_python", default="~/smac-env/bin/python", help="interpreter with SMAC's package")
 
 
 def _folder(config: pytest.Config, option: str) -> Path:
@@ -38,3 +39,11 @@ def recordings_dir(pytestconfig: pytest.Config) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recordings at {folder} (give --recordings=DIR)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smac_python(pytestconfig: pytest.Config) -> Path:
+    python = _folder(pytestconfig, "--smac_python").expanduser()
+    if not python.is_file():
+        pytest.skip(f"no interpreter with SMAC's package at {python} (give --smac_python=PATH)")
+    return python

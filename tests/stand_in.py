@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,17 @@ FAKES = Path(__file__).parent / "fakes"
 
 
 def stand_in_for_starcraft(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`import smac` finds the stand-in, StarCraft II seems to lie in `folder`; two games at once."""
+    """The interpreters of games find the stand-in; StarCraft II seems to lie in `folder`.
+
+    What goes wrong in games is told by FAKE_SMAC (see the stand-in) and counted in `folder`/troubles.
+    """
     game = folder / "StarCraftII"
-    for inside in ("Versions", "Maps/SMAC_Maps"):
+    for inside in ("Versions/Base75689", "Maps/SMAC_Maps"):
         (game / inside).mkdir(parents=True)
-    for name in ("3m", "8m"):
+    for name in ("3m", "8m", "4m"):
         (game / f"Maps/SMAC_Maps/{name}.SC2Map").touch()
-    monkeypatch.syspath_prepend(FAKES)
+    (folder / "troubles").mkdir()
+    known = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKES), *([known] if known else [])]))
     monkeypatch.setenv("SC2PATH", str(game))
-    monkeypatch.setenv("HYGEN_SMAC_GAMES", "2")
+    monkeypatch.setenv("FAKE_SMAC_TROUBLES", str(folder / "troubles"))

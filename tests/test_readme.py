@@ -13,6 +13,7 @@ import torch
 import yaml
 from stand_in import stand_in_for_starcraft
 from tiny_runs import the_run, tiny_fit
+from tiny_teachers import clones
 
 from hygen_lightning.cli import COMMANDS, TRAINER_COMMANDS, main
 from hygen_lightning.tasks import load_task
@@ -67,6 +68,8 @@ def shortened(words: list[str], folder: Path) -> list[str]:
         layer = folder / "small.yaml"
         layer.write_text("data: {batch_size: 2, eval_episodes: 2}\n", encoding="utf-8")
         return [*words, "--configs+", str(layer), *SMALLER["benchmark run"]]
+    if words[0] == "collect" and "--policy" not in words:
+        return [*words, *SMALLER["collect"], "--teacher", str(clones(folder))]
     if words[0] in TRAINER_COMMANDS:
         return [*words, "--run.root", str(folder), "--data.eval_episodes", "1", "--data.test_episodes", "1"]
     return [*words, *SMALLER.get(" ".join(words[:2]), SMALLER.get(words[0], []))]

@@ -29,6 +29,7 @@ def tiny_fit(tmp_path: Path, *extra: str) -> list[str]:
         "--run.root": str(tmp_path / "runs"),
         "--run.name": "tiny",
         "--run.record_episodes": "16",
+        "--run.teachers": "scripted",
         "--data.train_tasks": "[3m]",
         "--data.eval_tasks": "[3m]",
         "--data.quality": "medium",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from factories import make_episodes
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.envs import make_env
 from hygen_lightning.rollouts.endless import EndlessBattles
+from hygen_lightning.rollouts.runner import play
 from hygen_lightning.specs import HybridBatch
 from hygen_lightning.tasks import load_task
 
@@ -58,13 +60,17 @@ def batch_of(*tasks: str, n_offline: int = 3) -> HybridBatch:
 
 
 def batch_for(module: MultiTaskAlgorithm, *tasks: str, n_offline: int = 3) -> HybridBatch:
-    """What this algorithm learns from: short episodes, or a chunk of 6 steps of 3 battles of each task."""
+    """What this algorithm learns from: short episodes, and chunks of 6 steps of 3 battles of each task, or
+    3 whole battles, where it learns on-policy."""
     batch = batch_of(*tasks, n_offline=n_offline) if module.learns_from_episodes else HybridBatch({}, {})
     if module.chunk_plan is not None:
         for name in tasks:
-            battles = EndlessBattles(make_env("simulator", load_task(name), 3), 1, name)
-            chunk = battles.play(module, 6)  # type: ignore[arg-type]
-            batch.chunks[name] = module.prepare(chunk)
+            env = make_env("simulator", load_task(name), 3)
+            if module.chunk_plan.env_steps:
+                played: Any = EndlessBattles(env, 1, name).play(module, 6)  # type: ignore[arg-type]
+            else:
+                played = play(env, module.sampling(torch.Generator().manual_seed(0)), torch.arange(3))
+            batch.chunks[name] = module.prepare(played)
     return batch
 
 

@@ -25,6 +25,7 @@ from hygen_lightning.specs import (
     EntityWidths,
     Episodes,
     HybridBatch,
+    OnPolicyEpisodes,
     TaskSpec,
     UserError,
 )
@@ -51,6 +52,10 @@ RANGES = {
     **dict.fromkeys(("num_envs", "chunk_env_steps"), (1, 10**6)),
     **dict.fromkeys(("epochs", "minibatches"), (1, 1000)),
     **dict.fromkeys(("entropy", "entropy_end", "value_weight"), (0, 10**6)),
+    "refine_battles": (0, 10**6),
+    **dict.fromkeys(("refine_epochs", "refine_minibatches"), (1, 1000)),
+    "refine_clip": (1e-6, 10**6),
+    **dict.fromkeys(("refine_entropy", "teacher_weight"), (0, 10**6)),
     **dict.fromkeys(("alpha", "beta", "phi", "conservative_constant", "balance", "prior_weight"), (0, 10**6)),
 }
 """Least and greatest value of options that several algorithms have: sizes, and weights of losses."""
@@ -159,11 +164,15 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         """Loss of one task's episodes (a scalar) and what to log of it, by name."""
         raise NotImplementedError(f"{type(self).__name__} does not learn from episodes")
 
-    def prepare(self, chunk: Chunk) -> Chunk:
-        """What has been played, with all that `chunk_loss` needs beside it; called once per chunk."""
-        return chunk
+    def prepare(self, played: Any) -> Chunk | OnPolicyEpisodes:
+        """What has been played, a Chunk or a Rollout of whole battles, with all that `chunk_loss` needs."""
+        raise NotImplementedError(f"{type(self).__name__} does not learn on-policy")
 
-    def chunk_loss(self, chunk: Chunk) -> tuple[Tensor, dict[str, Tensor]]:
+    def sampling(self, generator: torch.Generator) -> Policy:
+        """The policy that draws its choices by their probability, for whole battles on-policy."""
+        raise NotImplementedError(f"{type(self).__name__} does not learn from whole battles on-policy")
+
+    def chunk_loss(self, chunk: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a minibatch of one task's chunk (a scalar) and what to log of it, by name."""
         raise NotImplementedError(f"{type(self).__name__} does not learn from chunks")
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hygen_lightning.algorithms.base import LRSchedule, action_accuracy
-from hygen_lightning.algorithms.skills import SkillPolicy, best_action, exploring
+from hygen_lightning.algorithms.refinement import Refinement
+from hygen_lightning.algorithms.skills import SkillPolicy, best_action, exploring, sampled_action
 from hygen_lightning.algorithms.value_learning import Conservative, ValueLearning
 from hygen_lightning.checkpoint import weights_of
 from hygen_lightning.losses import (
@@ -25,10 +26,12 @@ from hygen_lightning.models.hygen_network import HyGenNetwork, SkillChoice
 from hygen_lightning.models.mixers import MixerKind
 from hygen_lightning.models.trajectory_encoder import TemporalKind
 from hygen_lightning.policy import PolicyOutput
-from hygen_lightning.specs import EntityWidths, Episodes, TaskSpec, UserError
+from hygen_lightning.rollouts.endless import ChunkPlan
+from hygen_lightning.specs import EntityWidths, Episodes, OnPolicyEpisodes, TaskSpec, UserError
 
 if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
+    from hygen_lightning.rollouts.runner import Rollout
     from hygen_lightning.specs import Observation
 
 SKILLS, POLICY = "stage one: skills", "stage two: policy"
@@ -72,6 +75,14 @@ class HyGen(ValueLearning):
         alpha: factor of the conservative term
         phi: factor of the skill distillation
         target_update_interval: optimiser steps between two copies into the target networks
+        refine_battles: battles of every task that stage two plays at once, by sampled choices, to go on
+            learning the decoder and the choice of skills from them on-policy; 0, as published: it
+            learns values of skills from the replay buffer. It starts from a prior_weight above 0
+        refine_epochs: passes over these battles
+        refine_minibatches: optimiser steps of a pass
+        refine_clip: how far (0..1) a probability ratio may move before its gain is cut
+        refine_entropy: weight of the entropies of actions and skills
+        teacher_weight: weight of stage one's loss on recordings while it refines, times the offline share
         loss_steps: steps that cross-entropies sum over: valid ones, or all stored as the authors do
         skills_from: checkpoint whose networks stage two starts from (use pretrain_steps 0)
         compile: run the transformer blocks through torch.compile
@@ -107,6 +118,12 @@ class HyGen(ValueLearning):
         alpha: float = 5.0,
         phi: float = 5.0,
         target_update_interval: int = 50,
+        refine_battles: int = 0,
+        refine_epochs: int = 3,
+        refine_minibatches: int = 4,
+        refine_clip: float = 0.2,
+        refine_entropy: float = 0.01,
+        teacher_weight: float = 1.0,
         loss_steps: LossSteps = "valid",
         skills_from: str | None = None,
         compile: bool = False,
@@ -137,6 +154,14 @@ class HyGen(ValueLearning):
             nn.init.zeros_(self.network.q_head.weight)
             nn.init.zeros_(self.network.q_head.bias)
         self.loss_steps: LossSteps = loss_steps
+        self.teacher_weight = teacher_weight
+        if refine_battles > 0:
+            if prior_weight == 0:
+                raise UserError(
+                    "--model.refine_battles refines stage one's policy: give a --model.prior_weight"
+                )
+            self.chunk_plan = ChunkPlan(refine_battles, 0, refine_epochs, refine_minibatches)
+            self.refinement = Refinement(self, refine_clip, refine_entropy)
         if skills_from is not None:
             self.network.load_state_dict(weights_of(skills_from, self.network, "skills_from"))
             self.hparams["skills_from"] = None  # a checkpoint of this model brings the weights itself
@@ -190,8 +215,8 @@ class HyGen(ValueLearning):
         optimizer.state.clear()
 
     def on_after_backward(self) -> None:
-        """Stage two leaves the trajectory encoder, the skill head and the decoder as they are."""
-        if self.in_stage_two:
+        """Stage two leaves trajectory encoder, skill head and decoder as they are, unless it refines them."""
+        if self.in_stage_two and self.chunk_plan is None:
             for frozen in (
                 self.network.trajectory_encoder,
                 self.network.skill_head,
@@ -203,9 +228,20 @@ class HyGen(ValueLearning):
     # Losses
 
     def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
-        if self.in_stage_two:
+        if self.in_stage_two and self.chunk_plan is None:
             return self.policy_loss(episodes, offline_share)
-        return self.skill_loss(episodes)
+        loss, metrics = self.skill_loss(episodes)
+        if self.in_stage_two:
+            return self.teacher_weight * offline_share * loss, metrics
+        if self.chunk_plan is not None:
+            loss = loss + self.refinement.critic_loss(episodes)
+        return loss, metrics
+
+    def chunk_loss(self, chunk: OnPolicyEpisodes) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.refinement.loss(self, chunk)
+
+    def prepare(self, played: Rollout) -> OnPolicyEpisodes:
+        return self.refinement.prepare(self, played)
 
     def skill_loss(self, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
         """Stage one: the recorded actions, told by relaxed skills."""
@@ -244,15 +280,17 @@ class HyGen(ValueLearning):
                 self.target["encoder"](layout, episodes.obs, episodes.last_actions, filled)
             )
         q, local_logits = net.observe(layout, episodes.obs, episodes.last_actions, filled)
-        decides = None
-        if self.skill_steps != 1:
-            decides = windows.begins(torch.arange(episodes.n_steps, device=q.device), self.skill_steps)
-        parts, metrics = self.value_loss(q, target_q, labels, episodes, offline_share, decides=decides)
         distillation, told = self._distillation(local_logits, labels, mask)
-        chosen = self.choose(q.detach(), local_logits.detach())
-        if decides is not None:
-            chosen = self._hold(chosen[:, decides], mask)
-        metrics |= told | skill_use(chosen, mask, q.shape[-1])
+        chosen, window = self.choose(q.detach(), local_logits.detach()), 1
+        if self.skill_steps != 1:
+            window = self.skill_steps or episodes.n_steps
+            episodes, at = windows.decisions(episodes, self.skill_steps, self.gamma)
+            rows = torch.arange(len(at), device=at.device).unsqueeze(1)
+            q, target_q, labels, chosen = (x[rows, at] for x in (q, target_q, labels, chosen))
+        parts, metrics = self.value_loss(
+            q, target_q, labels, episodes, offline_share, window_env_steps=window
+        )
+        metrics |= told | skill_use(chosen, episodes.mask, q.shape[-1])
         return parts.loss + self.phi * distillation, metrics
 
     def _hold(self, values: Tensor, mask: Tensor) -> Tensor:
@@ -282,11 +320,17 @@ class HyGen(ValueLearning):
         skill = hidden[0].new_zeros(hidden[0].shape[:2])
         return *hidden, skill, skill[:, 0]
 
+    def skill_scores(self, q: Tensor, local_logits: Tensor) -> Tensor:
+        """What skills are chosen by [..., Z]: their values Q, with a prior Q + w log p."""
+        return q + self.prior * local_logits.log_softmax(dim=-1) if self.prior_weight > 0 else q
+
     def choose(self, q: Tensor, local_logits: Tensor) -> Tensor:
-        """The `SkillChoice` of the learned policy: the best value, with a prior argmax(Q + w log p)."""
-        if self.prior_weight > 0:
-            q = q + self.prior * local_logits.log_softmax(dim=-1)
-        return q.argmax(dim=-1)
+        """The `SkillChoice` of the learned policy: the best score."""
+        return self.skill_scores(q, local_logits).argmax(dim=-1)
+
+    def sampling(self, generator: torch.Generator) -> Policy:
+        draw = sampled_action(generator)
+        return SkillPolicy(self, lambda q, logits: draw(self.skill_scores(q, logits)), draw)
 
     def act(
         self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any

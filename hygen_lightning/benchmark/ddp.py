@@ -68,6 +68,7 @@ def _seconds_per_update(processes: int, options: dict[str, str], warmup_steps: i
     """Measured in a `fit` of its own."""
     fixed = {
         "--run.record_episodes": "256",
+        "--run.teachers": "scripted",
         "--trainer.accelerator": "cpu",
         "--trainer.devices": str(processes),
         "--trainer.strategy": "ddp" if processes > 1 else "auto",

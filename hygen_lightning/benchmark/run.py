@@ -146,6 +146,7 @@ def _measured(
     every = max(n for n in range(1, max(each // 3, 1) + 1) if battles % n == 0)
     options = {
         "--run.record_episodes": str(record_episodes or wanted["run"]["record_episodes"]),
+        "--run.teachers": "scripted",
         "--trainer.max_steps": str(2 * each),
         "--trainer.val_check_interval": str(each),
         "--data.share_schedule": "fixed",

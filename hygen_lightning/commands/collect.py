@@ -31,6 +31,7 @@ def collect(
     teachers: int = 1,
     teacher: Path | None = None,
     teacher_steps: int | None = None,
+    teacher_dir: Path | None = None,
     run: str = "collected",
     env: str | None = None,
     seed: int = 1,
@@ -44,7 +45,7 @@ def collect(
     Args:
         tasks: tasks to record
         task_set: a task set whose training tasks are recorded, by name or as a YAML file
-        dataset_dir: folder of data sets; teachers and their checkpoints lie in its folder teachers
+        dataset_dir: folder of data sets
         quality: one quality or several, with commas: expert, medium, medium-expert (half and half),
             medium-replay, random
         episodes: battles of each task and quality
@@ -57,6 +58,7 @@ def collect(
         teachers: teachers of each task, which differ in seed and style and share its battles
         teacher: recipe of the teachers, a file like the package's recordings/teachers.yaml
         teacher_steps: optimiser steps of each teacher, instead of the recipe's
+        teacher_dir: folder of teachers and their checkpoints (<dataset_dir>/teachers, if not given)
         run: name of the run folder; of several teachers <run>-1, <run>-2, ...
         env: environment to train and play in (if not given, the one where a checkpoint learned, else the
             task's own)
@@ -79,8 +81,8 @@ def collect(
         where = environment_for([task], plays_in)
         order = Order(task, "", "", episodes, where, seed, epsilon, max_opening_env_steps)
         if policy is None:
-            recipe = (teacher, teachers, teacher_steps, found[task.name])
-            jobs += _teachers_jobs(order, quality, dataset_dir, run, *recipe)
+            trained = (teacher, teachers, teacher_steps, teacher_dir, found[task.name])
+            jobs += _teachers_jobs(order, quality, dataset_dir, run, *trained)
         else:
             jobs.append(_policy_job(order, quality, dataset_dir, run, policy, policy_inputs))
     with redirect_stdout(sys.stderr) if json else nullcontext(), alone(dataset_dir, print):
@@ -124,18 +126,19 @@ def _teachers_jobs(
     recipe_file: Path | None,
     count: int,
     steps: int | None,
+    teacher_dir: Path | None,
     source: str,
 ) -> list[Job]:
     """The jobs of one task without --policy."""
     from hygen_lightning.recordings.making import teacher_jobs
     from hygen_lightning.recordings.qualities import named_qualities
     from hygen_lightning.recordings.recipe import Recipe
-    from hygen_lightning.recordings.teacher import Teacher
+    from hygen_lightning.recordings.teacher import FOLDER, Teacher
 
     recipe = Recipe.read(recipe_file)
-    budget = steps or recipe.steps_of(order.task.name)
+    budget, root = steps or recipe.steps_of(order.task.name), teacher_dir or dataset_dir / FOLDER
     teachers = [
-        Teacher(recipe, order.task, source, number, order.seed, order.env, dataset_dir, budget)
+        Teacher(recipe, order.task, source, number, order.seed, order.env, root, budget)
         for number in range(1, count + 1)
     ]
     return teacher_jobs(dataset_dir, teachers, named_qualities(qualities), order, run)

@@ -20,6 +20,7 @@ from hygen_lightning.specs import (
     DataStatistics,
     Episodes,
     HybridBatch,
+    OnPolicyEpisodes,
     TaskSpec,
     UserError,
 )
@@ -50,8 +51,8 @@ class HybridDataModule(LightningDataModule):
             are counted as seen, all others as unseen
         extra_tasks: tasks played in the final evaluation for interest, instead of the set's; they
             are part of no mean
-        dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null records scripted policies
-            in the tasks' own environment on first use and keeps them in the cache folder
+        dataset_dir: folder with <task>/<quality>/<run>/part_<k>.h5; null: they are
+            made on first use (see run.teachers) and kept in the cache folder
         quality: which recordings of a task to learn from; none: only played episodes (online)
         max_in_memory_gb: 10^9 bytes of recordings per task held in memory (packed); of larger sets
             each batch is read from the files
@@ -228,17 +229,23 @@ class HybridDataModule(LightningDataModule):
     def next_batch(self) -> HybridBatch:
         """Draw the episodes of the next update from recordings and replay buffers."""
         batch = HybridBatch({}, {})
-        for name, chunks in self.chunk_buffers.items():
-            batch.chunks[name] = chunks.draw()
-        for task in self.train_tasks:
-            if task.name not in self.replay_buffers:
-                continue
-            episodes, n_offline = self._draw(task.name)
-            batch.episodes[task.name] = episodes
-            batch.offline_share[task.name] = n_offline / len(episodes)
+        if self.trainer.global_step >= self.trainer.lightning_module.offline_phase_steps:
+            batch.chunks = {name: chunks.draw() for name, chunks in self.chunk_buffers.items()}
+        for task in self.replay_buffers:
+            drawn = self._beside_chunk(task) if batch.chunks else self._draw(task)
+            if drawn is not None:
+                batch.episodes[task], batch.offline_share[task] = drawn
         return batch
 
-    def put_chunk(self, chunk: Chunk, epochs: int, minibatches: int) -> None:
+    def _beside_chunk(self, task: str) -> tuple[Episodes, float] | None:
+        """What is recorded of a batch whose other part is a chunk, and the scheduled offline share."""
+        share, recordings = self.offline_share(task), self.offline.get(task)
+        if recordings is None or share == 0:
+            return None
+        n_offline = max(split(self.batch_size, share, self.batch_size)[0], 1)
+        return recordings.sample(n_offline, self._offline_generator).trimmed(), share
+
+    def put_chunk(self, chunk: Chunk | OnPolicyEpisodes, epochs: int, minibatches: int) -> None:
         """Learn from this chunk of its task in the next epochs x minibatches batches."""
         self.chunk_buffers[chunk.task.name].put(chunk, epochs, minibatches, self._chunk_generator)
 
@@ -259,8 +266,8 @@ class HybridDataModule(LightningDataModule):
         steps = self.trainer.global_step - self.trainer.lightning_module.offline_phase_steps
         return 1.0 if steps < 0 else self.shares[task].at(steps)
 
-    def _draw(self, task: str) -> tuple[Episodes, int]:
-        """Episodes of a task, and how many of them are recorded: they come first."""
+    def _draw(self, task: str) -> tuple[Episodes, float]:
+        """Episodes of a task, and the share (0..1) of them that is recorded: they come first."""
         share = self.offline_share(task)
         replay, recordings = self.replay_buffers[task], self.offline.get(task)
         n_offline, n_online = split(self.batch_size, share, len(replay), recordings is not None)
@@ -276,7 +283,8 @@ class HybridDataModule(LightningDataModule):
             parts.append(recordings.sample(n_offline, self._offline_generator))
         if n_online:
             parts.append(replay.sample(n_online, self._replay_generator))
-        return Episodes.cat(parts).trimmed(), n_offline
+        episodes = Episodes.cat(parts).trimmed()
+        return episodes, n_offline / len(episodes)
 
     def record_wins(self, task: str, success: list[bool]) -> None:
         """Tell the dynamic schedule how battles of a training task ended without exploration."""

@@ -8,13 +8,16 @@ its tasks known with `register_task`: a name means the same task wherever one is
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.specs import UserError
-from hygen_lightning.tasks.registry import load_task
+from hygen_lightning.tasks.custom import read_mapping
+from hygen_lightning.tasks.registry import is_file_name, load_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,11 +33,25 @@ ENVIRONMENTS: dict[str, str | type[BattleEnv]] = {
     "navigation": "hygen_lightning.envs.navigation:NavigationEnv",
     "smac": "hygen_lightning.envs.smac.env:SmacEnv",
 }
-"""Name -> class, or "module:Class" that is imported on first use. A task's own is the first that plays it."""
+"""Name -> class, or "module:Class", imported on first use. A task's own is the first that plays it."""
 
 
-class BattleLostError(Exception):
-    """An environment cannot continue its episodes, and the policy is not to blame; `reset` starts anew."""
+@dataclass(frozen=True)
+class Check:
+    """One thing that an environment needs: what was found, and the command that mends it if it is wrong."""
+
+    what: str
+    found: str
+    ok: bool
+    remedy: str = ""
+
+    def require(self) -> None:
+        """UserError where it is wrong."""
+        if not self.ok:
+            raise UserError(
+                f"{self.what}: {self.found}; `python -m hygen_lightning doctor` says how to mend it; "
+                "where no environment is named, tasks are played in their own"
+            )
 
 
 class BattleEnv(ABC):
@@ -65,9 +82,26 @@ class BattleEnv(ABC):
         The best one plays its `expert` recordings. "random" is added for every environment."""
         return {}
 
-    @classmethod  # noqa: B027  (most environments need nothing else)
+    @classmethod
+    def configured(cls, options: Mapping[str, Any]) -> type[BattleEnv]:
+        """This environment with the options of an environment file; UserError for unknown ones."""
+        if options:
+            raise UserError(f"the environment {cls.name} has no options, but got {', '.join(options)}")
+        return cls
+
+    @classmethod
+    def checks(cls, tasks: Sequence[TaskSpec], thorough: bool = True) -> list[Check]:
+        """What the environment needs here to play these tasks, in the order in which it is mended.
+
+        thorough: look at what takes seconds too.
+        """
+        return []
+
+    @classmethod
     def check_installed(cls) -> None:
         """UserError if something that the environment needs is missing on this machine."""
+        for check in cls.checks([], thorough=False):
+            check.require()
 
     @classmethod
     def check_tasks(cls, tasks: Sequence[TaskSpec]) -> None:
@@ -155,8 +189,15 @@ class DeviceTransferEnv(BattleEnv):
 
         here = actions.cpu()
         step = self.env.step(here) if seeds is None else self.env.step(here, seeds.cpu())
-        results = (step.reward, step.terminated, step.truncated, step.success)
-        return TimeStep(step.observation.to(self.device), *(x.to(self.device) for x in results))
+        lost = None if step.lost is None else step.lost.to(self.device)
+        return TimeStep(
+            step.observation.to(self.device),
+            step.reward.to(self.device),
+            step.terminated.to(self.device),
+            step.truncated.to(self.device),
+            step.success.to(self.device),
+            lost,
+        )
 
     @property
     def clock(self) -> Tensor:
@@ -187,10 +228,13 @@ def register_env(name: str, cls: type[BattleEnv]) -> None:
 
 
 def environment_class(name: str) -> type[BattleEnv]:
-    """The class of a registered name or of "package.module:Class".
+    """The class of a registered name, of "package.module:Class", or of an environment file.
 
+    An environment file is YAML: `env:`, one of those names, and the environment's own options.
     Raises UserError that names the known environments, or the module or attribute that is missing.
     """
+    if is_file_name(name):
+        return _from_file(Path(name))
     found = ENVIRONMENTS.get(name, name)
     if not isinstance(found, str):
         return found
@@ -198,6 +242,18 @@ def environment_class(name: str) -> type[BattleEnv]:
         known = ", ".join(sorted(ENVIRONMENTS))
         raise UserError(f"unknown environment {name!r}; known: {known}, or give package.module:Class")
     return _imported(found)
+
+
+def _from_file(path: Path) -> type[BattleEnv]:
+    """The environment of an environment file."""
+    content = read_mapping(path)
+    kind = content.pop("env", None)
+    if not isinstance(kind, str) or is_file_name(kind):
+        raise UserError(f"{path}: env is {kind!r}; name an environment, as in `env: smac`")
+    try:
+        return environment_class(kind).configured(content)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _imported(path: str) -> type[BattleEnv]:

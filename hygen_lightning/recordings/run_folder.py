@@ -111,13 +111,7 @@ class RunFolder:
 
     def facts(self) -> dict[str, Any]:
         """What provenance.json tells; {} where there is none."""
-        path = self.folder / PROVENANCE
-        if not path.is_file():
-            return {}
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise UserError(f"{path} is damaged; give another --run name, or remove the run") from error
+        return facts_of(self.folder)
 
     @property
     def complete(self) -> bool:
@@ -210,6 +204,17 @@ class RunFolder:
     def _write(self, facts: dict[str, Any]) -> None:
         text = json.dumps(facts, indent=1) + "\n"
         write_whole(self.folder / PROVENANCE, text.encode("utf-8"))
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What the provenance.json of a run folder tells; {} where there is none, UserError for a damaged one."""
+    path = folder / PROVENANCE
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged; give another --run name, or remove the run") from error
 
 
 def weights_digest(checkpoint: Path) -> str:

@@ -18,7 +18,7 @@ from hygen_lightning.seeding import stream_seed
 from hygen_lightning.specs import RunError, TaskSpec
 
 FOLDER = "teachers"
-"""Beside the recordings: teachers/<task>/<name>/<run>."""
+"""Beside the recordings, unless it is said where: teachers/<task>/<name>/<run>."""
 
 TRAIN_S_PER_UNIT_STEP = 3e-5
 """Seconds of one core for one environment step of training, by units of both sides."""
@@ -26,7 +26,7 @@ TRAIN_S_PER_UNIT_STEP = 3e-5
 
 @dataclass
 class Teacher:
-    """Teacher `number` (from 1) of a task, below `root`; its name stands for all that it depends on.
+    """Teacher `number` (from 1) of a task, in `root`/<task>/<name>; the name stands for all it depends on.
 
     source: what `load_task` finds the task by. seed: of teacher 1; every other has its own.
     max_steps: optimiser steps, instead of the recipe's.
@@ -63,7 +63,7 @@ class Teacher:
 
     @property
     def _folder(self) -> Path:
-        return self.root / FOLDER / self.task.name / self.name
+        return self.root / self.task.name / self.name
 
     def run_folder(self) -> Path | None:
         """The newest run of this teacher that can be used or gone on with; None before the first."""
@@ -110,7 +110,7 @@ class Teacher:
             "--data.eval_tasks": f"[{self.source}]",
             "--rollouts.env": self.env,
             "--seed_everything": str(self._seed),
-            "--run.root": str(self.root / FOLDER),
+            "--run.root": str(self.root),
             "--run.name": f"{self.task.name}/{self.name}",
             "--trainer.max_steps": str(self.max_steps),
             "--trainer.callbacks+": f"{Trail.__module__}.{Trail.__qualname__}",

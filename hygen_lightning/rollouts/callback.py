@@ -46,7 +46,8 @@ class OnlineRollouts(Callback):
         epsilon_begin: share (0..1) of random choices at the start of stage two
         epsilon_end: share of random choices after epsilon_steps
         epsilon_steps: optimiser steps over which exploration falls, linearly
-        env: environment that trains, a name or package.module:Class; null: the training tasks' own
+        env: environment that trains, a name, package.module:Class or an environment file; null: the
+            training tasks' own
     """
 
     def __init__(
@@ -110,6 +111,8 @@ class OnlineRollouts(Callback):
 
     def _begin_endless(self, data: HybridDataModule, rank: int, pl_module: MultiTaskAlgorithm) -> None:
         assert pl_module.chunk_plan is not None
+        if pl_module.chunk_plan.env_steps == 0:
+            return
         for task in data.train_tasks:
             env = self._envs.of(task, pl_module.chunk_plan.num_envs, pl_module.device)
             self._endless[task.name] = EndlessBattles(env, data.seed, rank, task.name)
@@ -155,7 +158,8 @@ class OnlineRollouts(Callback):
         plan = pl_module.chunk_plan
         if plan is not None:
             if stage_two_step >= 0 and stage_two_step % plan.optimiser_steps == 0 and self._is_new(trainer):
-                self._play_chunks(trainer, pl_module, plan)
+                play_them = self._play_chunks if plan.env_steps else self._play_on_policy
+                play_them(trainer, pl_module, plan)
             return
         due = self.episodes_per_step > 0 and stage_two_step >= 0 and stage_two_step % self.every_n_steps == 0
         if due and self._is_new(trainer):
@@ -180,6 +184,24 @@ class OnlineRollouts(Callback):
             if ended:
                 metrics["win_rate_exploring"] = int(chunk.success.sum()) / ended
             _log(trainer, name, metrics)
+
+    def _play_on_policy(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, plan: ChunkPlan) -> None:
+        """Whole battles of every task, ready to be learned from."""
+        data, device = trainer.datamodule, pl_module.device
+        policy = pl_module.sampling(self._generator)
+        for task in data.train_tasks:
+            names = trainer.global_rank, "on-policy", task.name, trainer.global_step
+            seeds = battle_seeds(plan.num_envs, data.seed, *names).to(device)
+            played = play(self._envs.of(task, plan.num_envs, device), policy, seeds)
+            data.put_chunk(pl_module.prepare(played), plan.epochs, plan.minibatches)
+            self.played_episodes += plan.num_envs
+            self.played_env_steps += int(played.lengths.sum())
+            metrics = {
+                "win_rate_exploring": float(played.success.float().mean()),
+                "return_exploring": float(played.returns.mean()),
+                "env_steps": float(self.played_env_steps),
+            }
+            _log(trainer, task.name, metrics)
 
     def _play(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, epsilon: float) -> None:
         data, device = trainer.datamodule, pl_module.device
@@ -207,6 +229,7 @@ class OnlineRollouts(Callback):
             "epsilon": epsilon,
             "random_share": played.random_share,
             "replay_episodes": float(kept),
+            "lost_episodes": float(played.lost),
             "env_steps": float(self.played_env_steps),
         }
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ChunkPlan:
     """How an on-policy algorithm plays and learns: num_envs battles of every task side by side, env_steps
-    steps of each, learned from in `epochs` passes of `minibatches` optimiser steps."""
+    steps of each (0: whole battles), learned from in `epochs` passes of `minibatches` optimiser steps."""
 
     num_envs: int
     env_steps: int

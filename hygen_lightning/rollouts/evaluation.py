@@ -88,7 +88,7 @@ class BattleEvaluation(Callback):
     The battles depend on the seed and the task alone, so all algorithms play the same.
 
     Args:
-        env: environment that evaluates, a name or package.module:Class; null: the one that the
+        env: environment that evaluates, named as that which trains; null: the one that the
             rollouts of this run are played in (without any, the tasks' own)
         noise: share (0..1) of random actions in the noisy battles; 0 plays none
     """

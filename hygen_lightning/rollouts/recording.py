@@ -86,16 +86,20 @@ def scripted_team(task: TaskSpec, quality: str, env: str | None) -> ScriptedTeam
 
 
 def scripted_recordings(
-    tasks: Sequence[TaskSpec], quality: str, episodes: int, env: str | None = None
+    tasks: Sequence[TaskSpec],
+    quality: str,
+    episodes: int,
+    env: str | None = None,
+    root: Path | None = None,
 ) -> Path:
     """A dataset folder that holds `episodes` scripted episodes of every task, recorded on first use.
 
     env: where tasks that have no environment of their own are played. One process records, the others
     wait for it. A folder appears when it is whole, and is recorded anew where its task has changed.
+    root: where it lies, instead of the cache.
     """
     teams = [scripted_team(task, quality, env) for task in tasks]
-    kind = environment_class(teams[0].env)
-    root = cache_dir() / f"{kind.name}-{kind.version}-policies-{SCRIPTED_VERSION}-{episodes}"
+    root = root or cache_dir() / cache_name(teams[0].env, "policies", episodes)
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / ".lock"):
         for task, team in zip(tasks, teams):
@@ -104,6 +108,21 @@ def scripted_recordings(
                 print(f"recording {episodes} scripted episodes of {task.name} in {team.env}", flush=True)
                 _record(folder, task, team, episodes)
     return root
+
+
+def cache_name(env: str, kind: str, episodes: int) -> str:
+    """Folder of recordings that one version of environment and scripted policies made."""
+    version = environment_class(env).version
+    return f"{environment_class(env).name}-{version}-{kind}-{SCRIPTED_VERSION}-{episodes}"
+
+
+def scripted_win_rate(task: TaskSpec, quality: str, env: str | None, battles: int) -> float:
+    """How often (0..1) the best policy of the task's scripted team wins, with its random actions."""
+    team = scripted_team(task, quality, env)
+    epsilons = torch.tensor(team.epsilons).repeat(-(-battles // len(team.epsilons)))[:battles]
+    plays = scripted_policies(task, team.env)[team.policies[0]](0)
+    played = record(task, plays, epsilons, torch.zeros(battles, dtype=torch.int64), team.env, 0)
+    return float(played.success.double().mean())
 
 
 def _fingerprint(task: TaskSpec) -> str:

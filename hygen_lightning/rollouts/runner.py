@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleLostError, check_sizes
+from hygen_lightning.envs.base import check_sizes
 from hygen_lightning.specs import (
     EPISODE_TENSORS,
     Episodes,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from hygen_lightning.specs import TaskSpec
 
 _MOST_LOST = 3
-"""How often in a row an environment may lose its battles."""
+"""How often an environment may lose a battle."""
 _BROUGHT = ("reward", "terminated", "truncated")
 """What a step brings; the final observation of an episode has none of it."""
 
@@ -41,7 +41,8 @@ class Rollout:
 
     success [B] bool. returns [B] float64: sums of rewards. explored [B] int64: actions that were
     drawn at random. skills [B, T, A] int64 where the policy chooses
-    skills (-1 after the end), else None.
+    skills (-1 after the end), else None. lost: battles that the environment lost; they were dropped
+    and played again.
     """
 
     episodes: Episodes
@@ -49,6 +50,13 @@ class Rollout:
     returns: Tensor
     explored: Tensor
     skills: Tensor | None = None
+    lost: int = 0
+
+    def __getitem__(self, rows: Tensor) -> Rollout:
+        """The battles rows [b] int64 or [B] bool."""
+        tensors = self.success[rows], self.returns[rows], self.explored[rows]
+        skills = None if self.skills is None else self.skills[rows]
+        return Rollout(self.episodes[rows], *tensors, skills, self.lost)
 
     @classmethod
     def cat(cls, parts: Sequence[Rollout]) -> Rollout:
@@ -64,6 +72,7 @@ class Rollout:
             torch.cat([torch.nn.functional.pad(s, p, value=-1) for s, p in zip(skills, pads)])
             if skills
             else None,
+            sum(part.lost for part in parts),
         )
 
     @property
@@ -100,30 +109,39 @@ def play(
     explore = _Exploration(torch.as_tensor(epsilon).expand(len(seeds)), opening, generator)
     parts = []
     for rows in torch.arange(len(seeds)).split(env.num_envs):
-        here = env if len(rows) == env.num_envs else env.only(torch.arange(len(rows)))
-        if here is None:
-            raise ValueError(f"{env.name}: {len(rows)} battles in an environment that plays {env.num_envs}")
-        parts.append(_play_until_whole(here, policy, seeds[rows], explore[rows]))
+        parts.append(_play_until_whole(env, policy, seeds[rows], explore[rows]))
     return parts[0] if len(parts) == 1 else Rollout.cat(parts)
 
 
 def _play_until_whole(env: BattleEnv, policy: Policy, seeds: Tensor, explore: _Exploration) -> Rollout:
-    """`_play_at_once`, again while the environment loses its battles: they are no defeats."""
+    """Play battles at once, and those that the environment lost again: they are no defeats."""
+    parts: list[Rollout] = []
+    places: list[Tensor] = []
+    rows = torch.arange(len(seeds))
     for _ in range(_MOST_LOST):
-        try:
-            return _play_at_once(env, policy, seeds, explore)
-        except BattleLostError as error:
-            print(f"{error}; its battles begin anew", file=sys.stderr, flush=True)
-            reason = str(error)
-    raise UserError(f"{reason}, {_MOST_LOST} times in a row")
+        here = env if len(rows) == env.num_envs else env.only(torch.arange(len(rows)))
+        if here is None:
+            raise ValueError(f"{env.name}: {len(rows)} battles in an environment that plays {env.num_envs}")
+        played, lost = _play_at_once(here, policy, seeds[rows], explore[rows])
+        if not lost.any():
+            parts, places = [*parts, played], [*places, rows]
+            return played if len(parts) == 1 else Rollout.cat(parts)[torch.cat(places).argsort()]
+        told = f"{env.name}: {int(lost.sum())} of {len(lost)} battles on {env.task.name} were lost"
+        print(f"{told}; they are dropped and played again", file=sys.stderr, flush=True)
+        kept = replace(played[~lost], lost=int(lost.sum()))
+        parts, places, rows = [*parts, kept], [*places, rows[~lost]], rows[lost]
+    raise UserError(f"{env.name}: a battle on {env.task.name} was lost {_MOST_LOST} times")
 
 
-def _play_at_once(env: BattleEnv, policy: Policy, seeds: Tensor, explore: _Exploration) -> Rollout:
-    """`play` for exactly the battles that `env` holds."""
+def _play_at_once(
+    env: BattleEnv, policy: Policy, seeds: Tensor, explore: _Exploration
+) -> tuple[Rollout, Tensor]:
+    """Exactly the battles that `env` holds, and which of them [B] bool it lost."""
     task = env.task
     steps: list[dict[str, Tensor]] = []
     now = _Battles.begun(env, policy, seeds)
     success = torch.zeros(env.num_envs, dtype=torch.bool, device=now.open.device)
+    lost = success.clone()
     while True:
         output = policy.act(task, now.observation, now.last_actions, now.last_reward, now.hidden)
         actions, random = explore(output.actions, now.observation.avail_actions, now.rows, len(steps))
@@ -131,10 +149,12 @@ def _play_at_once(env: BattleEnv, policy: Policy, seeds: Tensor, explore: _Explo
         step = now.env.step(actions) if going_on else _nothing(now)
         steps.append(_row(now, actions, random, output, step))
         if not going_on:
-            return _collect(task, env.num_envs, steps, success)
+            return _collect(task, env.num_envs, steps, success), lost.cpu()
         if len(steps) > task.episode_limit_env_steps:
             raise UserError(f"{env.name}: a battle goes on after the {len(steps) - 1} steps of {task.name}")
         success[now.rows] |= step.success & now.open
+        if step.lost is not None:
+            lost[now.rows] |= step.lost
         now = now.after(step, actions, output.hidden)
 
 

@@ -63,6 +63,8 @@ class TimeStep:
 
     observation: after the step. reward [B] float32. terminated [B] bool: this step ended the
     episode, time-outs included. truncated [B] bool: only the time limit ended it. success [B] bool.
+    lost [B] bool: the environment could not go on with the episode, which counts for nothing; it is
+    terminated and truncated. None: no episode was.
     """
 
     observation: Observation
@@ -70,6 +72,7 @@ class TimeStep:
     terminated: Tensor
     truncated: Tensor
     success: Tensor
+    lost: Tensor | None = None
 
 
 @dataclass
@@ -150,6 +153,22 @@ class Episodes(TensorStruct):
             name: torch.cat([_padded(getattr(p, name), longest) for p in parts]) for name in EPISODE_TENSORS
         }
         return cls(task=parts[0].task, **joined)
+
+
+@dataclass
+class OnPolicyEpisodes(Episodes):
+    """Whole battles that a policy over skills has just played, with what it learns from beside them.
+
+    skills [B, T, A] int64 (0 after the end), log_probs and skill_log_probs [B, T, A] float (of the
+    actions, given the skills, and of the skills, by the policy that played), advantage and
+    value_target [B, T] float.
+    """
+
+    skills: Tensor
+    log_probs: Tensor
+    skill_log_probs: Tensor
+    advantage: Tensor
+    value_target: Tensor
 
 
 @dataclass
@@ -236,7 +255,7 @@ class HybridBatch:
 
     episodes: dict[str, Episodes]
     offline_share: dict[str, float]
-    chunks: dict[str, Chunk] = field(default_factory=dict)
+    chunks: dict[str, Chunk | OnPolicyEpisodes] = field(default_factory=dict)
 
     def to(self, device: Any) -> HybridBatch:
         moved = {name: episodes.to(device) for name, episodes in self.episodes.items()}

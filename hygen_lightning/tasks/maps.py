@@ -21,6 +21,9 @@ ENEMY_TYPE_ORDER = {**ALLY_TYPE_ORDER, "stalkers_and_zealots": ("zealot", "stalk
 """The same for an enemy: SMAC numbers enemy zealots before enemy stalkers."""
 
 
+_SIDES = {"n_agents": "allies", "n_enemies": "enemies"}
+
+
 @cache
 def _table() -> dict[str, Any]:
     text = files("hygen_lightning.tasks").joinpath("maps.json").read_text(encoding="utf-8")
@@ -57,6 +60,23 @@ def map_task(name: str) -> BattleTask:
         enemy_types=enemy_types,
         terrain=row["terrain"],
     )
+
+
+def registry_row(name: str) -> dict[str, Any] | None:
+    """What SMAC's map registry says of a map (`map_param_registry`); None for a name without a map."""
+    row = _table()["maps"].get(name)
+    if row is None:
+        return None
+    ally_race, enemy_race = row["races"]
+    counts = {key: sum(count for _, count, *_ in row[side]) for key, side in _SIDES.items()}
+    return {
+        **counts,
+        "limit": row["limit"],
+        "a_race": ally_race,
+        "b_race": enemy_race,
+        "unit_type_bits": row["type_bits"],
+        "map_type": row["map_type"],
+    }
 
 
 def _expand(groups: list[list[Any]]) -> tuple[tuple[str, ...], Points]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import pkgutil
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from factories import make_episodes
+from tiny_runs import callback, the_run, weights
 from update_steps import Steps, batch_for, batch_of
 
 from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.algorithms.value_learning import ValueLearning
+from hygen_lightning.cli import main
 from hygen_lightning.envs import make_env
 from hygen_lightning.models.agents import EntityTransformer
 from hygen_lightning.rollouts.runner import play
@@ -86,7 +89,10 @@ def test_a_loss_is_told_the_share_that_its_batch_really_holds(
     assert float(steps.logged["train/4m/offline_share"]) == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize("learner", [k for k in KINDS if issubclass(k, ValueLearning)])
+@pytest.mark.parametrize(
+    "learner",
+    [k for k in KINDS if issubclass(k, ValueLearning) and "conservative" in signature(k).parameters],
+)
 def test_a_conservative_term_may_follow_the_share(learner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = {"pretrain_steps": 0} if learner is HyGen else {}
     module = learner(WIDTHS, width=8, n_heads=1, conservative="share", **stages)
@@ -135,3 +141,29 @@ def test_more_agents_than_it_can_number_are_refused_before_it_learns(kind: type[
     with pytest.raises(UserError, match="4 agents do not fit the agent-id code of 2 bits"):
         numbered.check_tasks([load_task("3m"), load_task("4m")])
     small(kind, id_bits=0).check_tasks([load_task("25m")])
+
+
+# Runs, as users start them
+
+
+def fit(kind: type[MultiTaskAlgorithm], folder: Path, *words: str) -> int:
+    """Twenty updates on 3m with tiny networks, evaluated on 3m and 4m."""
+    sizes = {"width": 8, "n_heads": 1, "pretrain_steps": 10, "num_envs": 4, "chunk_env_steps": 5}
+    options = {f"model.init_args.{k}": v for k, v in sizes.items() if k in signature(kind).parameters}
+    options |= {"run.root": folder, "run.name": "tiny", "run.record_episodes": 16, "data.task_set": "null"}
+    options |= {"data.train_tasks": "[3m]", "data.eval_tasks": "[3m,4m]", "data.batch_size": 2}
+    options |= {"data.eval_episodes": 2, "data.test_episodes": 2, "trainer.max_steps": 20}
+    options |= {"trainer.accelerator": "cpu", "trainer.val_check_interval": 10, "checkpoint.every_n_steps": 1}
+    options |= {"files.curve": "false", "files.battle_gif": "false", "data.replay_episodes": 16}
+    return main(["fit", "--model", kind.__name__, *(f"--{k}={v}" for k, v in options.items()), *words])
+
+
+@pytest.mark.slow
+def test_it_trains_for_twenty_updates_and_a_stopped_run_ends_the_same(
+    kind: type[MultiTaskAlgorithm], tmp_path: Path
+) -> None:
+    assert fit(kind, tmp_path / "whole" / "runs") == 0
+    assert fit(kind, tmp_path / "cut" / "runs", *callback("StopAt", step=13)) == 130
+    assert fit(kind, tmp_path / "cut" / "runs", "--resume=auto") == 0
+    whole, cut = (weights(the_run(tmp_path / name)) for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)

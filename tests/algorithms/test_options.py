@@ -181,6 +181,7 @@ class Row:
     refused: tuple[Any, ...] = ()
 
 
+REFINES = {"refine_battles": 4, "prior_weight": 1.0}
 CONSTANT = {"conservative": "constant"}
 ROWS = {
     "agent": Row("pooled", parameters),
@@ -189,6 +190,7 @@ ROWS = {
     "n_heads": Row(4, parameters),
     "depth": Row(2, parameters),
     "id_bits": Row(6, parameters),
+    "ODIS.n_skills": Row(5, parameters),
     "n_skills": Row(3, parameters),
     "skill_steps": Row(2, losses, refused=(-1,)),
     "skill_input": Row("token", parameters),
@@ -200,6 +202,7 @@ ROWS = {
     "ema_decay": Row(0.5, distance_of_average, refused=(1.0, -0.1)),
     "compile": Row(True, compiled_transformers),
     "play": Row("sampled", actions_in_equal_battles),
+    "returns": Row(True, parameters),
     "pretrain_steps": Row(4, stages, refused=(-1,)),
     "beta": Row(0.5, stage_one_loss),
     "balance": Row(0.5, stage_one_loss, refused=(-1.0,)),
@@ -214,6 +217,12 @@ ROWS = {
     "phi": Row(1.0, value_loss),
     "target_update_interval": Row(3, target_at_step_three, refused=(0,)),
     "skills_from": Row("other.ckpt", first_weight),
+    "refine_battles": Row(8, chunk_plan, {"prior_weight": 1.0}, refused=(-1,)),
+    "refine_epochs": Row(2, chunk_plan, REFINES, refused=(0,)),
+    "refine_minibatches": Row(2, chunk_plan, REFINES, refused=(0,)),
+    "refine_clip": Row(0.5, loss_of_a_policy_that_moved, REFINES, refused=(0.0,)),
+    "refine_entropy": Row(0.5, loss_in_the_middle, REFINES, refused=(-1.0,)),
+    "teacher_weight": Row(0.5, loss_in_the_middle, REFINES, refused=(-1.0,)),
     "init_from": Row("other.ckpt", first_weight),
     "entity_width": Row(16, parameters, refused=(0,)),
     "critic_width": Row(64, parameters, refused=(0,)),

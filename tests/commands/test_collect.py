@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from refusals import refused
 from tiny_runs import command, run_command
+from tiny_teachers import clones
 
 from hygen_lightning.algorithms import BC
 from hygen_lightning.cli import main
@@ -26,38 +26,10 @@ from hygen_lightning.recordings.run_folder import PROVENANCE
 from hygen_lightning.recordings.trail import trail_points
 from hygen_lightning.tasks import load_task
 
-CLONES: dict[str, Any] = {
-    "fit": {
-        "--config": "conf/bc.yaml",
-        "--data.quality": "expert",
-        "--run.record_episodes": 100,
-        "--data.batch_size": 16,
-        "--data.test_episodes": 2,
-        "--model.init_args.width": 16,
-        "--model.init_args.lr": 5e-3,
-        "--files.curve": False,
-        "--files.battle_gif": False,
-        "--trainer.accelerator": "cpu",
-        "--trainer.val_check_interval": 1000,
-        "--checkpoint.every_n_steps": 5,
-    },
-    "styles": [{}, {"--model.init_args.width": 8}],
-    "max_steps": {"others": 30},
-    "env_steps_per_step": 1,
-    "points": 6,
-    "point_battles": 8,
-    "choice_battles": 16,
-    "within": 1.0,
-    "least_expert": 0.0,
-}
-"""Teachers that learn in seconds: clones of the scripted recordings."""
 
-
-def clones(folder: Path, **other: Any) -> list[str]:
-    """Options of collect for such teachers."""
-    path = folder / "clones.yaml"
-    path.write_text(yaml.safe_dump({**CLONES, **other}), encoding="utf-8")
-    return ["--teacher", str(path), "--dataset_dir", str(folder / "data")]
+def _clones(folder: Path, **other: Any) -> list[str]:
+    """Options of collect for teachers that learn in seconds."""
+    return ["--teacher", str(clones(folder, **other)), "--dataset_dir", str(folder / "data")]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -139,7 +111,7 @@ def test_impossible_wishes_are_refused(
 def test_a_teacher_is_trained_once_and_its_checkpoints_play_all_qualities(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["collect", "3m", *clones(tmp_path), "--episodes", "40"]
+    words = ["collect", "3m", *_clones(tmp_path), "--episodes", "40"]
     assert main([*words, "--quality", "expert,medium-expert,medium-replay,random"]) == 0
     out = capsys.readouterr().out
     assert out.count("training teacher 1") == 1
@@ -158,7 +130,7 @@ def test_a_teacher_is_trained_once_and_its_checkpoints_play_all_qualities(
 
 @pytest.mark.slow
 def test_several_teachers_have_run_folders_of_their_own_that_are_loaded_together(tmp_path: Path) -> None:
-    words = ["collect", "3m", *clones(tmp_path), "--episodes", "11", "--teachers", "2"]
+    words = ["collect", "3m", *_clones(tmp_path), "--episodes", "11", "--teachers", "2"]
     assert main(words) == 0
     data = tmp_path / "data"
     assert [path.name for path in sorted((data / "3m/expert").iterdir())] == ["collected-1", "collected-2"]
@@ -172,7 +144,7 @@ def test_several_teachers_have_run_folders_of_their_own_that_are_loaded_together
 def test_what_a_teacher_does_not_reach_is_one_line_and_the_rest_is_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = clones(tmp_path, within=0.0, least_expert=1.0)
+    words = _clones(tmp_path, within=0.0, least_expert=1.0)
     argv = ["collect", "4m", *words, "--teacher_steps", "2", "--quality", "expert,random", "--episodes", "4"]
     assert main(argv) == 2
     said = capsys.readouterr()
@@ -191,10 +163,10 @@ def test_collecting_that_is_killed_three_times_gives_the_files_of_an_uninterrupt
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     began = time.monotonic()
-    code, _, err = run_command("collect", "3m", *clones(tmp_path / "whole"), *options, timeout_s=600)
+    code, _, err = run_command("collect", "3m", *_clones(tmp_path / "whole"), *options, timeout_s=600)
     took_s = time.monotonic() - began
     assert code == 0, err
-    words = ["collect", "3m", *clones(tmp_path / "killed"), *options]
+    words = ["collect", "3m", *_clones(tmp_path / "killed"), *options]
     draw = random.Random(took_s)
     for _ in range(3):
         with command(*words) as process:
@@ -210,7 +182,7 @@ def test_collecting_that_is_killed_three_times_gives_the_files_of_an_uninterrupt
 
 @pytest.mark.slow
 def test_ctrl_c_while_a_teacher_learns_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    words = ["collect", "3m", *clones(tmp_path, max_steps={"others": 400}), "--episodes", "8"]
+    words = ["collect", "3m", *_clones(tmp_path, max_steps={"others": 400}), "--episodes", "8"]
     with command(*words) as process:
         assert process.stdout is not None
         for line in process.stdout:

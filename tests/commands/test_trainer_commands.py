@@ -253,7 +253,7 @@ def test_navigation_in_the_simulator_is_refused_before_anything_is_recorded(
         (["--data.share_schedule", "linear", "--data.share_end", "-0.1"], "give a number between 0 and 1"),
         (["--data.share_schedule", "fixed", "--data.share_fixed", "1.5"], "give a number between 0 and 1"),
         (["--rollouts.epsilon_begin", "2"], "0 <= end <= begin <= 1"),
-        (["--rollouts.env", "warcraft"], "unknown environment 'warcraft'; known: simulator"),
+        (["--rollouts.env", "warcraft"], "unknown environment 'warcraft'; known: navigation, simulator"),
         (["--model.lr", "0"], "a learning rate is above 0"),
         (["--data.dataset_dir", "nowhere"], "nowhere does not exist"),
         (["--data.dataset_dir", __file__], "is a file; give as dataset_dir the folder"),

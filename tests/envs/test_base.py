@@ -66,7 +66,10 @@ def test_a_class_from_outside_is_named_by_its_module(tmp_path: Path, monkeypatch
         ("their_worlds:Mine", "module 'their_worlds' cannot be imported .*on PYTHONPATH"),
         ("broken_worlds:Mine", "cannot be imported .*no_such_module_anywhere"),
         (":Mine", "cannot be imported"),
-        ("starcraft3", "unknown environment 'starcraft3'; known: simulator, smac, or give package.module"),
+        (
+            "starcraft3",
+            "unknown environment 'starcraft3'; known: navigation, simulator, smac, or give package.module",
+        ),
     ):
         with pytest.raises(UserError, match=line) as error:
             environment_class(name)

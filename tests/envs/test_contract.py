@@ -11,7 +11,7 @@ from arenas import random_actions
 from stand_in import stand_in_for_starcraft
 from torch import Tensor
 
-from hygen_lightning.envs import ENVIRONMENTS, environment_class, make_env
+from hygen_lightning.envs import ENVIRONMENTS, environment_class, make_env, own_environment
 from hygen_lightning.envs.base import BattleEnv
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.rollouts.scripted import RandomPolicy
@@ -69,6 +69,25 @@ def test_it_checks_its_tasks(name: str) -> None:
     assert [task.name for task in tasks] == list(TASKS[name])
     kind.check_installed()
     kind.check_tasks(tasks)
+
+
+def test_it_says_what_it_needs_and_how_to_mend_what_is_wrong(name: str) -> None:
+    kind = environment_class(name)
+    for check in kind.checks([load_task(task) for task in TASKS[name]]):
+        assert check.what
+        assert check.found
+        assert check.ok or check.remedy
+    with pytest.raises(UserError, match=r"no_such_option|no options"):
+        kind.configured({"no_such_option": 1})
+    assert kind.configured({}).name == kind.name
+
+
+def test_a_task_has_its_own_environment_unless_it_comes_from_outside(name: str) -> None:
+    own = own_environment(load_task(TASKS[name][0]))
+    if own is None:
+        assert name == OUTSIDE
+    else:
+        assert environment_class(own).task_type is environment_class(name).task_type
 
 
 def test_observations_and_steps_have_the_shapes_and_types_of_the_protocol(env: BattleEnv) -> None:

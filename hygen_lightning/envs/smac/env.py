@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import copy
-import os
-import sys
-from collections.abc import Sequence
-from importlib.machinery import PathFinder
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.base import BattleEnv, BattleLostError
-from hygen_lightning.envs.smac.game import Game, GameObservation, GameStep, answers
+from hygen_lightning.envs.base import BattleEnv, Check
+from hygen_lightning.envs.smac import installation
+from hygen_lightning.envs.smac.game import Arrays, Game, GameLostError, SmacOptions, answers
 from hygen_lightning.specs import Observation, TaskSpec, TimeStep, UserError
 from hygen_lightning.tasks.battles import NO_OP, BattleTask
+from hygen_lightning.tasks.maps import registry_row
 
-GAMES_VARIABLE = "HYGEN_SMAC_GAMES"
-MOST_GAMES = 8
-"""Default number of games at once, but no more than CPU cores (the authors' parallel runner: 8). Each needs
-about a gigabyte of memory."""
 LARGEST_SEED = 2**31
+STARTS = 2
+"""Games that are tried for a battle before giving up."""
 
 
 def _smac_version() -> str:
     try:
         return installed_version("smac")
     except PackageNotFoundError:
-        return "not installed"
+        return "1"
 
 
 class SmacEnv(BattleEnv):
     """B battles of one task in StarCraft II, played by the `smac` package with its default options.
 
     Every battle has its own game in its own process. StarCraft II takes a seed only when it starts, so
-    battles with equal seeds are not equal. A battle that is over offers no-op only.
+    battles with equal seeds are not equal. A battle that is over offers no-op only. A game that dies or
+    hangs is started anew, and its battle is lost.
     """
 
     name = "smac"
@@ -48,101 +45,91 @@ class SmacEnv(BattleEnv):
     version = _smac_version()
     reproducible = False
     restarts = True
+    options: ClassVar[SmacOptions] = SmacOptions()
 
     def __init__(self, task: TaskSpec, num_envs: int, device: str | torch.device = "cpu") -> None:
         """Raises UserError where the package, the game or the map is missing, or has other sizes."""
         self.check_installed()
         self.task, self.num_envs, self.device = task, num_envs, torch.device(device)
-        self._games = [Game(task.name) for _ in range(num_envs)]
-        self._last: list[GameObservation] = []
+        self._games = [Game(self.options) for _ in range(num_envs)]
+        self._seen: list[Arrays] = []
         self._over = np.ones(num_envs, dtype=bool)
         self._clock = np.zeros(num_envs, dtype=np.int64)
         self._available = np.zeros((num_envs, 0, 0), dtype=bool)
         try:
-            _check_sizes(task, answers(self._games[:1], "sizes", [task.name])[0])
-            _check_map(task)
+            self._check_task(self._games[0], task)
         except BaseException:
             self.close()
             raise
 
     @classmethod
-    def check_installed(cls) -> None:
-        cls.most_at_once()
-        package = find_spec("smac")  # not imported: SMAC3, of the same name, is slow to import
-        if package is None or PathFinder.find_spec("env", package.submodule_search_locations) is None:
-            raise UserError(
-                "the environment 'smac' needs SMAC's package: run pip install '.[smac]' in this project's "
-                "folder (`pip install smac` brings another project); 'simulator' needs nothing"
-            )
-        if sys.platform == "linux" and not (_game_folder() / "Versions").is_dir():
-            raise UserError(
-                f"the environment 'smac' needs StarCraft II, but {_game_folder()} holds no folder Versions; "
-                "set SC2PATH to the folder of StarCraft II 4.10, or play in the environment 'simulator'"
-            )
+    def configured(cls, options: Mapping[str, Any]) -> type[BattleEnv]:
+        return type(cls.__name__, (cls,), {"options": SmacOptions.of(options)})
+
+    @classmethod
+    def checks(cls, tasks: Sequence[TaskSpec], thorough: bool = True) -> list[Check]:
+        return installation.checks(cls.options, tasks, thorough)
 
     @classmethod
     def check_tasks(cls, tasks: Sequence[TaskSpec]) -> None:
         """Compares sizes with the package's own, without starting StarCraft II."""
-        if not tasks:
-            return
-        game = Game(tasks[0].name)
-        try:
-            for task in tasks:
-                _check_sizes(task, answers([game], "sizes", [task.name])[0])
-                _check_map(task)
-        finally:
-            game.close()
+        if tasks:
+            with closing(Game(cls.options)) as game:
+                for task in tasks:
+                    cls._check_task(game, task)
+
+    @classmethod
+    def _check_task(cls, game: Game, task: TaskSpec) -> None:
+        request = _request(task, cls.options)
+        (sizes,) = answers([game], "sizes", [request])
+        if isinstance(sizes, GameLostError):
+            raise UserError(f"{task.name}: SMAC's package does not tell its sizes ({sizes})")
+        _check_sizes(task, sizes[0])
+        for check in installation.map_checks([task]):
+            check.require()
 
     @classmethod
     def most_at_once(cls) -> int:
-        value = os.environ.get(GAMES_VARIABLE)
-        if value is None:
-            return min(MOST_GAMES, os.cpu_count() or 1)
-        if not value.isdecimal() or int(value) < 1:
-            raise UserError(f"{GAMES_VARIABLE} is {value!r}; give the number of games to play at once")
-        return int(value)
+        return cls.options.most_games
 
     def reset(self, seeds: Tensor) -> Observation:
         if seeds.shape != (self.num_envs,):
             raise ValueError(f"{self.num_envs} seeds expected, got shape {tuple(seeds.shape)}")
         self._check_open()
-        self._last = self._begun(range(self.num_envs), seeds)
+        self._seen = [{}] * self.num_envs
+        self._begin(range(self.num_envs), seeds)
         self._over = np.zeros(self.num_envs, dtype=bool)
-        self._clock = np.zeros(self.num_envs, dtype=np.int64)
         return self._observation()
 
     def step(self, actions: Tensor, seeds: Tensor | None = None) -> TimeStep:
-        """Raises BattleLostError where StarCraft II stopped answering; `reset` starts it anew."""
+        """A battle is lost where StarCraft II died or did not answer in time; its game is started anew."""
         self._check_open()
-        if not self._last:
+        if not self._seen:
             raise ValueError(f"{self.task.name}: a step before the first reset")
         chosen = actions.cpu().numpy()
         if not np.take_along_axis(self._available, chosen[:, :, None], axis=2).all():
             raise ValueError(f"{self.task.name}: an action was not available in the last observation")
-        played = [i for i in range(self.num_envs) if not self._over[i]]
-        games, orders = [self._games[i] for i in played], [chosen[i].tolist() for i in played]
-        steps = [GameStep(observation) for observation in self._last]
-        for i, step in zip(played, answers(games, "step", orders)):
-            steps[i] = step
-        observations = [step.observation for step in steps if step.observation is not None]
-        if len(observations) < self.num_envs:
-            raise BattleLostError(f"StarCraft II stopped answering on {self.task.name}")
-        self._last, self._clock = observations, self._clock + ~self._over
-        ended = self._over | np.array([s.terminated for s in steps])
+        told = np.zeros((self.num_envs, 5))  # reward, terminated, truncated, success, lost
+        played = (~self._over).nonzero()[0].tolist()
+        replays = {"replays": self.options.replays}
+        orders = [{"actions": chosen[i].tolist(), **replays} for i in played]
+        for i, answer in zip(played, answers([self._games[i] for i in played], "step", orders)):
+            if isinstance(answer, GameLostError):
+                self._games[i].renew()
+            if isinstance(answer, GameLostError) or answer[0] is None:
+                told[i] = 0, 1, 1, 0, 1
+            else:
+                told[i, :4], self._seen[i] = answer
+        self._clock = self._clock + ~self._over
+        ended = self._over | (told[:, 1] > 0)
         if seeds is not None:
-            rows = ended.nonzero()[0].tolist()
-            for i, begun in zip(rows, self._begun(rows, seeds)):
-                self._last[i], self._clock[i] = begun, 0
+            self._begin(ended.nonzero()[0].tolist(), seeds)
             self._over = ended = np.zeros_like(ended)
-        observation = self._observation()  # the last one of a battle still has SMAC's available actions
+        observation = self._observation()  # the last one of a battle has SMAC's available actions
         self._over = ended
-        return TimeStep(
-            observation=observation,
-            reward=torch.tensor([s.reward for s in steps], dtype=torch.float32, device=self.device),
-            terminated=torch.tensor([s.terminated for s in steps], device=self.device),
-            truncated=torch.tensor([s.truncated for s in steps], device=self.device),
-            success=torch.tensor([s.success for s in steps], device=self.device),
-        )
+        result = torch.from_numpy(told).to(self.device, torch.float32)
+        terminated, truncated, success, lost = (result[:, 1:] > 0).unbind(1)
+        return TimeStep(observation, result[:, 0], terminated, truncated, success, lost)
 
     @property
     def clock(self) -> Tensor:
@@ -153,7 +140,7 @@ class SmacEnv(BattleEnv):
         part = copy.copy(self)
         part.num_envs = len(kept)
         part._games = [self._games[i] for i in kept]
-        part._last = [self._last[i] for i in kept] if self._last else []
+        part._seen = [self._seen[i] for i in kept] if self._seen else []
         part._over, part._clock = self._over[kept], self._clock[kept]
         part._available = self._available[kept]
         return part
@@ -169,31 +156,43 @@ class SmacEnv(BattleEnv):
         if not self._games:
             raise ValueError(f"{self.task.name}: this environment is closed")
 
-    def _begun(self, rows: Sequence[int], seeds: Tensor) -> list[GameObservation]:
-        """What new battles of these rows show; seeds [B]."""
-        games = [self._games[i] for i in rows]
-        return answers(games, "reset", [int(seeds[i]) % LARGEST_SEED for i in rows])
+    def _begin(self, rows: Iterable[int], seeds: Tensor) -> None:
+        """Start new battles of these rows; seeds [B]. UserError where a game does not start."""
+        waiting, request, loss = list(rows), _request(self.task, self.options), ""
+        self._clock[waiting] = 0
+        for _ in range(STARTS):
+            games = [self._games[i] for i in waiting]
+            started = answers(
+                games, "reset", [{**request, "seed": int(seeds[i]) % LARGEST_SEED} for i in waiting]
+            )
+            for i, answer in zip(waiting, started):
+                if isinstance(answer, GameLostError):
+                    loss = str(answer)
+                    self._games[i].renew()
+                else:
+                    self._seen[i] = answer[1]
+            waiting = [i for i, answer in zip(waiting, started) if isinstance(answer, GameLostError)]
+            if not waiting:
+                return
+        raise UserError(f"StarCraft II could not be started on {self.task.name}: {loss}")
 
     def _observation(self) -> Observation:
         """The last observation of every battle; in those that are over, only no-op is available."""
-        names = ("obs", "state", "avail_actions")
-        obs, state, available = (np.stack([getattr(x, name) for x in self._last]) for name in names)
+        obs, state, available = (np.stack([seen[name] for seen in self._seen]) for name in _FIELDS)
         nothing = np.arange(available.shape[2]) == NO_OP
         self._available = np.where(self._over[:, None, None], nothing, available)
         return Observation(*(torch.from_numpy(x).to(self.device) for x in (obs, state, self._available)))
 
 
-def _game_folder() -> Path:
-    """Where StarCraft II's client looks for the game."""
-    return Path(os.environ.get("SC2PATH", "~/StarCraftII")).expanduser()
+_FIELDS = ("obs", "state", "avail_actions")
 
 
-def _check_map(task: TaskSpec) -> None:
-    path = _game_folder() / "Maps/SMAC_Maps" / f"{task.name}.SC2Map"
-    if sys.platform == "linux" and not path.is_file():
-        raise UserError(
-            f"{task.name}: no map at {path}; copy the SMAC_Maps of the smac package to Maps there"
-        )
+def _request(task: TaskSpec, options: SmacOptions) -> dict[str, Any]:
+    """Which map a request is about, and how SMAC's registry describes it."""
+    params = registry_row(task.name)
+    if params is None:
+        raise UserError(f"{task.name}: StarCraft II has no map for it; play it in its own environment")
+    return {"map": task.name, "params": params, "replays": options.replays}
 
 
 def _check_sizes(task: TaskSpec, sizes: dict[str, Any]) -> None:
@@ -206,7 +205,9 @@ def _check_sizes(task: TaskSpec, sizes: dict[str, Any]) -> None:
         "episode_limit": task.episode_limit_env_steps,
     }
     wrong = [
-        f"{name} {sizes[name]} (here {number})" for name, number in ours.items() if sizes[name] != number
+        f"{name} {sizes.get(name)} (here {number})"
+        for name, number in ours.items()
+        if sizes.get(name) != number
     ]
     if wrong:
         raise UserError(

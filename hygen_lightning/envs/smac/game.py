@@ -1,218 +1,204 @@
-"""One game of StarCraft II in a process of its own: the only file that imports `smac`."""
+"""The trainer's end of a game of StarCraft II, which runs in a process of its own: see `worker`."""
 
 from __future__ import annotations
 
 import os
+import queue
 import signal
-import traceback
+import subprocess
+import sys
+import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from hygen_lightning.envs.smac import worker
 from hygen_lightning.specs import UserError
 
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
+MOST_GAMES = 8
+"""Default number of games at once, but no more than CPU cores (the authors' parallel runner: 8). Each needs
+about a gigabyte of memory."""
 
-    import numpy as np
+START_S = 60.0
+"""Seconds that an interpreter has to start, beside the time for its first answer."""
 
-CLOSING_S = 20.0
-"""Time that a game has to end itself before its process is killed."""
-STARTS = 2
-"""Attempts to start a battle before giving up."""
-NOT_STARTED = ("SC2LaunchError", "NoMapError", "ValueError", "RuntimeError", "ImportError", "OSError")
-"""Errors of a start that mean that StarCraft II, a map or a package is not where it is expected."""
+Arrays = dict[str, np.ndarray]
 
 
-@dataclass
-class GameObservation:
-    """Of one battle: obs [A, obs_dim], state [state_dim] float32, avail_actions [A, K] bool."""
-
-    obs: np.ndarray
-    state: np.ndarray
-    avail_actions: np.ndarray
+class GameLostError(Exception):
+    """A game died, or did not answer in time."""
 
 
-@dataclass
-class GameStep:
-    """Result of a step of one battle; `observation` is None if StarCraft II stopped answering."""
+@dataclass(frozen=True)
+class SmacOptions:
+    """How games are played: one key each of an environment file.
 
-    observation: GameObservation | None
-    reward: float = 0.0
-    terminated: bool = False
-    truncated: bool = False
-    success: bool = False
+    python: interpreter that has numpy and SMAC's package; null: this one. games: at once in each process of
+    a run, 1 to 64; null: the CPU cores, but at most 8. answer_s: seconds after which a game that does not
+    answer is given up, 1 or more; a start takes up to a minute. replays: folder to which every battle's
+    replay is written; null: none.
+    """
+
+    python: str | None = None
+    games: int | None = None
+    answer_s: float = 180.0
+    replays: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, (kinds, wanted) in _KINDS.items():
+            if type(getattr(self, name)) not in kinds:
+                raise UserError(f"{name} is {getattr(self, name)!r}; give {wanted}")
+        if self.games is not None and not 1 <= self.games <= 64:
+            raise UserError(f"games is {self.games}; give 1 to 64 games to play at once")
+        if not self.answer_s >= 1:
+            raise UserError(f"answer_s is {self.answer_s}; give 1 second or more")
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> SmacOptions:
+        """The options of these keys; UserError for unknown ones."""
+        known = [field.name for field in fields(cls)]
+        unknown = [key for key in content if key not in known]
+        if unknown:
+            raise UserError(f"unknown key {unknown[0]!r}; StarCraft II's environment has {', '.join(known)}")
+        return cls(**content)
+
+    @property
+    def interpreter(self) -> str:
+        """The interpreter to start."""
+        return sys.executable if self.python is None else str(Path(self.python).expanduser())
+
+    @property
+    def most_games(self) -> int:
+        """Games at once."""
+        return self.games or min(MOST_GAMES, os.cpu_count() or 1)
+
+
+_NONE = type(None)
+_KINDS = {
+    "python": ((str, _NONE), "a path"),
+    "games": ((int, _NONE), "a whole number"),
+    "answer_s": ((int, float), "a number"),
+    "replays": ((str, _NONE), "a folder"),
+}
 
 
 class Game:
-    """A process that plays one battle after another on one map.
+    """A process that plays one battle after another.
 
-    Requests are sent with `ask` and answered with `answer`, so that many games work at once. The
-    process ends with `close`, with the object and with the main process.
+    Requests are sent with `ask` and answered with `answer`, so that many games work at once. The process
+    ends with `close`, with this object and with the trainer, however that ends.
     """
 
-    def __init__(self, map_name: str) -> None:
-        context = get_context("spawn")
-        self.map_name = map_name
-        self._pipe, there = context.Pipe()
-        process = context.Process(target=serve, args=(there, map_name), daemon=True)
-        process.start()
-        there.close()
-        self._end = weakref.finalize(self, _end, process, self._pipe)
+    def __init__(self, options: SmacOptions) -> None:
+        """UserError if the interpreter cannot be started."""
+        self.options = options
+        self._start()
 
-    def ask(self, request: str, argument: Any = None) -> None:
-        """Send a request: "sizes" with a map, "reset" with a seed, or "step" with one action per agent."""
+    def _start(self) -> None:
+        command = [self.options.interpreter, worker.__file__]
         try:
-            self._pipe.send((request, argument))
-        except OSError:
-            raise self._ended() from None
+            self._process = subprocess.Popen(  # in a session of its own: Ctrl-C is for the trainer
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            )
+        except OSError as error:
+            raise UserError(f"the interpreter {command[0]} cannot be started: {error.strerror}") from error
+        self._answers: queue.Queue[Any] = queue.Queue()
+        self._starting_s = START_S
+        threading.Thread(target=_listen, args=(self._process, self._answers), daemon=True).start()
+        self._end = weakref.finalize(self, _end, self._process, worker.GRACE_S)
 
-    def answer(self) -> Any:
-        """Result of the last request; UserError if StarCraft II or the map cannot be started."""
+    def ask(self, do: str, **request: Any) -> None:
+        """Send a request; where the game is dead, `answer` says so."""
+        assert self._process.stdin is not None
+        with suppress(OSError, ValueError):
+            worker.write_frame(self._process.stdin, {"do": do, **request})
+
+    def answer(self) -> tuple[Any, Arrays]:
+        """Value and arrays of the last request. GameLostError where none comes; UserError if StarCraft II,
+        its package or a map cannot be started."""
         try:
-            outcome, value = self._pipe.recv()
-        except (OSError, EOFError):
-            raise self._ended() from None
-        if outcome == "not started":
-            raise UserError(value)
-        if outcome == "failed":
-            raise RuntimeError(f"a game on {self.map_name} failed:\n{value}")
-        return value
+            frame = self._answers.get(timeout=self._starting_s + self.options.answer_s)
+            self._starting_s = 0.0
+        except queue.Empty:
+            raise GameLostError(f"no answer in {self.options.answer_s:g} s") from None
+        if frame is None:
+            raise GameLostError("its process ended")
+        header, payload = frame
+        if "not started" in header:
+            raise UserError(header["not started"])
+        if "failed" in header:
+            raise RuntimeError(f"a game of StarCraft II failed:\n{header['failed']}")
+        return header["done"], _arrays(header["arrays"], payload)
+
+    def renew(self) -> None:
+        """Kill the process and start another."""
+        self._end.detach()
+        _kill(self._process)
+        self._start()
 
     def closing(self) -> None:
         """Tell the game to end, without waiting for it."""
+        assert self._process.stdin is not None
         with suppress(OSError):
-            self._pipe.send(("close", None))
+            self._process.stdin.close()
 
     def close(self) -> None:
         """End the game and its process."""
         self._end()
 
-    def _ended(self) -> RuntimeError:
-        return RuntimeError(f"the process of a game on {self.map_name} ended unexpectedly (out of memory?)")
+
+def answers(games: Sequence[Game], do: str, requests: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Send a request to every game, then wait for all answers; GameLostError in place of one that is lost."""
+    for game, request in zip(games, requests, strict=True):
+        game.ask(do, **request)
+    return [_answer_or_loss(game) for game in games]
 
 
-def _end(process: BaseProcess, pipe: Connection) -> None:
-    with suppress(OSError):
-        pipe.send(("close", None))
-    pipe.close()  # a game that waits for orders ends without any
-    process.join(CLOSING_S)
-    if process.is_alive():
-        process.kill()
-        process.join()
+def _answer_or_loss(game: Game) -> tuple[Any, Arrays] | GameLostError:
+    try:
+        return game.answer()
+    except GameLostError as error:
+        return error
 
 
-def answers(games: Sequence[Game], request: str, arguments: Sequence[Any]) -> list[Any]:
-    """Send a request to every game, then wait for all answers."""
-    for game, argument in zip(games, arguments, strict=True):
-        game.ask(request, argument)
-    return [game.answer() for game in games]
+def _arrays(described: list[tuple[str, str, list[int]]], payload: bytes) -> Arrays:
+    """The arrays of a frame, by name."""
+    found, start = {}, 0
+    for name, dtype, shape in described:
+        size = int(np.prod(shape))
+        found[name] = np.frombuffer(payload, dtype, size, start).reshape(shape).copy()
+        start += found[name].nbytes
+    return found
 
 
-def serve(pipe: Connection, map_name: str) -> None:
-    """The process of a game: answers requests until it is told to close, or the main process is gone.
-
-    It ignores signals: the main process ends its step first and then closes its games.
-    """
-    if hasattr(os, "setsid"):
-        os.setsid()  # not in the process group of the main process, which may get signals
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    os.dup2(2, 1)  # standard output belongs to the main process, and StarCraft II writes there
-    battle = _Battle(map_name)
-    with suppress(EOFError, OSError):
-        while True:
-            request, argument = pipe.recv()
-            if request == "close":
-                break
-            try:
-                pipe.send(("done", getattr(battle, request)(argument)))
-            except UserError as error:
-                pipe.send(("not started", str(error)))
-            except Exception:  # reported by the main process
-                pipe.send(("failed", traceback.format_exc()))
-    battle.close()
-
-
-class _Battle:
-    """SMAC's environment of one map."""
-
-    def __init__(self, map_name: str) -> None:
-        self.map_name = map_name
-        self._env: Any = None
-        self._ended = True
-
-    def sizes(self, map_name: str) -> dict[str, Any]:
-        """SMAC's `get_env_info` of a map: state_shape, obs_shape, n_actions, n_agents, episode_limit."""
+def _listen(process: subprocess.Popen[bytes], answers: queue.Queue[Any]) -> None:
+    """Queue what a game answers, and None when it ends."""
+    assert process.stdout is not None
+    frame: Any = True
+    while frame is not None:
         try:
-            from smac.env.starcraft2.maps.smac_maps import get_smac_map_registry
-        except ImportError as error:
-            raise UserError(
-                f"SMAC's package cannot be imported ({error}); run pip install '.[smac]' in this "
-                "project's folder"
-            ) from error
-        known = get_smac_map_registry()
-        if map_name not in known:
-            raise UserError(
-                f"SMAC has no map {map_name!r} (it has {', '.join(sorted(known))}); play it in the "
-                "simulator, or install a SMAC that registers it"
-            )
-        return dict(_new(map_name, None).get_env_info())
-
-    def reset(self, seed: int) -> GameObservation:
-        """Start a battle. StarCraft II takes a seed only when it starts."""
-        if not self._ended:  # SMAC's reward scale is wrong after a battle that did not end
-            self.close()
-        self._ended = False
-        reason = "it stops answering"
-        for _ in range(STARTS):
-            try:
-                self._env = self._env or _new(self.map_name, seed)
-                restarts = self._env.force_restarts
-                self._env.reset()
-                if self._env.force_restarts == restarts:
-                    return self._observe()
-            except Exception as error:
-                if not {kind.__name__ for kind in type(error).__mro__} & set(NOT_STARTED):
-                    raise
-                reason = " ".join(str(error).split())
-            self.close()  # after a restart within a reset SMAC returns units of another game
-        raise UserError(
-            f"StarCraft II could not be started on {self.map_name}: {reason}; install StarCraft II 4.10 "
-            "with SMAC's maps and set SC2PATH to its folder, or play in the simulator"
-        )
-
-    def step(self, actions: list[int]) -> GameStep:
-        reward, terminated, info = self._env.step(actions)
-        if not info:  # SMAC had to restart StarCraft II
-            return GameStep(None)
-        self._ended = bool(terminated)
-        truncated = bool(info.get("episode_limit", False))
-        return GameStep(self._observe(), float(reward), bool(terminated), truncated, bool(info["battle_won"]))
-
-    def close(self) -> None:
-        """End StarCraft II; the next battle starts it anew."""
-        if self._env is not None:
-            self._env.close()
-        self._env = None
-
-    def _observe(self) -> GameObservation:
-        import numpy as np
-
-        return GameObservation(
-            np.asarray(self._env.get_obs(), dtype=np.float32),
-            np.asarray(self._env.get_state(), dtype=np.float32),
-            np.asarray(self._env.get_avail_actions()) > 0,
-        )
+            frame = worker.read_frame(process.stdout)
+        except (OSError, ValueError):
+            frame = None
+        answers.put(frame)
 
 
-def _new(map_name: str, seed: int | None) -> Any:
-    from smac.env import StarCraft2Env
+def _end(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Let a game end itself; kill it and all that it started where it does not."""
+    assert process.stdin is not None
+    with suppress(OSError):
+        process.stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(grace_s)
+    _kill(process)
 
-    # `continuing_episode` only makes SMAC report that the time limit ended a battle.
-    return StarCraft2Env(map_name=map_name, seed=seed, continuing_episode=True)
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)  # the game is in the group of its worker
+    process.wait()

@@ -1,1 +1,1 @@
-"""A stand-in for SMAC's package: its interface, with battles of the embedded simulator behind it."""
+"""A stand-in for SMAC's package: its interface, without a game behind it."""

@@ -1,0 +1,128 @@
+"""Stage two on-policy: HyGen's decoder and its choice of skills go on learning from their own battles."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from hygen_lightning.losses import (
+    PolicyGradientLoss,
+    clipped_policy_loss,
+    generalised_advantages,
+    masked_mean,
+)
+from hygen_lightning.models import windows
+from hygen_lightning.models.layers import one_hot
+from hygen_lightning.models.pooled import PooledCritic
+from hygen_lightning.specs import Episodes, OnPolicyEpisodes, zero_outside
+
+if TYPE_CHECKING:
+    from hygen_lightning.algorithms.hygen import HyGen
+    from hygen_lightning.models.hygen_network import HyGenNetwork
+    from hygen_lightning.rollouts.runner import Rollout
+
+REWARD_SCALE = 0.1
+"""Rewards are multiplied by it: returns of battles, up to 20, become values of about one."""
+
+
+class Refinement(nn.Module):
+    """The clipped objective of MAPPO for two choices: of a skill, where one begins, and of an action.
+
+    Both share the team's advantage. The critic sees the state and the time; recordings teach it in
+    stage one already.
+    """
+
+    def __init__(self, model: HyGen, clip: float, entropy: float) -> None:
+        super().__init__()
+        self.clip, self.entropy = clip, entropy
+        self.gamma, self.gae_lambda, self.skill_steps = model.gamma, model.td_lambda, model.skill_steps
+        self.critic = PooledCritic(model.widths)
+
+    @torch.no_grad()
+    def prepare(self, model: HyGen, played: Rollout) -> OnPolicyEpisodes:
+        """Battles with all that `loss` needs: probabilities of what was chosen, advantages, value targets."""
+        assert played.skills is not None
+        device = model.device
+        episodes = played.episodes.to(device)
+        skills = played.skills[:, : episodes.n_steps].to(device).clamp(min=0)
+        value, mask = self.values(episodes), episodes.mask
+        advantage = torch.zeros_like(value)
+        advantage[:, :-1] = generalised_advantages(
+            episodes.reward[:, :-1] * REWARD_SCALE,
+            value,
+            episodes.terminated[:, :-1],
+            episodes.truncated[:, :-1],
+            self.gamma,
+            self.gae_lambda,
+        )
+        counted = advantage[mask]
+        action_log_probs, skill_log_probs = self._log_probs(model, model.acting, episodes, skills)
+        return OnPolicyEpisodes(
+            **{f.name: getattr(episodes, f.name) for f in fields(Episodes)},
+            skills=skills,
+            log_probs=_of_choice(action_log_probs, episodes.actions),
+            skill_log_probs=_of_choice(skill_log_probs, skills),
+            advantage=zero_outside((advantage - counted.mean()) / (counted.std() + 1e-5), mask),
+            value_target=advantage + value,
+        )
+
+    def loss(self, model: HyGen, battles: OnPolicyEpisodes) -> tuple[Tensor, dict[str, Tensor]]:
+        """Clipped objectives of actions and of skills, and the critic's squared error."""
+        mask = battles.mask
+        action_log_probs, skill_log_probs = self._log_probs(model, model.network, battles, battles.skills)
+        alive = mask.unsqueeze(-1) & (battles.avail_actions.sum(dim=-1) > 1)
+        steps = torch.arange(battles.n_steps, device=mask.device)
+        decides = alive & windows.begins(steps, self.skill_steps)[:, None]
+        actions = self._policy(action_log_probs, battles.actions, battles.log_probs, battles, alive)
+        skills = self._policy(skill_log_probs, battles.skills, battles.skill_log_probs, battles, decides)
+        error = masked_mean((self.values(battles) - battles.value_target).square(), mask)
+        metrics = {
+            "policy_loss": actions.policy.detach(),
+            "skill_policy_loss": skills.policy.detach(),
+            "value_loss": error.detach(),
+            "entropy": actions.entropy.detach(),
+            "skill_entropy": skills.entropy.detach(),
+            "kl": actions.kl,
+            "clipped": actions.clipped,
+        }
+        return actions.loss + skills.loss + error, metrics
+
+    def critic_loss(self, episodes: Episodes) -> Tensor:
+        """Squared error of the values against the discounted returns of episodes as they went."""
+        returns = torch.zeros_like(episodes.reward)
+        later = torch.zeros_like(episodes.reward[:, 0])
+        for t in reversed(range(episodes.n_steps)):
+            later = episodes.reward[:, t] * REWARD_SCALE + self.gamma * later
+            returns[:, t] = later
+        return masked_mean((self.values(episodes) - returns).square(), episodes.mask)
+
+    def values(self, episodes: Episodes) -> Tensor:
+        """[B, T]: of the states, zeros where not filled."""
+        steps = torch.arange(episodes.n_steps, device=episodes.state.device)
+        time = (steps / episodes.task.episode_limit_env_steps).expand(episodes.filled.shape)
+        state = zero_outside(episodes.state, episodes.filled)
+        return zero_outside(self.critic(episodes.task.layout, state, time), episodes.filled)
+
+    def _policy(
+        self, log_probs: Tensor, chosen: Tensor, old: Tensor, battles: OnPolicyEpisodes, acts: Tensor
+    ) -> PolicyGradientLoss:
+        return clipped_policy_loss(log_probs, chosen, old, battles.advantage, acts, self.clip, self.entropy)
+
+    def _log_probs(
+        self, model: HyGen, network: HyGenNetwork, episodes: Episodes, skills: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Of all actions [B, T, A, K], given skills [B, T, A], and of all skills [B, T, A, Z]."""
+        layout, seen = episodes.task.layout, (episodes.obs, episodes.last_actions)
+        scores = model.skill_scores(*network.observe(layout, *seen, episodes.filled))
+        given = one_hot(skills, network.n_skills, episodes.obs.dtype)
+        logits = network.decode(layout, *seen, given, episodes.filled)
+        possible = episodes.avail_actions | ~episodes.avail_actions.any(dim=-1, keepdim=True)
+        return logits.masked_fill(~possible, -torch.inf).log_softmax(-1), scores.log_softmax(-1)
+
+
+def _of_choice(log_probs: Tensor, chosen: Tensor) -> Tensor:
+    """log_probs [..., N], chosen [...] int64 -> [...]."""
+    return log_probs.gather(-1, chosen.unsqueeze(-1))[..., 0]

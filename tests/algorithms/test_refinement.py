@@ -1,0 +1,117 @@
+"""Stage two on-policy: what is learned from, how the loss is made up, and a run that does both stages."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from factories import make_episodes
+from update_steps import Steps, batch_for
+
+from hygen_lightning.algorithms.hygen import HyGen
+from hygen_lightning.algorithms.refinement import REWARD_SCALE
+from hygen_lightning.cli import main
+from hygen_lightning.data.hdf5 import write_run
+from hygen_lightning.specs import OnPolicyEpisodes, UserError
+from hygen_lightning.tasks import load_task
+
+TASK = load_task("3m")
+
+
+def refining(**options: Any) -> HyGen:
+    torch.manual_seed(0)
+    given = {"width": 8, "n_heads": 1, "n_skills": 3, "pretrain_steps": 2, "refine_battles": 4} | options
+    return HyGen(TASK.layout.widths, prior_weight=1.0, td_lambda=0.95, **given)
+
+
+def battles_of(module: HyGen) -> OnPolicyEpisodes:
+    battles = batch_for(module, "3m").chunks["3m"]
+    assert isinstance(battles, OnPolicyEpisodes)
+    return battles
+
+
+@pytest.mark.parametrize("skill_steps", [1, 4, 0])
+def test_a_policy_that_has_not_moved_has_ratio_one(skill_steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = refining(skill_steps=skill_steps)
+    Steps(module, monkeypatch)
+    battles = battles_of(module)
+    loss, metrics = module.chunk_loss(battles)
+    assert torch.isfinite(loss)
+    assert float(metrics["kl"]) == pytest.approx(0, abs=1e-5)
+    assert float(metrics["clipped"]) == 0
+    assert 0 < float(metrics["skill_entropy"]) <= 1.1
+
+
+def test_skills_are_held_and_what_happens_after_the_end_counts_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = refining(skill_steps=4)
+    Steps(module, monkeypatch)
+    battles = battles_of(module)
+    skills = battles.skills[:, :8]
+    assert torch.equal(skills[:, :4], skills[:, :1].expand(-1, 4, -1))
+    assert torch.equal(skills[:, 4:], skills[:, 4:5].expand(-1, 4, -1))
+    loss = module.chunk_loss(battles)[0]
+    outside = ~battles.filled
+    assert outside.any()
+    battles.obs[outside], battles.state[outside] = torch.nan, torch.nan
+    assert torch.equal(loss, module.chunk_loss(battles)[0])
+
+
+def test_its_gradient_reaches_decoder_choice_and_critic(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = refining()
+    steps = Steps(module, monkeypatch)
+    steps.step = 5
+    module.training_step(batch_for(module, "3m"), 5).backward()
+    module.on_after_backward()
+    net = module.network
+    for part in (net.action_decoder, net.q_head, net.observation_encoder, module.refinement.critic):
+        assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
+
+
+def test_recordings_count_by_the_offline_share_and_the_teachers_weight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = refining(teacher_weight=2.0)
+    steps = Steps(module, monkeypatch)
+    steps.step = 5
+    episodes = make_episodes(TASK, 3)
+    torch.manual_seed(1)
+    whole = module.skill_loss(episodes)[0]
+    torch.manual_seed(1)
+    assert float(module.loss(episodes, 0.25)[0].detach()) == pytest.approx(0.5 * float(whole.detach()))
+
+
+def test_the_critic_learns_discounted_returns_in_stage_one() -> None:
+    module = refining(gamma=0.5)
+    episodes = make_episodes(TASK, 1, lengths=torch.tensor([3])).trimmed()
+    values = module.refinement.values(episodes).detach()[0, :2]
+    first, second = (REWARD_SCALE * float(r) for r in episodes.reward[0, :2])
+    errors = (float(values[0]) - first - 0.5 * second) ** 2 + (float(values[1]) - second) ** 2
+    assert float(module.refinement.critic_loss(episodes).detach()) == pytest.approx(errors / 2, rel=1e-4)
+
+
+def test_without_a_policy_of_stage_one_there_is_nothing_to_refine() -> None:
+    with pytest.raises(UserError, match=r"give a --model\.prior_weight"):
+        HyGen(TASK.layout.widths, refine_battles=4)
+
+
+def test_a_run_of_both_stages_learns_from_recordings_then_from_both(tmp_path: Path) -> None:
+    write_run(tmp_path / "data" / "3m" / "medium" / "run", make_episodes(TASK, 8))
+    words = ["fit", "--model", "HyGen", "--run.root", str(tmp_path / "runs"), "--data.train_tasks=[3m]"]
+    words += [f"--data.dataset_dir={tmp_path / 'data'}", "--data.quality=medium", "--data.batch_size=4"]
+    words += ["--data.eval_episodes=2", "--data.test_episodes=2", "--trainer.log_every_n_steps=1"]
+    words += ["--files.curve=false", "--files.battle_gif=false", "--trainer.accelerator=cpu"]
+    options = {"width": 8, "n_heads": 1, "pretrain_steps": 2, "prior_weight": 1, "refine_battles": 4}
+    options |= {"refine_epochs": 1, "refine_minibatches": 2, "skill_steps": 5}
+    words += [f"--model.init_args.{name}={value}" for name, value in options.items()]
+    words += ["--data.share_begin=0.5", "--data.share_end=0", "--data.share_steps=2", "--trainer.max_steps=6"]
+    assert main(words) == 0
+    (table,) = tmp_path.rglob("metrics.csv")
+    rows = list(csv.DictReader(table.open()))
+    shares = [row["train/3m/offline_share"] for row in rows if row["train/mean/loss"]]
+    assert shares == ["1.0", "1.0", "0.5", "0.25", "", ""]
+    assert [bool(row["train/3m/kl"]) for row in rows if row["train/mean/loss"]] == [False] * 2 + [True] * 4
