@@ -279,11 +279,12 @@ def _example_inputs(params: UnitParams) -> dict[str, tuple[Any, ...]]:
     actions = torch.zeros(n, b, dtype=torch.int64)
     lot, look = torch.zeros(n_units, b), torch.zeros(n_units, b, dtype=torch.int64)
     heading = torch.zeros(n, b)
+    after, fresh = ({k: v.clone() for k, v in state.items()} for _ in range(2))  # one tensor is one input
     plan = dict(zip(PLAN, (actions, heading, heading.clone(), look, lot, lot.clone())))
     return {
         "orders": (tensors, state, actions),
         "loop": (tensors, state, plan, torch.tensor(0)),
-        "end": (tensors, state, dict(state), dict(state), torch.tensor(True)),
+        "end": (tensors, state, after, fresh, torch.tensor(True)),
     }
 
 
