@@ -46,6 +46,8 @@ NO_SETTINGS = (
     "trainer.enable_model_summary",
 )
 """Options (or groups of them) that say who ran where and what is kept, not what is learned."""
+FIGURES = ("episodes", "win_rate", "win_rate_noisy", "return", "length")
+"""What a table of runs takes from the results of a task."""
 MOST_IN_LABEL = 3
 """Settings that a label names; groups that differ in more are told apart by the names of their runs."""
 
@@ -277,7 +279,8 @@ def _set_name(seen: Sequence[str]) -> str:
 def run_table(groups: Groups) -> DataFrame:
     """The tidy table of all results: one row per run and task, in the order of groups, kinds and tasks.
 
-    Columns: group, run, seed, task, kind, episodes, win_rate (0..1), return, length (env steps).
+    Columns: group, run, seed, task, kind, episodes, win_rate (0..1), win_rate_noisy (with some random
+    actions; NaN where that was not played), return, length (env steps).
     """
     from pandas import DataFrame
 
@@ -288,11 +291,11 @@ def run_table(groups: Groups) -> DataFrame:
             "seed": run.seed,
             "task": task,
             "kind": kind_of(entry),
-            **{name: entry.get(name) for name in ("episodes", "win_rate", "return", "length")},
+            **{name: entry.get(name) for name in FIGURES},
         }
         for label, runs in groups.items()
         for run in runs
         for task, entry in run.results["tasks"].items()
     ]
     rows.sort(key=lambda row: (list(groups).index(row["group"]), TASK_KINDS.index(row["kind"])))
-    return DataFrame(rows).astype({"seed": "Int64"})
+    return DataFrame(rows).astype({"seed": "Int64", "win_rate_noisy": float})
