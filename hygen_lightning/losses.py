@@ -108,7 +108,6 @@ class ValueTargets:
 
     labels [B, T, A] int64: what was chosen, skills or actions. reward [B, T] float, terminated and
     truncated [B, T] bool, mask [B, T] bool. available [B, T, A, Z] bool: what can be chosen; None: all.
-    decides [T] bool: the steps at which agents choose; at the others they keep to the label. None: at all.
     """
 
     labels: Tensor
@@ -117,7 +116,6 @@ class ValueTargets:
     truncated: Tensor
     mask: Tensor
     available: Tensor | None = None
-    decides: Tensor | None = None
 
 
 @dataclass
@@ -152,35 +150,27 @@ def value_loss(
     q, target_q [B, T, A, Z]: values of skills or actions by the online and the target network.
     mix, target_mix: from values of agents [B, T, A] to those of the team [B, T].
     """
-    chosen, greedy, target = double_q(q, target_q, targets.labels, targets.available, targets.decides)
+    chosen, greedy, target = double_q(q, target_q, targets.labels, targets.available)
     q_tot, greedy_q_tot, target_q_tot = mix(chosen), mix(greedy), target_mix(target)
     td_targets = lambda_returns(target_q_tot.detach(), targets, gamma, td_lambda)
     valid = targets.mask[:, :-1]
     error = torch.where(valid, q_tot[:, :-1] - td_targets, 0)
     td = masked_mean(error**2, valid)
-    chooses = targets.mask if targets.decides is None else targets.mask & targets.decides
-    conservative = masked_mean(greedy_q_tot - q_tot, chooses)
+    conservative = masked_mean(greedy_q_tot - q_tot, targets.mask)
     loss = td + conservative_weight * conservative
     return ValueLoss(loss, td, conservative, q_tot, greedy_q_tot, target_q_tot, td_targets)
 
 
 def double_q(
-    q: Tensor,
-    target_q: Tensor,
-    labels: Tensor,
-    available: Tensor | None = None,
-    decides: Tensor | None = None,
+    q: Tensor, target_q: Tensor, labels: Tensor, available: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Values [B, T, A] of the labels, of the greedy choice, and of that choice by the target network.
 
     q, target_q [B, T, A, Z], labels [B, T, A] int64. The online network chooses among available
-    [B, T, A, Z] bool (None: all), where decides [T] bool (None: everywhere) is False it takes the label;
-    no gradient flows through target_q.
+    [B, T, A, Z] bool (None: all); no gradient flows through target_q.
     """
     allowed = q.detach() if available is None else q.detach().masked_fill(~available, -torch.inf)
     best = allowed.argmax(dim=-1, keepdim=True)
-    if decides is not None:
-        best = torch.where(decides[:, None, None], best, labels.unsqueeze(-1))
     chosen = q.gather(-1, labels.unsqueeze(-1))[..., 0]
     return chosen, q.gather(-1, best)[..., 0], target_q.detach().gather(-1, best)[..., 0]
 

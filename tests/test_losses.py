@@ -149,15 +149,6 @@ def test_no_gradient_flows_through_targets() -> None:
     assert q.grad[0, 0, 0, 0] != 0
 
 
-def test_where_nobody_chooses_the_value_of_what_is_kept_is_learned_from() -> None:
-    targets = make_targets([True, True, True], [0.0, 0.0, 0.0], ended=1, truncated=True)
-    targets.decides = torch.tensor([True, False, True])
-    q = torch.tensor([[[[1.0, 4.0]], [[2.0, 7.0]], [[3.0, 9.0]]]])
-    loss = value_loss(q, q, targets, add, add, gamma=1.0, conservative_weight=1.0)
-    assert loss.td_targets.tolist() == [[2.0, 9.0]], "kept at step one, chosen anew at step two"
-    assert loss.conservative.item() == pytest.approx((3 + 6) / 2), "over the steps of choice alone"
-
-
 def test_balance_is_nothing_where_all_skills_are_used_alike_and_log_z_where_one_is() -> None:
     certain = torch.full((1, 4, 1, 4), -50.0)
     certain[0, range(4), 0, range(4)] = 50.0

@@ -280,15 +280,17 @@ class HyGen(ValueLearning):
                 self.target["encoder"](layout, episodes.obs, episodes.last_actions, filled)
             )
         q, local_logits = net.observe(layout, episodes.obs, episodes.last_actions, filled)
-        decides = None
-        if self.skill_steps != 1:
-            decides = windows.begins(torch.arange(episodes.n_steps, device=q.device), self.skill_steps)
-        parts, metrics = self.value_loss(q, target_q, labels, episodes, offline_share, decides=decides)
         distillation, told = self._distillation(local_logits, labels, mask)
-        chosen = self.choose(q.detach(), local_logits.detach())
-        if decides is not None:
-            chosen = self._hold(chosen[:, decides], mask)
-        metrics |= told | skill_use(chosen, mask, q.shape[-1])
+        chosen, window = self.choose(q.detach(), local_logits.detach()), 1
+        if self.skill_steps != 1:
+            window = self.skill_steps or episodes.n_steps
+            episodes, at = windows.decisions(episodes, self.skill_steps, self.gamma)
+            rows = torch.arange(len(at), device=at.device).unsqueeze(1)
+            q, target_q, labels, chosen = (x[rows, at] for x in (q, target_q, labels, chosen))
+        parts, metrics = self.value_loss(
+            q, target_q, labels, episodes, offline_share, window_env_steps=window
+        )
+        metrics |= told | skill_use(chosen, episodes.mask, q.shape[-1])
         return parts.loss + self.phi * distillation, metrics
 
     def _hold(self, values: Tensor, mask: Tensor) -> Tensor:

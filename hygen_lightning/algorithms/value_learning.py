@@ -80,12 +80,12 @@ class ValueLearning(MultiTaskAlgorithm):
         episodes: Episodes,
         offline_share: float,
         available: Tensor | None = None,
-        decides: Tensor | None = None,
+        window_env_steps: int = 1,
     ) -> tuple[ValueLoss, dict[str, Tensor]]:
         """TD loss and conservative term of values q, target_q [B, T, A, Z], and what to log of them.
 
         labels [B, T, A] int64: what was chosen. available [B, T, A, Z] bool: what can be; None: all.
-        decides [T] bool: the steps at which agents choose; None: all.
+        window_env_steps: environment steps between two of these steps, over which rewards are summed.
         """
         layout, state, filled, mask = episodes.task.layout, episodes.state, episodes.filled, episodes.mask
         with torch.no_grad():
@@ -93,12 +93,10 @@ class ValueLearning(MultiTaskAlgorithm):
         parts = value_loss(
             q,
             target_q,
-            ValueTargets(
-                labels, episodes.reward, episodes.terminated, episodes.truncated, mask, available, decides
-            ),
+            ValueTargets(labels, episodes.reward, episodes.terminated, episodes.truncated, mask, available),
             self.value_networks()["mixer"].weights(layout, state, filled),  # type: ignore[operator]
             target_mix,
-            self.gamma,
+            self.gamma**window_env_steps,
             self.td_lambda,
             self.conservative_weight(offline_share) * self.alpha,
         )

@@ -179,6 +179,14 @@ def test_the_seed_moves_every_stream(recordings: Path) -> None:
     assert seeds[0] == seeds[1] != seeds[2]
 
 
+def test_every_algorithm_is_evaluated_in_the_same_battles(recordings: Path) -> None:
+    """They follow from seed and task alone, whatever is learned from and by whom."""
+    one, other = ready(recordings, **FIXED), ready(recordings, stage_one=9, batch_size=4, replay_episodes=90)
+    for loader in ("val_dataloader", "test_dataloader"):
+        seeds = [torch.cat([r.seeds for r in getattr(data, loader)()]) for data in (one, other)]
+        assert torch.equal(*seeds)
+
+
 def test_every_option_has_its_test() -> None:
     assert {*signature(HybridDataModule).parameters} == {*EFFECTS, "dataset_dir", "seed"}
 
