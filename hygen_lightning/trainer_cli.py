@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -39,6 +39,7 @@ from hygen_lightning.run.run import (
     spent,
     write_run_results,
 )
+from hygen_lightning.run.trackers import share_files, trackers
 from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
 from hygen_lightning.trainer_options import LayeredCLI, run_root
@@ -74,15 +75,6 @@ def _quiet() -> None:
         "lightning.fabric",
     ):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def require_wandb_access() -> None:
-    """UserError instead of a prompt that would hang a job."""
-    import wandb
-
-    mode = os.environ.get("WANDB_MODE", "online")
-    if mode not in ("offline", "disabled", "dryrun") and wandb.api.api_key is None:
-        raise UserError("run.wandb_project: no W&B key; run `wandb login`, or set WANDB_MODE=offline")
 
 
 class HyGenCLI(LayeredCLI):
@@ -160,19 +152,12 @@ class HyGenCLI(LayeredCLI):
             raise UserError(f"--trainer options: {error}") from error
 
     def _loggers(self, users: Any) -> list[Logger]:
-        """The user's own, Weights & Biases where run.wandb_project says so, and metrics.csv always."""
+        """The user's own, metrics.csv always, and whoever else the options of the run name."""
         config = self.config[self.subcommand]
         own = [] if users in (None, True, False) else users if isinstance(users, list) else [users]
-        loggers: list[Logger] = [*own, MetricsLogger(self.run_dir)]
-        if config.run.wandb_project is not None:
-            require_wandb_access()
-            name = f"{config.run.name}-{self.run_dir.name}"
-            full = {"config": yaml.safe_load(self._parser(self.subcommand).dump(config))}
-            self.run_dir.mkdir(parents=True, exist_ok=True)
-            loggers.append(
-                WandbLogger(name=name, project=config.run.wandb_project, save_dir=str(self.run_dir), **full)
-            )
-        return loggers
+        full = yaml.safe_load(self._parser(self.subcommand).dump(config))
+        told = trackers(config.run, str(self.subcommand), config.run.name, full, self.run_dir)
+        return [*own, MetricsLogger(self.run_dir), *told]
 
     # fit
 
@@ -217,6 +202,8 @@ class HyGenCLI(LayeredCLI):
                 draw_unseen_battle(self.model, self.datamodule, self.run_dir, env)
             if wanted.skills and isinstance(self.model, HyGen):
                 show_skills(self.model, self.datamodule, self.run_dir, env)
+            shared = self.config[self.subcommand].run.wandb_checkpoint
+            share_files(self.trainer.loggers, self.run_dir, best if shared else None)
 
     # validate, test, predict
 

@@ -68,6 +68,10 @@ class RunOptions:
         teachers: who plays them: scripted policies, teachers that are trained for it (minutes each), or
             auto: scripted policies, and teachers for the tasks that these win too seldom
         wandb_project: also log to this Weights & Biases project; WANDB_MODE=offline needs no account
+        wandb_group: runs that belong together there (if not given, the name: seeds of one setting share it)
+        wandb_tags: tags there (if not given: algorithm, task set or training tasks, data quality)
+        wandb_checkpoint: also keep best.ckpt there, as an artifact
+        tensorboard: also write TensorBoard's event files; needs the package tensorboard
     """
 
     root: str | None = None
@@ -75,6 +79,10 @@ class RunOptions:
     record_episodes: int = 2000
     teachers: Literal["auto", "scripted", "trained"] = "auto"
     wandb_project: str | None = None
+    wandb_group: str | None = None
+    wandb_tags: list[str] | None = None
+    wandb_checkpoint: bool = False
+    tensorboard: bool = False
 
 
 class LayeredCLI(LightningCLI):

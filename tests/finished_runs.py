@@ -28,16 +28,18 @@ def finished_run(
     time: str = "20260101-000000",
     model: dict[str, Any] | None = None,
     seed_known: bool = True,
+    noisy: bool = False,
     **facts: Any,
 ) -> Path:
     """A run folder with results.json: wins of `episodes` battles by task, of which 3m alone is seen.
 
-    model: options of the model, in config.yaml.
+    model: options of the model, in config.yaml. noisy: with random actions a battle fewer is won.
     """
     name = name or algorithm
     folder = root / name / f"{time}-s{seed}"
     results = [
-        TaskResult(task, task == "3m", episodes, n, 20.0, 30.0, task in extra) for task, n in wins.items()
+        TaskResult(task, task == "3m", episodes, n, 20.0, 30.0, task in extra, n - 1 if noisy and n else None)
+        for task, n in wins.items()
     ]
     facts = {"algorithm": algorithm, "seed": seed if seed_known else None, **FACTS, **facts}
     write_results(folder / "results.json", results, facts)

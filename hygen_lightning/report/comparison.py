@@ -46,6 +46,8 @@ class Aggregate:
     seeds: int
     episodes: int
     mean: Estimate
+    mean_noisy: Estimate | None
+    """With some random actions; None where a run has not played so."""
     iqm: Estimate
     optimality_gap: Estimate
     profile: list[float]
@@ -97,9 +99,9 @@ def compare(table: DataFrame) -> Comparison:
 def task_table(table: DataFrame) -> DataFrame:
     """One row per group and task: win rate over its seeds, and its two intervals.
 
-    Columns: group, task, kind, win_rate, seeds, episodes (of all seeds), ci95_over_seeds (low and high; None
-    for one run) and ci95_over_episodes (low and high; cautious where runs differ, for that difference is
-    no chance of the battles).
+    Columns: group, task, kind, win_rate, win_rate_noisy (NaN where a run has none), seeds, episodes (of all
+    seeds), ci95_over_seeds (low and high; None for one run) and ci95_over_episodes (low and high; cautious
+    where runs differ, for that difference is no chance of the battles).
     """
     from pandas import DataFrame
 
@@ -113,6 +115,7 @@ def task_table(table: DataFrame) -> DataFrame:
                 "task": task,
                 "kind": kind,
                 "win_rate": estimate.value,
+                "win_rate_noisy": runs.win_rate_noisy.mean(skipna=False),
                 "seeds": len(rates),
                 "episodes": episodes,
                 "ci95_over_seeds": estimate.ci95,
@@ -134,10 +137,17 @@ def _aggregate(table: DataFrame, group: str, kind: TaskKind) -> Aggregate | None
         seeds=len(scores),
         episodes=int(chosen[chosen.task.isin(tasks)].episodes.sum()),
         mean=mean_over_seeds(scores.mean(axis=1).tolist()),
+        mean_noisy=_mean_noisy(chosen[chosen.task.isin(tasks)]),
         iqm=interquartile_mean(scores),
         optimality_gap=optimality_gap(scores),
         profile=performance_profile(scores, PROFILE_THRESHOLDS),
     )
+
+
+def _mean_noisy(chosen: DataFrame) -> Estimate | None:
+    if chosen.win_rate_noisy.isna().any():
+        return None
+    return mean_over_seeds(chosen.groupby("run").win_rate_noisy.mean().tolist())
 
 
 def _improvement(table: DataFrame, group: str, over: str, kind: TaskKind) -> Improvement | None:

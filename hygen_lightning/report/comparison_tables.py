@@ -17,11 +17,18 @@ def comparison_tables(comparison: Comparison) -> list[TextTable]:
 
 def _means(comparison: Comparison) -> TextTable:
     rows = [
-        (a.group, a.kind, _told(a.mean), _told(a.iqm), _told(a.optimality_gap), str(a.seeds), str(a.episodes))
+        (
+            a.group,
+            a.kind,
+            *(_told(estimate) for estimate in (a.mean, a.mean_noisy, a.iqm, a.optimality_gap)),
+            str(a.seeds),
+            str(a.episodes),
+        )
         for a in comparison.aggregates
     ]
-    columns = ("group", "tasks", "mean %", "IQM %", "optimality gap %", "seeds", "battles")
-    note = "In brackets: 95 % over seeds (mean: Student's; IQM, gap: stratified bootstrap)."
+    columns = ("group", "tasks", "mean %", "noisy %", "IQM %", "optimality gap %", "seeds", "battles")
+    note = "Noisy: the mean of the same battles with some random actions. "
+    note += "In brackets: 95 % over seeds (mean: Student's; IQM, gap: stratified bootstrap)."
     return TextTable("means", "Means over tasks", columns, rows, note, texts=2)
 
 
@@ -47,6 +54,7 @@ def _tasks(comparison: Comparison) -> TextTable:
             row.task,
             row.kind,
             percent(row.win_rate),
+            percent(None if row.win_rate_noisy != row.win_rate_noisy else row.win_rate_noisy),
             interval(row.ci95_over_seeds),
             interval(row.ci95_over_episodes),
             str(row.seeds),
@@ -54,7 +62,8 @@ def _tasks(comparison: Comparison) -> TextTable:
         )
         for row in comparison.tasks.itertuples()
     ]
-    columns = ("group", "task", "", "win rate %", "95 % over seeds", "95 % over battles", "seeds", "battles")
+    over = ("95 % over seeds", "95 % over battles")
+    columns = ("group", "task", "", "win rate %", "noisy %", *over, "seeds", "battles")
     note = "Over seeds: what another training would give. Over battles: what these runs would in others."
     return TextTable("tasks", "Every task, with both intervals", columns, rows, note, texts=3)
 
@@ -69,6 +78,8 @@ def _improvements(comparison: Comparison) -> TextTable:
     return TextTable("improvement", "Probability of improvement", columns, rows, note, texts=2)
 
 
-def _told(estimate: Estimate) -> str:
-    """A figure with its interval, or alone where one run leaves it unknown."""
+def _told(estimate: Estimate | None) -> str:
+    """A figure with its interval, or alone where one run leaves it unknown; a dash for none."""
+    if estimate is None:
+        return "–"
     return percent(estimate.value) + (f" [{interval(estimate.ci95)}]" if estimate.ci95 else "")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.report.learning_curves import MEANS, read_metrics
-from hygen_lightning.report.runs import Run, read_clock
+from hygen_lightning.report.runs import PROGRESS, Run
 from hygen_lightning.report.statistics import Estimate, mean_over_seeds
 from hygen_lightning.report.style import INK, SERIES_COLOURS, new_figure, save_figure, share_axis, tidy_axes
 
@@ -21,7 +21,7 @@ SPENT = {
     "env_steps": "environment steps",
     "minutes": "minutes",
 }
-"""What curves are drawn against; the last three need a run's clock.csv."""
+"""What curves are drawn against; older runs logged the first alone."""
 
 
 def curves_of(runs: Sequence[Run]) -> list[DataFrame]:
@@ -32,11 +32,9 @@ def curves_of(runs: Sequence[Run]) -> list[DataFrame]:
             continue
         metrics = read_metrics(run.folder / "metrics.csv")
         curve = metrics[[name for name in MEANS if name in metrics]].dropna(how="all")
-        clock = {row["step"]: row for row in read_clock(run.folder)}
         curve["step"] = curve.index
-        for name in ("battles", "env_steps", "seconds"):
-            curve[name] = [clock.get(step, {}).get(name, float("nan")) for step in curve.index]
-        curve["minutes"] = curve.pop("seconds") / 60
+        for name, metric in PROGRESS.items():
+            curve[name] = metrics[metric].reindex(curve.index) if metric in metrics else float("nan")
         found.append(curve)
     return [curve for curve in found if len(curve)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hygen_lightning.data.tables import read_rows
-from hygen_lightning.report.runs import Groups, Run, read_clock
+from hygen_lightning.report.runs import PROGRESS, Groups, Run
 
 METRICS = {"success": "win_rate", "ret": "return"}
 """Column of evaluations.csv -> name of the metric, one value per battle."""
@@ -31,7 +31,10 @@ def _of(run: Run) -> dict[str, Any]:
     """By task: steps and absolute metrics of one run."""
     rows = run.folder / "evaluations.csv"
     battles = read_rows(rows, "stage", "step", "task", "seed") if rows.is_file() else []
-    clock = {row["step"]: row["seconds"] for row in read_clock(run.folder)}
+    metrics = run.folder / "metrics.csv"
+    logged = read_rows(metrics, "step") if metrics.is_file() else []
+    minutes = PROGRESS["minutes"]
+    clock = {int(row["step"]): 60 * float(row[minutes]) for row in logged if minutes in row}
     found: dict[str, Any] = {}
     for task, entry in run.results["tasks"].items():
         own = [row for row in battles if row["task"] == task]

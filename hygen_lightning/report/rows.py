@@ -1,7 +1,7 @@
 """Runs as rows of a CSV file, one each: small enough for a repository, enough to draw every table again.
 
 Facts come first (`FACTS`), then a column per task, `seen:3m`, `unseen:4m` or `extra:5m_vs_6m`, whose cells
-are wins/battles, as 277/320.
+are wins/battles, as 277/320; `noisy:3m` where the same battles were played with some random actions too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from hygen_lightning.report.runs import Groups, Run, kind_of
 from hygen_lightning.specs import UserError
 
+NOISY = "noisy"
 FACTS = (
     *("group", "run", "algorithm", "seed", "commit", "command", "environment", "environment_version"),
     *("versions", "quality", "optimiser_steps", "battles", "env_steps", "minutes"),
@@ -42,6 +43,10 @@ def _row(label: str, run: Run) -> dict[str, Any]:
     for task, entry in known["tasks"].items():
         wins = round(entry["win_rate"] * entry["episodes"])
         row[f"{kind_of(entry)}:{task}"] = f"{wins}/{entry['episodes']}"
+        if entry.get("win_rate_noisy") is not None:
+            row[f"{NOISY}:{task}"] = (
+                f"{round(entry['win_rate_noisy'] * entry['episodes'])}/{entry['episodes']}"
+            )
     return {name: value for name, value in row.items() if value is not None}
 
 
@@ -58,13 +63,15 @@ def read_run_rows(path: Path) -> list[Run]:
 
 
 def _run(path: Path, row: dict[str, str]) -> Run:
-    tasks = {}
+    tasks: dict[str, dict[str, Any]] = {}
     for column, cell in row.items():
         kind, told, task = str(column).partition(":")
         if told and cell:
             wins, battles = map(int, cell.split("/"))
-            flags = {"seen": kind == "seen", "extra": kind == "extra"}
-            tasks[task] = {**flags, "win_rate": wins / battles, "episodes": battles}
+            rate = "win_rate_noisy" if kind == NOISY else "win_rate"
+            entry = tasks.setdefault(task, {"seen": False, "extra": False})
+            entry |= {rate: wins / battles, "episodes": battles}
+            entry |= {kind: True} if kind in entry else {}
     versions = dict(pair.split("=", 1) for pair in row["versions"].split())
     environment = {"name": row["environment"], "version": row["environment_version"]}
     known: dict[str, Any] = {name: row[name] for name in FACTS if row[name]}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hygen_lightning.data.tables import read_rows
 from hygen_lightning.report.results import RESULTS_FILE, read_results
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import TASK_SETS
@@ -20,16 +19,22 @@ TaskKind = Literal["seen", "unseen", "extra"]
 TASK_KINDS: tuple[TaskKind, ...] = ("seen", "unseen", "extra")
 """In the order of tables; means and aggregates leave extra tasks out."""
 CONFIG_FILE = "config.yaml"
-CLOCK_FILE = "clock.csv"
 STUDY_FILE = "asked.yaml"
 """Stands beside the runs of a study's cell, whose folder is named for it."""
+PROGRESS = {
+    "battles": "progress/episodes",
+    "env_steps": "progress/env_steps",
+    "minutes": "progress/minutes",
+}
+"""What a run had spent at each evaluation, and the metric that says it; older runs have none of them."""
 COMPARED_FACTS = ("environment", "versions")
 """Facts of a run that must be equal for its numbers to mean the same."""
 NO_SETTINGS = (
     "seed_everything",
     "run.name",
     "run.root",
-    "run.wandb_project",
+    *(f"run.wandb_{name}" for name in ("project", "group", "tags", "checkpoint")),
+    "run.tensorboard",
     "resume",
     "ckpt_path",
     "weights_only",
@@ -41,6 +46,8 @@ NO_SETTINGS = (
     "trainer.enable_model_summary",
 )
 """Options (or groups of them) that say who ran where and what is kept, not what is learned."""
+FIGURES = ("episodes", "win_rate", "win_rate_noisy", "return", "length")
+"""What a table of runs takes from the results of a task."""
 MOST_IN_LABEL = 3
 """Settings that a label names; groups that differ in more are told apart by the names of their runs."""
 
@@ -149,14 +156,6 @@ def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
-
-
-def read_clock(folder: Path) -> list[dict[str, float]]:
-    """What a run had spent, by step: step, seconds, battles, env_steps; [] where it left no clock.csv."""
-    path = folder / CLOCK_FILE
-    rows = read_rows(path, "step") if path.is_file() else []
-    numbers = [{name: float(value) for name, value in row.items()} for row in rows]
-    return sorted(numbers, key=lambda row: row["step"])
 
 
 def check_comparable(runs: Sequence[Run], allow_mixed: bool) -> list[str]:
@@ -280,7 +279,8 @@ def _set_name(seen: Sequence[str]) -> str:
 def run_table(groups: Groups) -> DataFrame:
     """The tidy table of all results: one row per run and task, in the order of groups, kinds and tasks.
 
-    Columns: group, run, seed, task, kind, episodes, win_rate (0..1), return, length (env steps).
+    Columns: group, run, seed, task, kind, episodes, win_rate (0..1), win_rate_noisy (with some random
+    actions; NaN where that was not played), return, length (env steps).
     """
     from pandas import DataFrame
 
@@ -291,11 +291,11 @@ def run_table(groups: Groups) -> DataFrame:
             "seed": run.seed,
             "task": task,
             "kind": kind_of(entry),
-            **{name: entry.get(name) for name in ("episodes", "win_rate", "return", "length")},
+            **{name: entry.get(name) for name in FIGURES},
         }
         for label, runs in groups.items()
         for run in runs
         for task, entry in run.results["tasks"].items()
     ]
     rows.sort(key=lambda row: (list(groups).index(row["group"]), TASK_KINDS.index(row["kind"])))
-    return DataFrame(rows).astype({"seed": "Int64"})
+    return DataFrame(rows).astype({"seed": "Int64", "win_rate_noisy": float})

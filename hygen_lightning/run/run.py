@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 
 from hygen_lightning import __version__
 from hygen_lightning.data.files import check_place
+from hygen_lightning.data.tables import read_rows
 from hygen_lightning.envs import environment_class
 from hygen_lightning.report.results import (
     RESULTS_FILE,
@@ -27,9 +28,8 @@ from hygen_lightning.report.results import (
     write_atomically,
     write_results,
 )
-from hygen_lightning.report.runs import read_clock
-from hygen_lightning.rollouts.callback import OnlineRollouts
-from hygen_lightning.run.clock import RunClock
+from hygen_lightning.report.runs import PROGRESS
+from hygen_lightning.run.logger import METRICS_FILE
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
@@ -112,7 +112,6 @@ class RunFiles(Callback):
         self.config_yaml: str | None = None
         """All options of the run, for config.yaml."""
         self._stage = ""
-        self._clock: RunClock | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         """Now that data and checkpoint are good: a failed start leaves no trace."""
@@ -120,14 +119,6 @@ class RunFiles(Callback):
             folder = Path(trainer.default_root_dir)
             print(f"run folder: {folder}", flush=True)
             write_atomically(folder / "config.yaml", self.config_yaml)
-            self._clock = RunClock(folder, trainer.global_step)
-
-    def on_validation_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
-        """A row of clock.csv for each evaluation of a fit."""
-        if self._clock is not None:
-            rollouts = next(c for c in trainer.callbacks if isinstance(c, OnlineRollouts))
-            played = (n * trainer.world_size for n in (rollouts.played_episodes, rollouts.played_env_steps))
-            self._clock.note(trainer.global_step, *played)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, *_: Any) -> None:
         if pl_module.stage_name() != self._stage:
@@ -229,12 +220,10 @@ def run_facts(trainer: Trainer, pl_module: MultiTaskAlgorithm, env: str, seconds
 
 def spent(folder: Path) -> dict[str, Any]:
     """What a whole run took up to its last evaluation: battles and env_steps learned from, minutes."""
-    rows = read_clock(folder)
-    if not rows:
-        return {}
-    last = rows[-1]
-    counts = {name: int(last[name]) for name in ("battles", "env_steps")}
-    return {**counts, "minutes": round(last["seconds"] / 60, 2)}
+    metrics = folder / METRICS_FILE
+    rows = read_rows(metrics, "step") if metrics.is_file() else []
+    known = [row for row in rows if all(name in row for name in PROGRESS.values())]
+    return {name: round(float(known[-1][metric]), 2) for name, metric in PROGRESS.items() if known}
 
 
 def commit() -> str | None:

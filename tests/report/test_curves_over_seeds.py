@@ -8,19 +8,19 @@ import pytest
 from finished_runs import finished_run, with_metrics
 from matplotlib.figure import Figure
 
+from hygen_lightning.data.tables import append_rows
 from hygen_lightning.report import curves_over_seeds
 from hygen_lightning.report.curves_over_seeds import curves_of, draw_curves_over_seeds
-from hygen_lightning.report.runs import Run, find_runs
-
-CLOCK = "step,seconds,battles,env_steps\n0,6,0,0\n100,{s},{b},200\n100,{s},{b},{e}\n"
+from hygen_lightning.report.runs import PROGRESS, Run, find_runs
 
 
-def runs_with_curves(folder: Path, clock: bool = True) -> list[Run]:
-    for seed, (seconds, battles) in ((1, (60, 20)), (2, (120, 40))):
+def runs_with_curves(folder: Path, progress: bool = True) -> list[Run]:
+    for seed in (1, 2):
         run = finished_run(folder, "a", seed, {"3m": 9})
         with_metrics(run, [0.1, 0.1 + 0.2 * seed], [0.0, 0.2])
-        if clock:
-            (run / "clock.csv").write_text(CLOCK.format(s=seconds, b=battles, e=10 * battles))
+        if progress:
+            rows = [(0, 0, 0, 0.1), (100, 20 * seed, 200 * seed, seed)]
+            append_rows(run / "metrics.csv", [dict(zip(("step", *PROGRESS.values()), row)) for row in rows])
     return find_runs([folder])[0]
 
 
@@ -28,7 +28,7 @@ def test_a_curve_knows_what_had_been_spent_at_each_evaluation(tmp_path: Path) ->
     first, second = curves_of(runs_with_curves(tmp_path))
     assert first["minutes"].tolist() == [0.1, 1.0]
     assert second["battles"].tolist() == [0, 40]
-    assert second["env_steps"].tolist() == [0, 400], "of a step, the last row counts"
+    assert second["env_steps"].tolist() == [0, 400]
     assert first["step"].tolist() == [0, 100]
 
 
@@ -49,8 +49,6 @@ def test_means_stand_where_the_runs_had_spent_so_much_on_average(
     assert [list(map(float, axis)) for axis in line.get_data()] == [[0.1, 1.5], [0.1, pytest.approx(0.4)]]
 
 
-def test_runs_without_a_clock_are_drawn_against_steps_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    figure = drawn(runs_with_curves(tmp_path, clock=False), tmp_path, monkeypatch)
+def test_older_runs_are_drawn_against_steps_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = drawn(runs_with_curves(tmp_path, progress=False), tmp_path, monkeypatch)
     assert len(figure.axes) == 2

@@ -20,7 +20,7 @@ test,20,3m,5,True,19.5,20,2,0
 def test_battles_are_lists_by_step(tmp_path: Path) -> None:
     run = finished_run(tmp_path, "a", 4, {"3m": 10})
     (run / "evaluations.csv").write_text(BATTLES)
-    (run / "clock.csv").write_text("step,seconds,battles,env_steps\n10,2.5,0,0\n")
+    (run / "metrics.csv").write_text("step,progress/minutes\n10,0.5\n15,\n")
     told = marl_eval_json(grouped(find_runs([tmp_path])[0])[0])
     assert told == {
         "simulator": {
@@ -28,7 +28,7 @@ def test_battles_are_lists_by_step(tmp_path: Path) -> None:
                 "a": {
                     "seed_4": {
                         "step_0": {
-                            **{"step_count": 10, "elapsed_time": 2.5},
+                            **{"step_count": 10, "elapsed_time": 30.0},
                             **{"win_rate": [0.0, 1.0], "return": [4.0, 20.0]},
                         },
                         "step_1": {"step_count": 20, "win_rate": [1.0], "return": [20.0]},

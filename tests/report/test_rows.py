@@ -18,7 +18,7 @@ FACTS = {"commit": "abc1234", "command": "fit --model BC", "battles": 640, "env_
 
 def written(tmp_path: Path) -> Path:
     for seed, wins in ((1, 7), (2, 9)):
-        finished_run(tmp_path, "a", seed, {"3m": 10, "4m": wins, "8m": 0}, extra={"8m"}, **FACTS)
+        finished_run(tmp_path, "a", seed, {"3m": 10, "4m": wins, "8m": 0}, extra={"8m"}, noisy=True, **FACTS)
     finished_run(tmp_path, "b", 1, {"3m": 1, "4m": 2})
     path = tmp_path / "rows.csv"
     path.write_text(run_rows(grouped(find_runs([tmp_path])[0])[0]))
@@ -33,7 +33,8 @@ def test_a_run_is_a_row_with_its_seed_its_commit_and_its_command(tmp_path: Path)
         **{name: str(value) for name, value in FACTS.items()},
     }
     assert (rows[0]["seen:3m"], rows[1]["unseen:4m"], rows[0]["extra:8m"]) == ("10/10", "9/10", "0/10")
-    assert rows[2]["extra:8m"] == rows[2]["commit"] == ""
+    assert rows[0]["noisy:4m"] == "6/10"
+    assert rows[2]["extra:8m"] == rows[2]["commit"] == rows[2]["noisy:4m"] == ""
 
 
 def test_the_tables_of_rows_are_those_of_the_runs(tmp_path: Path) -> None:

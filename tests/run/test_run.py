@@ -16,7 +16,7 @@ from refusals import refused
 from tiny_runs import callback, command, the_run, tiny_fit, weights
 
 from hygen_lightning.cli import main
-from hygen_lightning.run.run import early_end, is_finished, lasting_output
+from hygen_lightning.run.run import early_end, is_finished, lasting_output, spent
 
 
 def trainer_at(step: int, steps: int, *callbacks: Callback, max_epochs: int = -1) -> Any:
@@ -126,3 +126,10 @@ def test_a_run_outlives_the_reader_of_its_output(tmp_path: Path) -> None:
         process.stdout.close()
         assert process.wait(240) == 0
     assert is_finished(the_run(tmp_path))
+
+
+def test_a_run_tells_what_it_spent_up_to_its_last_evaluation(tmp_path: Path) -> None:
+    assert spent(tmp_path) == {}
+    header = "step,progress/episodes,progress/env_steps,progress/minutes"
+    (tmp_path / "metrics.csv").write_text(f"{header}\n10,4,90,0.5\n20,8,170,1.25\n25,,,\n")
+    assert spent(tmp_path) == {"battles": 8.0, "env_steps": 170.0, "minutes": 1.25}
