@@ -59,7 +59,12 @@ def shortened(words: list[str], folder: Path) -> list[str]:
         drop = {"--data.train_tasks", "--data.eval_tasks", "--run.name"}
         if "--data.task_set" in words or "--rollouts.env" in words:
             drop |= {option for option in tiny if option.startswith("--data.extra")}
-        if any(word.endswith(("bc.yaml", "transfer.yaml", "qmix.yaml", "PooledClone")) for word in words):
+        online = any(word.lower().endswith(("mappo.yaml", "mappo")) for word in words)
+        if online:
+            drop |= {option for option in tiny if option.startswith(("--model.init_args", "--data.dataset"))}
+            words = [*words, "--model.init_args.num_envs", "4", "--model.init_args.chunk_env_steps", "4"]
+        others = ("bc.yaml", "transfer.yaml", "qmix.yaml", "QMIX", "PooledClone")
+        if any(word.endswith(others) for word in words):
             drop |= {option for option in tiny if option.startswith("--model.init_args.pre")}
             drop |= {option for option in tiny if option.startswith("--model.init_args.target")}
         pairs = [(tiny[i], tiny[i + 1]) for i in range(0, len(tiny), 2) if tiny[i] not in drop]
