@@ -12,6 +12,7 @@ from inspect import signature
 from typing import Any, get_type_hints
 
 from hygen_lightning import __version__
+from hygen_lightning.benchmark.battles import battles
 from hygen_lightning.benchmark.ddp import ddp
 from hygen_lightning.benchmark.run import run
 from hygen_lightning.benchmark.scaling import scaling
@@ -41,7 +42,8 @@ Command = Callable[..., int]
 
 COMMANDS: dict[str, Command | dict[str, Any]] = {
     "benchmark": {
-        "_help": "Measure speed side by side: simulator, update, whole run, scaling, processes.",
+        "_help": "Measure speed side by side: simulator, battles, update, whole run, scaling, processes.",
+        "battles": battles,
         "ddp": ddp,
         "run": run,
         "scaling": scaling,

@@ -10,6 +10,8 @@ import pytest
 # Before torch is imported: one thread here as in the processes that tests start, for runs are
 # compared number for number and the order of a sum depends on the threads.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Compiling takes a minute: only tests of compiled battles switch it on.
+os.environ["HYGEN_COMPILED"] = "off"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -59,7 +59,12 @@ def shortened(words: list[str], folder: Path) -> list[str]:
         drop = {"--data.train_tasks", "--data.eval_tasks", "--run.name"}
         if "--data.task_set" in words or "--rollouts.env" in words:
             drop |= {option for option in tiny if option.startswith("--data.extra")}
-        if any(word.endswith(("bc.yaml", "transfer.yaml", "qmix.yaml", "PooledClone")) for word in words):
+        online = any(word.lower().endswith(("mappo.yaml", "mappo")) for word in words)
+        if online:
+            drop |= {option for option in tiny if option.startswith(("--model.init_args", "--data.dataset"))}
+            words = [*words, "--model.init_args.num_envs", "4", "--model.init_args.chunk_env_steps", "4"]
+        others = ("bc.yaml", "transfer.yaml", "qmix.yaml", "QMIX", "PooledClone")
+        if any(word.endswith(others) for word in words):
             drop |= {option for option in tiny if option.startswith("--model.init_args.pre")}
             drop |= {option for option in tiny if option.startswith("--model.init_args.target")}
         pairs = [(tiny[i], tiny[i + 1]) for i in range(0, len(tiny), 2) if tiny[i] not in drop]
@@ -69,7 +74,8 @@ def shortened(words: list[str], folder: Path) -> list[str]:
         layer.write_text("data: {batch_size: 2, eval_episodes: 2}\n", encoding="utf-8")
         return [*words, "--configs+", str(layer), *SMALLER["benchmark run"]]
     if words[0] == "collect" and "--policy" not in words:
-        return [*words, *SMALLER["collect"], "--teacher", str(clones(folder))]
+        few = {"points": 2, "point_battles": 2, "choice_battles": 2, "max_steps": {"others": 2}}
+        return [*words, *SMALLER["collect"], "--teacher", str(clones(folder, **few))]
     if words[0] in TRAINER_COMMANDS:
         return [*words, "--run.root", str(folder), "--data.eval_episodes", "1", "--data.test_episodes", "1"]
     return [*words, *SMALLER.get(" ".join(words[:2]), SMALLER.get(words[0], []))]

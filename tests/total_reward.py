@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hygen_lightning.envs.simulator import constants as c
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.envs.simulator.observation import REWARD_PER_KILL, REWARD_SCALE
+from hygen_lightning.envs.simulator.unit_params import REWARD_PER_KILL, REWARD_SCALE
 from hygen_lightning.specs import TimeStep
 
 

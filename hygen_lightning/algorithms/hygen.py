@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from hygen_lightning.algorithms.base import LRSchedule, action_accuracy
 from hygen_lightning.algorithms.refinement import Refinement
-from hygen_lightning.algorithms.skills import SkillPolicy, best_action, exploring, sampled_action
+from hygen_lightning.algorithms.skills import SkillPolicy, exploring, sampled_action
 from hygen_lightning.algorithms.value_learning import Conservative, ValueLearning
 from hygen_lightning.checkpoint import weights_of
 from hygen_lightning.losses import (
@@ -22,7 +21,7 @@ from hygen_lightning.losses import (
 )
 from hygen_lightning.models import windows
 from hygen_lightning.models.agents import SkillInput
-from hygen_lightning.models.hygen_network import HyGenNetwork, SkillChoice
+from hygen_lightning.models.hygen_network import HyGenNetwork
 from hygen_lightning.models.mixers import MixerKind
 from hygen_lightning.models.trajectory_encoder import TemporalKind
 from hygen_lightning.policy import PolicyOutput
@@ -336,35 +335,7 @@ class HyGen(ValueLearning):
         self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
     ) -> PolicyOutput:
         """The chosen skill, kept for `skill_steps`, then the decoder's best available action."""
-        return self.act_by(self.choose, best_action, task, observation, last_actions, hidden)
-
-    def act_by(
-        self,
-        choose: SkillChoice,
-        draw: Callable[[Tensor], Tensor],
-        task: TaskSpec,
-        observation: Observation,
-        last_actions: Tensor,
-        hidden: Any,
-    ) -> PolicyOutput:
-        """One step with another choice of skills, and of actions by their logits [B, A, K] -> [B, A]."""
-        kept: tuple[Tensor, ...] = ()
-
-        def lasting(q: Tensor, local_logits: Tensor) -> Tensor:
-            nonlocal kept
-            skill = choose(q, local_logits)
-            if self.skill_steps != 1:
-                before, age = hidden[2:]
-                skill = torch.where(windows.begins(age, self.skill_steps)[:, None], skill, before.long())
-                kept = skill.to(before.dtype), age + 1
-            return skill
-
-        avail = observation.avail_actions
-        step = self.acting.act_step(
-            task.layout, observation.obs, last_actions, hidden[:2], avail_actions=avail, choose=lasting
-        )
-        logits = step.action_logits.masked_fill(~avail, -torch.inf)
-        return PolicyOutput(draw(logits), (*step.hidden, *kept), step.skill)
+        return SkillPolicy(self, self.choose).act(task, observation, last_actions, last_reward, hidden)
 
     def exploring(self, epsilon: float, generator: torch.Generator) -> Policy:
         return SkillPolicy(self, exploring(self.choose, epsilon, self.network.n_skills, generator))

@@ -1,4 +1,4 @@
-"""Who else may choose HyGen's skills: exploration, one fixed skill, chance, the local prediction."""
+"""How HyGen acts by skills that last, and who may choose them: itself, exploration, one fixed skill, ..."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from hygen_lightning.models import windows
 from hygen_lightning.models.hygen_network import SkillChoice
+from hygen_lightning.policy import PolicyOutput
 
 if TYPE_CHECKING:
     from hygen_lightning.algorithms.hygen import HyGen
-    from hygen_lightning.policy import PolicyOutput
     from hygen_lightning.specs import Observation, TaskSpec
 
 
@@ -46,8 +47,24 @@ class SkillPolicy:
     def act(
         self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any
     ) -> PolicyOutput:
-        """See `hygen_lightning.policy.Policy`."""
-        return self.model.act_by(self.choose, self.draw, task, observation, last_actions, hidden)
+        """The chosen skill, kept for the model's `skill_steps`, then an action by the decoder's logits."""
+        model, avail = self.model, observation.avail_actions
+        kept: tuple[Tensor, ...] = ()
+
+        def lasting(q: Tensor, local_logits: Tensor) -> Tensor:
+            nonlocal kept
+            skill = self.choose(q, local_logits)
+            if model.skill_steps != 1:
+                before, age = hidden[2:]
+                skill = torch.where(windows.begins(age, model.skill_steps)[:, None], skill, before.long())
+                kept = skill.to(before.dtype), age + 1
+            return skill
+
+        step = model.acting.act_step(
+            task.layout, observation.obs, last_actions, hidden[:2], avail_actions=avail, choose=lasting
+        )
+        logits = step.action_logits.masked_fill(~avail, -torch.inf)
+        return PolicyOutput(self.draw(logits), (*step.hidden, *kept), step.skill)
 
 
 def fixed(skill: int) -> SkillChoice:

@@ -24,9 +24,13 @@ def _usable() -> str:
 
 
 def can_compile(device: str) -> bool:
-    """Whether `torch.compile` works for this device: a CPU needs a C++ compiler, a GPU needs Triton."""
+    """Whether code can be compiled for this device: a CPU needs a C++ compiler, a GPU needs Triton."""
     import torch
 
+    from hygen_lightning.envs.simulator.switch import compiler
+
+    if torch.device(device).type == "cpu":
+        return compiler() is not None
     try:
         torch.compile(torch.sin)(torch.zeros(1, device=device))
     except RuntimeError:
@@ -35,9 +39,9 @@ def can_compile(device: str) -> bool:
 
 
 def check_compiler(device: str) -> None:
-    """UserError if `torch.compile` does not work for this device."""
+    """UserError if nothing can be compiled for this device."""
     if not can_compile(device):
         raise UserError(
-            f"--compiled true: torch.compile does not work for {device} here; install a C++ compiler"
+            f"--compiled true: nothing can be compiled for {device} here; install a C++ compiler"
             " (for a GPU, Triton), or give --compiled false"
         )

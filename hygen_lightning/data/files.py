@@ -11,6 +11,12 @@ from pathlib import Path
 from hygen_lightning.specs import UserError
 
 
+def cache_dir() -> Path:
+    """Where recordings of scripted policies and compiled battles are kept between runs."""
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(root) / "hygen_lightning"
+
+
 def check_place(path: Path) -> None:
     """UserError where nothing can be written at `path`: found before the work, not after it."""
     nearest = next(parent for parent in path.absolute().parents if parent.exists())

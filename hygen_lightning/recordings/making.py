@@ -23,7 +23,7 @@ from hygen_lightning.specs import TaskSpec
 
 RECORD_S_PER_UNIT_STEP = 3e-5
 """Seconds of one core for one environment step of recording, by units of both sides."""
-BYTES_PER_NUMBER = 0.5
+BYTES_PER_NUMBER = 0.8
 """On the disk, compressed, of one number of an observation or a state."""
 LENGTH_SHARE = 0.45
 """Length of a usual battle, as a share of the episode limit."""

@@ -15,6 +15,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
+from hygen_lightning.data.files import cache_dir
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class, environment_for, make_env, own_environment
 from hygen_lightning.rollouts.policies import smoothed
@@ -82,12 +83,6 @@ def scripted_team(task: TaskSpec, quality: str, env: str | None) -> ScriptedTeam
     if quality == "expert":
         return ScriptedTeam(env, (best,), (0.0, 0.05, 0.1), won_only=True)
     return ScriptedTeam(env, (best, *weaker), (0.0, 0.1, 0.2))
-
-
-def cache_dir() -> Path:
-    """Where recordings of scripted policies are kept between runs."""
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "hygen_lightning"
 
 
 def scripted_recordings(

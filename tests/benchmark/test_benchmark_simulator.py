@@ -7,7 +7,6 @@ import stat
 from pathlib import Path
 
 import pytest
-import torch
 
 from hygen_lightning.benchmark import simulator as benchmark_simulator
 from hygen_lightning.benchmark import timing
@@ -81,9 +80,6 @@ def test_wrong_options_are_refused() -> None:
 
 
 def test_a_machine_without_a_compiler_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_compiler(*_: object, **__: object) -> None:
-        raise RuntimeError("no C++ compiler")
-
-    monkeypatch.setattr(torch, "compile", without_compiler)
+    monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(UserError, match="--compiled true"):
         simulator(map="3m", batch=2, seconds=0.01)

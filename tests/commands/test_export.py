@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,9 @@ def test_torch_alone_plays_32_battles_as_the_checkpoint_does(
 def test_every_algorithm_is_exported_for_any_number_of_environments(kind: str) -> None:
     task = load_task("MMM")
     torch.manual_seed(0)
-    policy = getattr(algorithms, kind)(task.layout.widths, width=8, n_heads=1).eval()
+    cls = getattr(algorithms, kind)
+    sizes = {name: n for name, n in {"width": 8, "n_heads": 1}.items() if name in signature(cls).parameters}
+    policy = cls(task.layout.widths, **sizes).eval()
     program, about = act_program(policy, task)
     assert about["task"] == "MMM"
     for n in (1, 5):

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_runs import the_run, tiny_fit
 
+from hygen_lightning.checkpoint import read_checkpoint
+from hygen_lightning.cli import main
 from hygen_lightning.data.hdf5 import find_parts, read_part
 from hygen_lightning.envs.navigation import AssignedLandmarks, NavigationEnv, all_paired, within_reach
 from hygen_lightning.rollouts.runner import play
@@ -125,6 +128,22 @@ def test_the_teacher_always_reaches_the_goal(name: str) -> None:
     played = play(NavigationEnv(load_task(name), 128), AssignedLandmarks(), torch.arange(128))
     assert played.success.all()
     assert played.lengths.float().mean() < 8
+
+
+@pytest.mark.slow
+def test_fit_of_its_task_set_names_no_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    words = tiny_fit(tmp_path, "--data.task_set", "cooperative-navigation", "--data.quality", "expert")
+    for option in ("--data.train_tasks", "--data.eval_tasks"):
+        del words[words.index(option) : words.index(option) + 2]
+    assert main(words) == 0, capsys.readouterr().err
+    checkpoint = the_run(tmp_path) / "checkpoints" / "last.ckpt"
+    assert read_checkpoint(checkpoint)["environment"] == "navigation"
+    picture = tmp_path / "walk.png"
+    assert main(["render", "--task", "cn-3", "--policy", str(checkpoint), "--out", str(picture)]) == 0
+    assert picture.stat().st_size > 0
 
 
 def test_other_tasks_are_refused_in_one_line() -> None:

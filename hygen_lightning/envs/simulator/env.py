@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs.base import BattleEnv
-from hygen_lightning.envs.simulator.formation import attack_move_goals, formation, new_battles
+from hygen_lightning.envs.simulator.formation import Start, attack_move_goals, new_battles
 from hygen_lightning.envs.simulator.observation import battle_observation
 from hygen_lightning.envs.simulator.state import BattleState
-from hygen_lightning.envs.simulator.step import Dynamics
+from hygen_lightning.envs.simulator.switch import dynamics_for
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.specs import Observation, TaskSpec, TimeStep
@@ -28,8 +28,8 @@ class SimulatorEnv(BattleEnv):
 
     `battles` is the whole state of the battles (units first, battles last).
 
-    compiled: fuse the operations with `torch.compile`: several times faster in large batches, after up to
-    a minute of compiling at the first step. Results may differ in rounding.
+    compiled: whether compiled code plays them, several times faster, or HYGEN_COMPILED decides (None); see
+    switch.py.
     """
 
     name = "simulator"
@@ -39,7 +39,11 @@ class SimulatorEnv(BattleEnv):
     restarts = True
 
     def __init__(
-        self, task: TaskSpec, num_envs: int, device: str | torch.device = "cpu", compiled: bool = False
+        self,
+        task: TaskSpec,
+        num_envs: int,
+        device: str | torch.device = "cpu",
+        compiled: bool | None = None,
     ) -> None:
         """UserError if the task is not a battle, or has units or a formation that cannot be simulated."""
         self.task = as_battle(task)
@@ -47,9 +51,8 @@ class SimulatorEnv(BattleEnv):
         self.device = torch.device(device)
         self.params = UnitParams.of(self.task, self.device)
         self.terrain = Terrain.of(self.task.terrain, self.device)
-        x, y = formation(self.task, self.terrain)
-        self._places = x.to(self.device), y.to(self.device)
-        self.dynamics = Dynamics.compiled(dynamic=False) if compiled else Dynamics.plain()
+        self._start = Start.of(self.params, self.terrain)
+        self.dynamics = dynamics_for(self.params, self.terrain, self.device, compiled)
         self.battles = self._new(torch.zeros(num_envs, dtype=torch.int64))
         self._available = torch.zeros(0)
 
@@ -117,4 +120,4 @@ class SimulatorEnv(BattleEnv):
     def _new(self, seeds: Tensor) -> BattleState:
         if seeds.shape != (self.num_envs,):
             raise ValueError(f"{self.num_envs} seeds expected, got shape {tuple(seeds.shape)}")
-        return new_battles(self.params, self.terrain, self._places, seeds.to(self.device, torch.int64))
+        return new_battles(self.params, self.terrain, self._start, seeds.to(self.device, torch.int64))

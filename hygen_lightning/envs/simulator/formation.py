@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,21 +30,45 @@ REACH = 12
 """Largest distance of a place from the spawn point, in steps of its lattice along x and y."""
 
 
-def new_battles(
-    params: UnitParams, terrain: Terrain, places: tuple[Tensor, Tensor], seeds: Tensor
-) -> BattleState:
-    """Battles of these seeds [B] int64. places: x, y [N], see `formation`."""
-    n, goal = params.n_allies, params.task.enemy_attack_move_to
-    order = unit_order(params, seeds)
+@dataclass(frozen=True)
+class Start:
+    """What all battles of a task have in common when they begin.
+
+    x, y [N, 1]: places, see `formation`. kinds [N, 1] int64: units of one kind may change places. ranks
+    [N, 1] int64: the units sorted by kind. to_goal: from the middle of the enemies to their goal, map units.
+    """
+
+    x: Tensor
+    y: Tensor
+    kinds: Tensor
+    ranks: Tensor
+    to_goal: tuple[Tensor, Tensor] | None
+
+    @classmethod
+    def of(cls, params: UnitParams, terrain: Terrain) -> Start:
+        """Enemies of one type may change places, allies do not."""
+        total, n, names = params.n_units, params.n_allies, params.names
+        x, y = formation(params.task, terrain)
+        kinds = torch.tensor([i if i < n else total + names.index(names[i], n) for i in range(total)])
+        goal, device = params.task.enemy_attack_move_to, params.draw.device
+        ranks = kinds.argsort(stable=True)
+        to_goal = None if goal is None else (goal[0] - x[n:].mean(), goal[1] - y[n:].mean())
+        x, y, kinds, ranks = (v.to(device).unsqueeze(1) for v in (x, y, kinds, ranks))
+        return cls(x, y, kinds, ranks, to_goal)
+
+
+def new_battles(params: UnitParams, terrain: Terrain, start: Start, seeds: Tensor) -> BattleState:
+    """Battles of these seeds [B] int64."""
+    n = params.n_allies
+    order = unit_order(params, start, seeds)
     s = BattleState.blank(n, params.n_enemies, seeds)
-    s.x, s.y = (place.unsqueeze(1).expand_as(order).gather(0, order) for place in places)
+    s.x, s.y = (place.expand_as(order).gather(0, order) for place in (start.x, start.y))
     s.health, s.shield, s.energy = (
         full.expand_as(s.x).clone() for full in (params.health, params.shield, params.energy)
     )
     s.goal_x, s.goal_y = s.x[n:], s.y[n:]
-    if goal is not None:
-        s.goal_x = s.goal_x + (goal[0] - places[0][n:].mean())
-        s.goal_y = s.goal_y + (goal[1] - places[1][n:].mean())
+    if start.to_goal is not None:
+        s.goal_x, s.goal_y = s.goal_x + start.to_goal[0], s.goal_y + start.to_goal[1]
     return first_loop(params, terrain, s)
 
 
@@ -66,14 +91,11 @@ def attack_move_goals(task: BattleTask, x: Tensor, y: Tensor) -> tuple[Tensor, T
     return x - x.mean(0) + goal[0], y - y.mean(0) + goal[1]
 
 
-def unit_order(params: UnitParams, seeds: Tensor) -> Tensor:
+def unit_order(params: UnitParams, start: Start, seeds: Tensor) -> Tensor:
     """[N, B] int64: the place that each unit takes; enemies of one type are shuffled in each battle."""
-    total, n, names = params.n_units, params.n_allies, params.names
-    kinds = torch.tensor([i if i < n else total + names.index(names[i], n) for i in range(total)])
-    draw = uniform(seeds, torch.zeros_like(seeds), params.draw[:total], START_STREAM)
-    order = (kinds.to(seeds.device).unsqueeze(1) + draw).argsort(dim=0)
-    ranks = kinds.argsort(stable=True).to(seeds.device).unsqueeze(1)
-    return torch.empty_like(order).scatter_(0, ranks.expand_as(order).contiguous(), order)
+    draw = uniform(seeds, torch.zeros_like(seeds), params.draw[: params.n_units], START_STREAM)
+    order = (start.kinds + draw).argsort(dim=0)
+    return torch.empty_like(order).scatter_(0, start.ranks.expand_as(order).contiguous(), order)
 
 
 def formation(task: BattleTask, terrain: Terrain) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,12 @@ from torch import Tensor
 
 from hygen_lightning.envs.simulator.state import BattleState, flag, mask_of
 from hygen_lightning.envs.simulator.terrain import Terrain
-from hygen_lightning.envs.simulator.unit_params import MAX_SHIELD_OF_NONE, UnitParams
+from hygen_lightning.envs.simulator.unit_params import (
+    MAX_SHIELD_OF_NONE,
+    REWARD_PER_KILL,
+    REWARD_WIN,
+    UnitParams,
+)
 from hygen_lightning.specs import Observation
 from hygen_lightning.tasks.battles import (
     FIRST_TARGET,
@@ -27,8 +32,6 @@ from hygen_lightning.tasks.battles import (
 
 MOVE_LOOKAHEAD = 1.0
 """A move is available when the cell this far ahead can be walked (half of SMAC's move amount)."""
-REWARD_PER_KILL, REWARD_WIN, REWARD_SCALE = 10.0, 200.0, 20.0
-"""SMAC's `reward_death_value`, `reward_win`, `reward_scale_rate`."""
 
 
 @dataclass
@@ -123,20 +126,15 @@ def observations(params: UnitParams, state: BattleState, sight: Sight, available
 
 
 def _others(ally: Tensor) -> Tensor:
-    """ally [A, A, width, B] -> [A, A-1, width, B]: every row without its own entry.
-
-    Without its last row and with the first entry dropped, the flattened square splits into rows of
-    A + 1 entries, of which the last is the diagonal.
-    """
-    n, _, width, b = ally.shape
-    flat = ally.reshape(n * n, width, b)[1:]
-    return flat.view(n - 1, n + 1, width, b)[:, :-1].reshape(n, n - 1, width, b)
+    """ally [A, A, width, B] -> [A, A-1, width, B]: every row without its own entry."""
+    every = torch.arange(ally.shape[0], device=ally.device)
+    row, other = every.unsqueeze(1), every[:-1]
+    return ally.flatten(0, 1)[row * ally.shape[0] + other + (other >= row)]
 
 
 def global_state(params: UnitParams, state: BattleState) -> Tensor:
     """[state_dim, B]: allies, enemies (zeros for the dead), one-hot last actions."""
     n, b = params.n_allies, state.x.shape[1]
-    layout = params.task.layout
     health = state.health / params.health
     shield = state.shield / params.shield.clamp(min=MAX_SHIELD_OF_NONE)
     weapon = torch.where(params.is_medivac, state.energy, state.cooldown.clamp(min=0)) / params.max_cooldown
@@ -151,7 +149,7 @@ def global_state(params: UnitParams, state: BattleState) -> Tensor:
 
     allies = block([health, weapon, x, y], slice(0, n), params.ally_types, params.task.ally_shield)
     enemies = block([health, x, y], slice(n, None), params.enemy_types, params.task.enemy_shield)
-    actions = torch.arange(layout.n_actions, device=state.x.device).view(1, -1, 1)
+    actions = torch.arange(FIRST_TARGET + params.n_enemies, device=state.x.device).view(1, -1, 1)
     last = (state.last_action.unsqueeze(1) == actions).float().flatten(0, 1)
     return torch.cat([allies, enemies, last])
 
@@ -182,4 +180,4 @@ def reward(params: UnitParams, before: BattleState, after: BattleState, success:
     damage = torch.where(before.alive[n:], was - now, 0.0).sum(0, dtype=torch.float64).float()
     kills = (before.alive[n:] & ~after.alive[n:]).sum(0) * REWARD_PER_KILL
     total = (damage + kills).abs() + success * REWARD_WIN
-    return total * (REWARD_SCALE / params.max_reward)
+    return total * params.reward_factor

@@ -21,7 +21,7 @@ from torch import Tensor
 from hygen_lightning.envs.simulator import constants as c
 from hygen_lightning.envs.simulator.observation import battle_observation, outcome, reward
 from hygen_lightning.envs.simulator.state import STEP_STREAM, BattleState, flag, uniform
-from hygen_lightning.envs.simulator.targeting import CALM, Plan, choose_targets
+from hygen_lightning.envs.simulator.targeting import Plan, choose_targets, menaces
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.envs.simulator.walking import walk, wanted_velocity
@@ -41,9 +41,7 @@ class Dynamics:
 
     give_orders: Callable[[UnitParams, BattleState, Tensor], tuple[BattleState, Plan]]
     game_loop: Callable[[UnitParams, Terrain, BattleState, Plan, Tensor], BattleState]
-    conclude: Callable[
-        [UnitParams, Terrain, BattleState, BattleState, BattleState | None], tuple[BattleState, TimeStep]
-    ]
+    conclude: Callable[..., tuple[BattleState, TimeStep]]
 
     @classmethod
     def plain(cls) -> Dynamics:
@@ -51,7 +49,8 @@ class Dynamics:
 
     @classmethod
     def compiled(cls, dynamic: bool) -> Dynamics:
-        """Fused by `torch.compile`. dynamic: one compilation serves any number of battles."""
+        """Fused by `torch.compile`, in this process only: for GPUs, and for the copies of `fidelity`.
+        dynamic: one compilation serves any number of battles."""
         return cls(
             torch.compile(give_orders, dynamic=dynamic),
             torch.compile(game_loop, dynamic=dynamic, options=FUSED),
@@ -92,12 +91,11 @@ def give_orders(params: UnitParams, before: BattleState, actions: Tensor) -> tup
     low, high = c.COOLDOWN_JITTER_LOOPS
     first_unit = torch.where(params.is_medivac[:n], 0, n)  # Medivacs aim at allies, all others at enemies
     target = torch.where(actions >= FIRST_TARGET, actions + (first_unit - FIRST_TARGET), -1)
-    enemy = torch.arange(n, n + e, device=actions.device).view(1, e, 1)
     plan = Plan(
         target=target,
         east=(actions == EAST).float() - (actions == WEST).float(),
         north=(actions == NORTH).float() - (actions == SOUTH).float(),
-        menace=torch.where(target.unsqueeze(1) == enemy, 0.0, CALM),
+        menace=menaces(target, n, e),
         look=(look * c.LOOPS_PER_STEP).long(),
         jitter=low + (high - low) * jitter,
         lot=(jitter * LOT_FOLDS).remainder(1.0),
@@ -158,7 +156,7 @@ def halted_by_shot(s: BattleState, ally_near: Tensor, fires: Tensor) -> Tensor:
     the step of the first shot, an idle enemy with an ally within 5.75 stops in the loop of the shot in
     95 % of 1 072 cases, else later.)
     """
-    idle = (s.target[len(fires) :] < 0) & (ally_near * fires.amax(0) > 0)
+    idle = (s.target[fires.shape[0] :] < 0) & (ally_near * fires.amax(0) > 0)
     return torch.cat([torch.zeros_like(fires, dtype=torch.bool), idle])
 
 
@@ -293,24 +291,28 @@ def conclude(
     before: BattleState,
     after: BattleState,
     fresh: BattleState | None = None,
+    begins: Tensor | None = None,
 ) -> tuple[BattleState, TimeStep]:
     """The battles and the `TimeStep` after the game loops; battles that were over stay as they were.
 
-    fresh: battles that take the place of those that are over now, before anybody looks.
+    fresh: battles that take the place of those that are over now, before anybody looks. begins [] bool:
+    whether they do (None: where `fresh` is given).
     """
+    if begins is None:
+        begins = torch.tensor(fresh is not None, device=before.over.device)
     over = before.over
     lost, success = outcome(params, after)
     ended = lost | success | ~after.alive.any(0)
-    timed_out = ~ended & (after.step >= params.task.episode_limit_env_steps)
+    timed_out = ~ended & (after.step >= params.step_limit)
     gained = reward(params, before, after, success)
     after = copy.copy(after)
     after.x, after.y = on_grid(after.x), on_grid(after.y)
     after.over = ended | timed_out
     battles = after.kept_where(over, before)
     if fresh is not None:
-        battles = battles.kept_where(battles.over, fresh)
+        battles = battles.kept_where(battles.over & begins, fresh)
     return battles, TimeStep(
-        observation=battle_observation(params, terrain, battles, over if fresh is None else None),
+        observation=battle_observation(params, terrain, battles, over & ~begins),
         reward=torch.where(over, 0.0, gained),
         terminated=after.over & ~over,
         truncated=timed_out & ~over,

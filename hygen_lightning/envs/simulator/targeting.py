@@ -40,6 +40,12 @@ class Plan:
     lot: Tensor
 
 
+def menaces(target: Tensor, n_allies: int, n_enemies: int) -> Tensor:
+    """target [A, B] int64, the unit that an ally is ordered to attack -> `Plan.menace` [A, E, B]."""
+    enemy = torch.arange(n_allies, n_allies + n_enemies, device=target.device).view(1, -1, 1)
+    return torch.where(target.unsqueeze(1) == enemy, 0.0, CALM)
+
+
 def choose_targets(params: UnitParams, s: BattleState, plan: Plan, loop: Tensor) -> Tensor:
     """Set `s.target`, and delay the ready weapon of an enemy that finds a target and had no living one.
 
@@ -129,7 +135,7 @@ def _due(s: BattleState, plan: Plan, loop: Tensor, in_range: Tensor) -> Tensor:
     """[E, B] bool: who reconsiders its target in this loop. Whoever shoots in it (target in_range [E, B],
     weapon ready) does so one loop later, in later steps too: `s.look_loop` moves on."""
     due = torch.where(in_range, s.look_loop, plan.look) == loop
-    shoots = due & in_range & (s.cooldown[-len(in_range) :] <= 0)
+    shoots = due & in_range & (s.cooldown[-in_range.shape[0] :] <= 0)
     later = torch.where(s.look_loop == c.LOOPS_PER_STEP - 1, 0, s.look_loop + 1)
     s.look_loop = torch.where(shoots, later, s.look_loop)
     return due & ~shoots

@@ -22,6 +22,8 @@ MAX_SHIELD_OF_NONE = 1.0
 """Divisor for units without shields, whose shield is always zero."""
 NEVER_APART = -1e6
 """Closest centre distance of units that do not collide."""
+REWARD_PER_KILL, REWARD_WIN, REWARD_SCALE = 10.0, 200.0, 20.0
+"""SMAC's `reward_death_value`, `reward_win`, `reward_scale_rate`."""
 NUMBERS = ("health", "shield", "speed", "period", "radius", "max_cooldown", "energy", "energy_max")
 FLAGS = ("flying", "cliff_walking", "zerg")
 """Stats of a `UnitType` that `UnitParams` holds under the same name, one row per unit."""
@@ -45,6 +47,7 @@ class UnitParams:
     can_shoot [N, N, 1] bool: opponents that the weapon can hit (ground or air); can_heal likewise.
     ally_types [A, types], enemy_types [E, types]: one-hot type bits of the observations.
     line_splashers, bursters: rows of units that hit a line across their shot, or explode.
+    reward_factor []: by which SMAC scales rewards. step_limit [] int64: environment steps of a battle.
     """
 
     task: BattleTask
@@ -81,6 +84,8 @@ class UnitParams:
     can_heal: Tensor
     ally_types: Tensor
     enemy_types: Tensor
+    reward_factor: Tensor
+    step_limit: Tensor
 
     @property
     def n_units(self) -> int:
@@ -94,11 +99,10 @@ class UnitParams:
     def units(self) -> list[UnitType]:
         return [UNITS[name] for name in self.names]
 
-    @cached_property
+    @property
     def max_reward(self) -> float:
         """Unscaled return of a won battle if nothing regenerates (SMAC `max_reward`)."""
-        enemies = self.units[self.n_allies :]
-        return 200.0 + sum(10.0 + u.health + u.shield for u in enemies)
+        return _max_reward(self.units[self.n_allies :])
 
     def of_target(self, table: Tensor, target: Tensor) -> Tensor:
         """table [N, N, 1] -> [N, B]: every unit's entry for its target [N, B] int64."""
@@ -130,9 +134,15 @@ class UnitParams:
             draw=torch.arange(len(units) + task.n_enemies, device=device).unsqueeze(1),
             ally_types=_type_bits(task, task.ally_units, task.ally_types, device),
             enemy_types=_type_bits(task, task.enemy_units, task.enemy_types, device),
+            reward_factor=torch.tensor(REWARD_SCALE / _max_reward(units[task.n_allies :]), device=device),
+            step_limit=torch.tensor(task.episode_limit_env_steps, device=device),
             **{name: torch.tensor(values, device=device).unsqueeze(1) for name, values in columns.items()},
             **{name: torch.tensor(rows, device=device).unsqueeze(2) for name, rows in pairs.items()},
         )
+
+
+def _max_reward(enemies: Sequence[UnitType]) -> float:
+    return REWARD_WIN + sum(REWARD_PER_KILL + u.health + u.shield for u in enemies)
 
 
 def _known_units(task: BattleTask) -> tuple[tuple[str, ...], list[UnitType]]:

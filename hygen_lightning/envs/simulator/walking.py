@@ -62,8 +62,7 @@ def walk(params: UnitParams, terrain: Terrain, s: BattleState, vx: Tensor, vy: T
     s.walked = walks
     speed = torch.sqrt(vx * vx + vy * vy).clamp(min=TINY)
     ux, uy = vx / speed, vy / speed
-    if torch.compiler.is_compiling():
-        torch._dynamo.graph_break()  # else compiled code computes the lines above anew for every pair
+    px, walks, still, soft, vx, vy, ux, uy = (_written(x) for x in (px, walks, still, soft, vx, vy, ux, uy))
     dx, dy = px.unsqueeze(0) - px.unsqueeze(1), s.y.unsqueeze(0) - s.y.unsqueeze(1)  # [i, j, B]: i to j
     # In place where no other line reads the tensor: time goes into memory traffic.
     distance = (dx * dx).add_(dy * dy).sqrt_().clamp_(min=TINY)
@@ -104,6 +103,11 @@ def walk(params: UnitParams, terrain: Terrain, s: BattleState, vx: Tensor, vy: T
     s.x, s.y = terrain.kept_inside(params, s.x, s.y, x, y)
 
 
+def _written(x: Tensor) -> Tensor:
+    """The same tensor. Compiled code writes it to memory here, and does not compute it for every pair."""
+    return x.as_strided(x.shape, x.stride()) if torch.compiler.is_compiling() else x
+
+
 def _soft(lot: Tensor) -> Tensor:
     """lot [N, B] -> [N, B] bool: which units can be pushed in their first loop of standing."""
     return (lot * c.LOOPS_PER_STEP).remainder(1.0) < c.SHOVE_ODDS  # the integer part chose a look_loop
@@ -140,11 +144,8 @@ def _along(vx: Tensor, vy: Tensor, nx: Tensor, ny: Tensor) -> tuple[Tensor, Tens
 
 
 def _total(pushes: Tensor) -> Tensor:
-    """[N, N, B] -> [N, B]: a sum that does not depend on the batch size: in float64, rounded once.
-
-    Code compiled for CPU adds row after row in any case."""
-    if torch.compiler.is_compiling():
-        return pushes.sum(1)
+    """[N, N, B] -> [N, B]: a sum that depends neither on the batch nor on who compiled it: in float64,
+    rounded once."""
     return pushes.sum(1, dtype=torch.float64).float()
 
 
