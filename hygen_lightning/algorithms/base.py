@@ -21,6 +21,7 @@ from hygen_lightning.models.layers import agent_id_code
 from hygen_lightning.specs import (
     BattleRequest,
     Chunk,
+    ChunkPlan,
     DataStatistics,
     EntityWidths,
     Episodes,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from hygen_lightning.policy import Policy, PolicyOutput
-    from hygen_lightning.rollouts.endless import ChunkPlan
     from hygen_lightning.specs import Observation
 
 

@@ -25,8 +25,7 @@ from hygen_lightning.models.hygen_network import HyGenNetwork
 from hygen_lightning.models.mixers import MixerKind
 from hygen_lightning.models.trajectory_encoder import TemporalKind
 from hygen_lightning.policy import PolicyOutput
-from hygen_lightning.rollouts.endless import ChunkPlan
-from hygen_lightning.specs import EntityWidths, Episodes, OnPolicyEpisodes, TaskSpec, UserError
+from hygen_lightning.specs import ChunkPlan, EntityWidths, Episodes, OnPolicyEpisodes, TaskSpec, UserError
 
 if TYPE_CHECKING:
     from hygen_lightning.policy import Policy

@@ -13,8 +13,7 @@ from hygen_lightning.checkpoint import weights_of
 from hygen_lightning.losses import clipped_policy_loss, generalised_advantages, masked_mean
 from hygen_lightning.models.pooled import PooledActor, PooledCritic
 from hygen_lightning.policy import PolicyOutput
-from hygen_lightning.rollouts.endless import ChunkPlan
-from hygen_lightning.specs import Chunk, EntityWidths, TaskSpec, UserError
+from hygen_lightning.specs import Chunk, ChunkPlan, EntityWidths, TaskSpec, UserError
 
 if TYPE_CHECKING:
     from hygen_lightning.specs import Observation

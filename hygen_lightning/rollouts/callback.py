@@ -13,7 +13,7 @@ from hygen_lightning.envs import environment_class, environment_for, make_env_fo
 from hygen_lightning.rollouts.endless import EndlessBattles
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
-from hygen_lightning.specs import UserError
+from hygen_lightning.specs import ChunkPlan, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from hygen_lightning.data.datamodule import HybridDataModule
     from hygen_lightning.envs.base import BattleEnv
     from hygen_lightning.policy import Policy
-    from hygen_lightning.rollouts.endless import ChunkPlan
     from hygen_lightning.rollouts.runner import Rollout
     from hygen_lightning.specs import TaskSpec
 

@@ -18,22 +18,6 @@ if TYPE_CHECKING:
     from hygen_lightning.specs import TimeStep
 
 
-@dataclass(frozen=True)
-class ChunkPlan:
-    """How an on-policy algorithm plays and learns: num_envs battles of every task side by side, env_steps
-    steps of each (0: whole battles), learned from in `epochs` passes of `minibatches` optimiser steps."""
-
-    num_envs: int
-    env_steps: int
-    epochs: int
-    minibatches: int
-
-    @property
-    def optimiser_steps(self) -> int:
-        """Optimiser steps between two chunks."""
-        return self.epochs * self.minibatches
-
-
 class EndlessBattles:
     """B battles of one environment that are restarted as they end; all randomness follows from `names`.
 
