@@ -74,7 +74,8 @@ def shortened(words: list[str], folder: Path) -> list[str]:
         layer.write_text("data: {batch_size: 2, eval_episodes: 2}\n", encoding="utf-8")
         return [*words, "--configs+", str(layer), *SMALLER["benchmark run"]]
     if words[0] == "collect" and "--policy" not in words:
-        return [*words, *SMALLER["collect"], "--teacher", str(clones(folder))]
+        few = {"points": 2, "point_battles": 2, "choice_battles": 2, "max_steps": {"others": 2}}
+        return [*words, *SMALLER["collect"], "--teacher", str(clones(folder, **few))]
     if words[0] in TRAINER_COMMANDS:
         return [*words, "--run.root", str(folder), "--data.eval_episodes", "1", "--data.test_episodes", "1"]
     return [*words, *SMALLER.get(" ".join(words[:2]), SMALLER.get(words[0], []))]

@@ -20,8 +20,8 @@ from hygen_lightning.specs import RunError, TaskSpec
 FOLDER = "teachers"
 """Beside the recordings, unless it is said where: teachers/<task>/<name>/<run>."""
 
-TRAIN_S_PER_UNIT_STEP = 3e-5
-"""Seconds of one core for one environment step of training, by units of both sides."""
+TRAIN_S_PER_UNIT_STEP = 6e-5
+"""Seconds of one core for one environment step of training, by units of both sides; the trail included."""
 
 
 @dataclass

@@ -140,8 +140,7 @@ def test_one_failing_cell_stops_no_other_and_the_smoke_study_ends_in_a_report(
     said = capsys.readouterr().out
     assert "Lost-toy-expert seed 1: failed: " in said
     assert "6 of 8 runs done" in said
-    assert (tmp_path / "studies/smoke/report/report.json").is_file()
-    assert {
-        row["seeds"]
-        for row in json.loads((tmp_path / "studies/smoke/report/report.json").read_text())["tasks"]
-    } == {2}
+    told = json.loads((tmp_path / "studies/smoke/report/report.json").read_text())["task_sets"]["3m"]["tasks"]
+    assert len({row["group"] for row in told}) == 3
+    assert {row["seeds"] for row in told} == {2}
+    assert (tmp_path / "studies/smoke/report/report.html").is_file()
