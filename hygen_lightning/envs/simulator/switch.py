@@ -6,7 +6,7 @@ auto    compiled code, where the cache folder holds it. Else battles are played 
         where it gave the same battles as uncompiled code, bit for bit, when it was made: results do not
         depend on which one plays, and a run may change in its middle.
 on      compiled code from the first step; an error where that is not possible.
-off     never.
+off     never; what holds where nothing is set.
 """
 
 from __future__ import annotations
