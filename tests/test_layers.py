@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "policy": {"specs", "envs"},
     "tasks": {"specs"},
     "data": {"specs", "tasks", "seeding"},
-    "envs": {"specs", "tasks", "policy"},
+    "envs": {"specs", "tasks", "policy", "data"},
     "calibration": {"specs", "tasks", "envs", "data"},
     "models": {"specs"},
     "losses": {"specs"},
@@ -58,6 +58,7 @@ OF_ONE_WORLD = (
     "calibration",
     "benchmark",
     "commands/fidelity.py",
+    "commands/this_machine.py",
     "report/scaling_plot.py",
     "cli.py",
 )

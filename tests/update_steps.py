@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -67,10 +66,12 @@ def batch_for(module: MultiTaskAlgorithm, *tasks: str, n_offline: int = 3) -> Hy
         for name in tasks:
             env = make_env("simulator", load_task(name), 3)
             if module.chunk_plan.env_steps:
-                played: Any = EndlessBattles(env, 1, name).play(module, 6)  # type: ignore[arg-type]
-            else:
-                played = play(env, module.sampling(torch.Generator().manual_seed(0)), torch.arange(3))
-            batch.chunks[name] = module.prepare(played)
+                chunk = EndlessBattles(env, 1, name).play(module, 6)  # type: ignore[arg-type]
+                batch.chunks[name] = module.prepare(chunk)
+                continue
+            played = play(env, module.sampling(torch.Generator().manual_seed(0)), torch.arange(3))
+            assert played.skills is not None
+            batch.chunks[name] = module.prepare_battles(played.episodes, played.skills)
     return batch
 
 

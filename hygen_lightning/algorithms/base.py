@@ -164,9 +164,13 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         """Loss of one task's episodes (a scalar) and what to log of it, by name."""
         raise NotImplementedError(f"{type(self).__name__} does not learn from episodes")
 
-    def prepare(self, played: Any) -> Chunk | OnPolicyEpisodes:
-        """What has been played, a Chunk or a Rollout of whole battles, with all that `chunk_loss` needs."""
-        raise NotImplementedError(f"{type(self).__name__} does not learn on-policy")
+    def prepare(self, chunk: Chunk) -> Chunk:
+        """A chunk that has been played, with all that `chunk_loss` needs beside it."""
+        raise NotImplementedError(f"{type(self).__name__} does not learn from chunks")
+
+    def prepare_battles(self, episodes: Episodes, skills: Tensor) -> OnPolicyEpisodes:
+        """As `prepare`, of whole battles. skills [B, T, A] int64: the choices, -1 after the end."""
+        raise NotImplementedError(f"{type(self).__name__} does not learn from whole battles on-policy")
 
     def sampling(self, generator: torch.Generator) -> Policy:
         """The policy that draws its choices by their probability, for whole battles on-policy."""

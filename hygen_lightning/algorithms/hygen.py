@@ -29,7 +29,6 @@ from hygen_lightning.specs import ChunkPlan, EntityWidths, Episodes, OnPolicyEpi
 
 if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
-    from hygen_lightning.rollouts.runner import Rollout
     from hygen_lightning.specs import Observation
 
 SKILLS, POLICY = "stage one: skills", "stage two: policy"
@@ -238,8 +237,8 @@ class HyGen(ValueLearning):
     def chunk_loss(self, chunk: OnPolicyEpisodes) -> tuple[Tensor, dict[str, Tensor]]:
         return self.refinement.loss(self, chunk)
 
-    def prepare(self, played: Rollout) -> OnPolicyEpisodes:
-        return self.refinement.prepare(self, played)
+    def prepare_battles(self, episodes: Episodes, skills: Tensor) -> OnPolicyEpisodes:
+        return self.refinement.prepare(self, episodes, skills)
 
     def skill_loss(self, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
         """Stage one: the recorded actions, told by relaxed skills."""

@@ -111,9 +111,8 @@ class MAPPO(MultiTaskAlgorithm):
     # Learning
 
     @torch.no_grad()
-    def prepare(self, played: Chunk) -> Chunk:
+    def prepare(self, chunk: Chunk) -> Chunk:
         """Add advantages, of mean 0 and deviation 1 over the chunk, and the critic's targets."""
-        chunk = played
         plan = self.hparams
         value = self.network["critic"](chunk.task.layout, chunk.state, _time(chunk))
         advantage = generalised_advantages(

@@ -22,7 +22,6 @@ from hygen_lightning.specs import Episodes, OnPolicyEpisodes, zero_outside
 if TYPE_CHECKING:
     from hygen_lightning.algorithms.hygen import HyGen
     from hygen_lightning.models.hygen_network import HyGenNetwork
-    from hygen_lightning.rollouts.runner import Rollout
 
 REWARD_SCALE = 0.1
 """Rewards are multiplied by it: returns of battles, up to 20, become values of about one."""
@@ -42,12 +41,10 @@ class Refinement(nn.Module):
         self.critic = PooledCritic(model.widths)
 
     @torch.no_grad()
-    def prepare(self, model: HyGen, played: Rollout) -> OnPolicyEpisodes:
+    def prepare(self, model: HyGen, episodes: Episodes, skills: Tensor) -> OnPolicyEpisodes:
         """Battles with all that `loss` needs: probabilities of what was chosen, advantages, value targets."""
-        assert played.skills is not None
-        device = model.device
-        episodes = played.episodes.to(device)
-        skills = played.skills[:, : episodes.n_steps].to(device).clamp(min=0)
+        episodes = episodes.to(model.device)
+        skills = skills[:, : episodes.n_steps].to(model.device).clamp(min=0)
         value, mask = self.values(episodes), episodes.mask
         advantage = torch.zeros_like(value)
         advantage[:, :-1] = generalised_advantages(

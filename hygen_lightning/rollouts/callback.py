@@ -192,7 +192,9 @@ class OnlineRollouts(Callback):
             names = trainer.global_rank, "on-policy", task.name, trainer.global_step
             seeds = battle_seeds(plan.num_envs, data.seed, *names).to(device)
             played = play(self._envs.of(task, plan.num_envs, device), policy, seeds)
-            data.put_chunk(pl_module.prepare(played), plan.epochs, plan.minibatches)
+            assert played.skills is not None, "whole battles are played on-policy by a policy over skills"
+            battles = pl_module.prepare_battles(played.episodes, played.skills)
+            data.put_chunk(battles, plan.epochs, plan.minibatches)
             self.played_episodes += plan.num_envs
             self.played_env_steps += int(played.lengths.sum())
             metrics = {
