@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hygen_lightning.envs.base import check_sizes
 from hygen_lightning.seeding import stream_generator
-from hygen_lightning.specs import Chunk, Observation, map_tree
+from hygen_lightning.specs import Chunk, Observation, UserError, map_tree
 
 if TYPE_CHECKING:
     from hygen_lightning.envs.base import BattleEnv
@@ -76,17 +76,24 @@ class EndlessBattles:
     # What a stopped run needs to go on
 
     def state_dict(self) -> dict[str, Any]:
-        """Generators, battles and what the policy remembers of them."""
-        now = None if self._now is None else dict(vars(self._now))
+        """Generators, battles and what the policy remembers of them; where an environment cannot save its
+        battles, they begin anew when the run goes on."""
+        battles = None if self._now is None else self._saved_battles()
+        now = None if self._now is None or battles is None else dict(vars(self._now))
         if now is not None:
-            now["observation"] = vars(self._now.observation)  # type: ignore[union-attr]
-        battles = None if now is None else self.env.state_dict()
+            now["observation"] = vars(now["observation"])
         return {
             "seeds": self._seeds.get_state(),
             "actions": self._actions.get_state(),
             "now": now,
             "battles": battles,
         }
+
+    def _saved_battles(self) -> dict[str, Tensor] | None:
+        try:
+            return self.env.state_dict()
+        except UserError:  # no environment but the game's own could
+            return None
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state of `state_dict`."""

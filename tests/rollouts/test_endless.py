@@ -11,7 +11,7 @@ from hygen_lightning.algorithms.mappo import MAPPO
 from hygen_lightning.data.chunks import ChunkBuffer
 from hygen_lightning.envs import make_env
 from hygen_lightning.rollouts.endless import EndlessBattles
-from hygen_lightning.specs import Chunk
+from hygen_lightning.specs import Chunk, UserError
 from hygen_lightning.tasks import load_task
 
 TASK = load_task("3m")
@@ -80,6 +80,18 @@ def test_a_saved_state_goes_on_as_if_nothing_had_happened() -> None:
         assert not isinstance(value, torch.Tensor) or torch.equal(value, getattr(found, name)), name
 
 
+def test_where_battles_cannot_be_saved_they_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise UserError("this world cannot save its battles")
+
+    endless, plays = battles(), policy()
+    endless.play(plays, 30)
+    monkeypatch.setattr(endless.env, "state_dict", refuse)
+    other = battles(seed=7)
+    other.load_state_dict(copy.deepcopy(endless.state_dict()))
+    assert other.play(plays, 2).begins[:, 0].all()
+
+
 def test_other_names_are_other_battles() -> None:
     plays = policy()
     one = EndlessBattles(make_env("simulator", TASK, 4), 1, 0, "3m").play(plays, 3)
@@ -103,6 +115,6 @@ def test_each_pass_shows_every_battle_once_and_what_is_left_survives_a_stop() ->
         together = torch.cat([one.log_probs, two.log_probs]).flatten(1)
         assert torch.equal(together.sort(dim=0).values, chunk.log_probs.flatten(1).sort(dim=0).values)
         assert len(one.hidden) == len(one.obs) == 2
-    assert again.state_dict() == {"chunk": None, "rows": []}
+    assert again.state_dict() == {"kind": "", "chunk": None, "rows": []}
     with pytest.raises(ValueError, match="no minibatch is left"):
         again.draw()
