@@ -19,6 +19,8 @@ from hygen_lightning.specs import DataStatistics, UserError
 from hygen_lightning.tasks import load_task
 
 MINE = '''
+import torch
+
 from hygen_lightning.algorithms.bc import BC
 
 
@@ -32,8 +34,7 @@ class Wanting(BC):
 
     def initial_hidden(self, task, num_envs):
         best = max(data.best_return for data in self.data_statistics.values())
-        hidden = super().initial_hidden(task, num_envs)
-        return hidden, hidden.new_full((num_envs,), self.share * best)
+        return super().initial_hidden(task, num_envs), torch.full((num_envs,), self.share * best)
 
     def act(self, task, observation, last_actions, last_reward, hidden):
         hidden, wanted = hidden

@@ -221,7 +221,7 @@ def test_recordings_that_do_not_tell_success_say_so(
     write_run(tmp_path / "boxes" / "medium" / "run", make_episodes(task, 3))
     assert inspect(tmp_path, features="all") == 0
     text = capsys.readouterr().out
-    for piece in ("boxes/medium", "not told", "timed out", "crate1.x"):
+    for piece in ("boxes/medium", "not told", "timed out", "crate1.row"):
         assert piece in text, piece
 
 
