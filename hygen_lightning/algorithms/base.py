@@ -282,6 +282,9 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         checkpoint["model_config"] = {"class_path": class_path, "init_args": options}
         checkpoint["data_statistics"] = {task: asdict(held) for task, held in self.data_statistics.items()}
         checkpoint["trained_on"] = dict(getattr(data, "sources", {}))
+        environment = getattr(data, "environment", None)
+        if environment is not None:  # whoever plays the checkpoint plays where it learned
+            checkpoint["environment"] = environment
         checkpoint["learned_from"] = {name: getattr(data, name, None) for name in ("quality", "dataset_dir")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -132,6 +132,8 @@ class HybridDataModule(LightningDataModule):
         self._offline_generator = torch.Generator()
         self._replay_generator = torch.Generator()
         self._chunk_generator = torch.Generator()
+        self.environment: str | None = None
+        """Where the rollouts of a run are played, as its options name it; checkpoints say so."""
         self.before_draw: Callable[[], None] | None = None
         """Called before each batch is drawn; all of the batch before is done and logged then."""
         self._said: set[str] = set()

@@ -96,6 +96,7 @@ class OnlineRollouts(Callback):
     def setup(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, stage: str) -> None:
         """Before a checkpoint is loaded, which brings the generator's state."""
         self._generator = stream_generator(trainer.datamodule.seed, trainer.global_rank, "exploration")
+        trainer.datamodule.environment = self._envs.name
         if stage != "fit":
             return
         self.check_tasks(trainer.datamodule.train_tasks)
@@ -233,13 +234,6 @@ class OnlineRollouts(Callback):
             "lost_episodes": float(played.lost),
             "env_steps": float(self.played_env_steps),
         }
-
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: MultiTaskAlgorithm, checkpoint: dict[str, Any]
-    ) -> None:
-        """Whoever plays the checkpoint plays where it learned, unless they say otherwise."""
-        if self._envs.name is not None:
-            checkpoint["environment"] = self._envs.name
 
     def rank_state(self) -> dict[str, Any]:
         """What a stopped run needs to go on, for this rank."""

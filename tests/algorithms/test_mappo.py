@@ -105,7 +105,10 @@ def cells(folder: Path, ending: str) -> list[str]:
 
 def test_it_needs_no_recordings_and_no_config(tmp_path: Path) -> None:
     words = ["--trainer.max_steps=24", "--trainer.val_check_interval=24", "--data.eval_tasks=[3m,4m]"]
-    assert fit(tmp_path, *words) == 0
+    assert fit(tmp_path, *words, "--rollouts.env=simulator") == 0
+    for name in ("best.ckpt", "last.ckpt"):  # one of weights alone, too
+        (path,) = tmp_path.rglob(name)
+        assert torch.load(path, weights_only=True)["environment"] == "simulator"
     assert cells(tmp_path, "rollout/3m/env_steps") == ["20.0", "40.0"]
     assert cells(tmp_path, "train/3m/entropy")
     assert cells(tmp_path, "progress/env_steps") == ["40.0"]
