@@ -228,7 +228,8 @@ def test_a_game_outlives_signals_that_are_not_for_it_and_ends_with_its_environme
 
 
 TRAINER = """
-import sys, time, torch
+import signal, sys, time, torch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from hygen_lightning.envs import make_env
 env = make_env(sys.argv[1], "3m", 2)
 observation = env.reset(torch.arange(2))
@@ -254,7 +255,10 @@ def test_no_game_outlives_its_trainer_however_that_ends(
         assert len(games) == 2
         time.sleep(0.5)
         trainer.send_signal(getattr(signal, name))
-        trainer.wait(60)
+        try:
+            trainer.wait(60)
+        finally:
+            trainer.kill()
     wait_until_dead(games)
 
 
