@@ -36,7 +36,7 @@ class BC(MultiTaskAlgorithm):
         depth: transformer blocks
         id_bits: bits of the binary agent number; 4 bits number 15 agents, 0 leaves numbers out
         lr: learning rate of Adam
-        lr_schedule: constant, or a cosine that falls to 2 % of it over the run
+        lr_schedule: constant, or linear or a cosine that falls to 2 % of it over the run
         ema_decay: decay per optimiser step of the mean of the weights, which plays; 0: none
         returns: tell the network the return to come (BC-r)
         play: greedy (the most likely action), or sampled: actions as often as the clone gives them

@@ -55,7 +55,7 @@ class HyGen(ValueLearning):
         mixer: how the team's value follows from the agents': attention over the state, or their sum
         pretrain_steps: optimiser steps of stage one
         lr: learning rate of Adam in both stages
-        lr_schedule: constant, or a cosine that falls to 2 % of it over each stage
+        lr_schedule: constant, or linear or a cosine that falls to 2 % of it over each stage
         ema_decay: decay per optimiser step of the mean of the weights, which plays and, at the
             switch, starts stage two; 0: the weights themselves do, as the authors'
         beta: weight of the skill prior (KL of each skill to uniform) in stage one
@@ -156,6 +156,11 @@ class HyGen(ValueLearning):
             if prior_weight == 0:
                 raise UserError(
                     "--model.refine_battles refines stage one's policy: give a --model.prior_weight"
+                )
+            if refine_minibatches > refine_battles:
+                raise UserError(
+                    f"--model.refine_minibatches is {refine_minibatches}; give at most "
+                    f"--model.refine_battles, {refine_battles}, so that each holds a battle of every task"
                 )
             self.chunk_plan = ChunkPlan(refine_battles, 0, refine_epochs, refine_minibatches)
             self.refinement = Refinement(self, refine_clip, refine_entropy)

@@ -28,7 +28,7 @@ class ODIS(HyGen):
         mixer: how the team's value follows from the agents': attention over the state, or their sum
         pretrain_steps: optimiser steps of stage one
         lr: learning rate of Adam in both stages
-        lr_schedule: constant, or a cosine that falls to 2 % of it over each stage
+        lr_schedule: constant, or linear or a cosine that falls to 2 % of it over each stage
         ema_decay: decay per optimiser step of the mean of the weights, which plays; 0: none
         beta: weight of the skill prior (KL to uniform) in stage one
         gamma: discount per environment step

@@ -36,7 +36,7 @@ class QMIX(ValueLearning):
         id_bits: bits of the transformer's binary agent number; 4 bits number 15 agents, 0 leaves it out
         mixer: how the team's value follows from the agents': attention over the state, or their sum
         lr: learning rate of Adam
-        lr_schedule: constant, or a cosine that falls to 2 % of it over the run
+        lr_schedule: constant, or linear or a cosine that falls to 2 % of it over the run
         ema_decay: decay per optimiser step of the mean of the weights, which plays; 0: none
         gamma: discount per environment step
         td_lambda: 0 learns from the next step's value, above it from lambda-returns, up to 1: whole

@@ -99,6 +99,11 @@ def test_without_a_policy_of_stage_one_there_is_nothing_to_refine() -> None:
         HyGen(TASK.layout.widths, refine_battles=4)
 
 
+def test_a_minibatch_without_a_battle_is_refused() -> None:
+    with pytest.raises(UserError, match=r"refine_minibatches is 5; give at most --model\.refine_battles, 4"):
+        refining(refine_minibatches=5)
+
+
 def test_a_run_of_both_stages_learns_from_recordings_then_from_both(tmp_path: Path) -> None:
     write_run(tmp_path / "data" / "3m" / "medium" / "run", make_episodes(TASK, 8))
     words = ["fit", "--model", "HyGen", "--run.root", str(tmp_path / "runs"), "--data.train_tasks=[3m]"]
