@@ -1,46 +1,60 @@
 """Wrong algorithms on purpose: each read of an option becomes the option's default, and a test must fail.
 
-    python tests/mutation.py            # prints the survivors; exit code 1 if there are any
+    python tests/mutation.py [FILE...]  # prints the survivors; exit code 1 if there are any
 
-The offline share that a loss is told becomes 1, and the share of a batch comes one step late. A
-mutant lives in a forked process that imports it instead of the file and runs the fast tests.
+The offline share that a loss is told becomes 1, and the share of a batch comes one step late. The tests
+are collected once. A first pass through them, of the right program, tells which test calls which
+function and how long it takes; a mutant is a forked process that has the wrong code in one function
+and goes through the tests that call it, until one fails: the option's own first, then the quickest.
 """
 
 from __future__ import annotations
 
 import ast
+import gc
 import os
+import pickle
 import sys
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from copy import deepcopy
-from importlib.machinery import SourceFileLoader
+from functools import partial
 from pathlib import Path
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
-import lightning.pytorch  # noqa: F401  once, before all forks
 import pytest
-import torch  # noqa: F401
-
-import hygen_lightning.models.hygen_network
-import hygen_lightning.rollouts.runner  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 ALGORITHMS = sorted((ROOT / "hygen_lightning/algorithms").glob("*.py"))
+HYGEN = ROOT / "hygen_lightning/algorithms/hygen.py"
+"""Its options, by their names, are those of what it shares with others too."""
 MIXING = ROOT / "hygen_lightning/data/datamodule.py"
-OF_ALGORITHMS = ("options", "hygen", "skills", "bc", "every_algorithm")
-TESTS = [*(f"algorithms/test_{name}.py" for name in OF_ALGORITHMS), "test_golden.py"]
-DATA_TESTS = ["data/test_datamodule.py"]
+PATTERNS = ("algorithms/test_*.py", "test_golden*.py", "data/test_datamodule*.py")
+TESTS = [path for pattern in PATTERNS for path in sorted((ROOT / "tests").glob(pattern))]
 SHARES = {"share": 1.0, "offline_share": 1.0}
+
+Place = tuple[str, int]
+"""A function: its name and its first line."""
+
+
+# Wrong programs
 
 
 def defaults_of(tree: ast.AST) -> dict[str, Any]:
-    """Constructor options of the classes in a file that have a default."""
+    """Constructor options of the classes in a file whose default is a literal."""
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":
             names = node.args.args[len(node.args.args) - len(node.args.defaults) :]
-            found |= {arg.arg: ast.literal_eval(d) for arg, d in zip(names, node.args.defaults)}
+            literals = [(arg.arg, d) for arg, d in zip(names, node.args.defaults) if is_literal(d)]
+            found |= {name: ast.literal_eval(default) for name, default in literals}
     return found
+
+
+def is_literal(node: ast.AST) -> bool:
+    return not any(isinstance(part, ast.Name | ast.Attribute | ast.Call) for part in ast.walk(node))
 
 
 def is_read(node: ast.AST, options: dict[str, Any]) -> str | None:
@@ -73,10 +87,10 @@ class Replace(ast.NodeTransformer):
         return ast.copy_location(value if isinstance(value, ast.AST) else ast.Constant(value), node)
 
 
-def mutants() -> Iterator[tuple[Path, int, str, ast.AST]]:
-    """(file, line, option, program) of every wrong program."""
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in [*ALGORITHMS, MIXING]}
-    shared = defaults_of(trees[ROOT / "hygen_lightning/algorithms/hygen.py"])
+def mutants(files: list[Path]) -> Iterator[tuple[Path, int, str, dict[Place, CodeType]]]:
+    """(file, line, option, code of the functions of the file) of every wrong program."""
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
+    shared = defaults_of(ast.parse(HYGEN.read_text(encoding="utf-8")))
     late = ast.parse("self.trainer.global_step - 1", mode="eval").body
     for path, tree in trees.items():
         options = {"global_step": late} if path == MIXING else {**shared, **defaults_of(tree), **SHARES}
@@ -85,39 +99,128 @@ def mutants() -> Iterator[tuple[Path, int, str, ast.AST]]:
             wrong = ast.fix_missing_locations(change.visit(deepcopy(tree)))
             if not change.found:
                 break
-            yield path, change.line, change.found, wrong
+            yield path, change.line, change.found, dict(codes(compile(wrong, str(path), "exec")))  # type: ignore[call-overload]
 
 
-def survives(path: Path, option: str, program: ast.AST) -> bool:
-    """Whether the fast tests pass with this program in the place of the file."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    code, get_code = compile(program, str(path), "exec"), SourceFileLoader.get_code  # type: ignore[call-overload]
+def codes(code: CodeType) -> Iterator[tuple[Place, CodeType]]:
+    """All functions in a program, nested ones too."""
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield (part.co_name, part.co_firstlineno), part
+            yield from codes(part)
 
-    def load(loader: SourceFileLoader, name: str) -> Any:
-        return code if Path(loader.path) == path else get_code(loader, name)
 
-    SourceFileLoader.get_code = load  # type: ignore[method-assign]
-    for stream in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    quiet = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider"]  # a worker would import the right program
-    tests = [str(ROOT / "tests" / test) for test in (DATA_TESTS if path == MIXING else TESTS)]
-    first = pytest.main([*quiet, "-k", option, tests[0]])  # most fail here, in a second
-    os._exit(1 if first == 1 else int(pytest.main([*quiet, *tests])))
+# The tests that see them
+
+
+class Mutation:
+    """Plugin of pytest that runs the collected tests once for every wrong program."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self.files = files
+        self.survivors: list[str] = []
+        self.n = 0
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.testsfailed or not session.items:
+            raise pytest.UsageError("the tests could not be collected")
+        calls, seconds = in_fork(partial(first_pass, session))
+        print(f"{sum(seconds.values()):6.2f} s of {len(calls):3} tests, the right program", file=sys.stderr)
+        functions = [f for f in gc.get_objects() if isinstance(f, FunctionType)]
+        for path, line, option, wrong in mutants(self.files):
+            mine = [f for f in functions if f.__code__.co_filename == str(path)]
+            changed = {place_of(f) for f in mine if f.__code__ != wrong[place_of(f)]}
+            tests = [
+                item for item in session.items if calls[item.nodeid] & {(str(path), *p) for p in changed}
+            ]
+            tests.sort(key=lambda item: (f"-{option}]" not in item.name, seconds[item.nodeid]))
+            self.n += 1
+            begin = time.monotonic()
+            name = f"{path.relative_to(ROOT)}:{line} {option}"
+            if in_fork(partial(survives, session, tests, mine, wrong)):
+                self.survivors.append(name)
+            print(
+                f"{time.monotonic() - begin:6.2f} s of {len(tests):3} tests {name}",
+                file=sys.stderr,
+                flush=True,
+            )
+        return True
+
+
+def place_of(function: FunctionType) -> Place:
+    return function.__code__.co_name, function.__code__.co_firstlineno
+
+
+def first_pass(session: pytest.Session) -> tuple[dict[str, set[tuple[str, str, int]]], dict[str, float]]:
+    """By test: the functions of the mutated files that it calls, and its seconds."""
+    files, calls, seconds = {str(path) for path in [*ALGORITHMS, MIXING]}, {}, {}
+    called: set[tuple[str, str, int]] = set()
+
+    def note(frame: FrameType, event: str, arg: object) -> None:
+        code = frame.f_code
+        if code.co_filename in files:
+            called.add((code.co_filename, code.co_name, code.co_firstlineno))
+
+    sys.settrace(note)
+    for item, following in zip(session.items, [*session.items[1:], None]):
+        begin = time.monotonic()
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        calls[item.nodeid], seconds[item.nodeid] = set(called), time.monotonic() - begin
+        called.clear()
+        if session.testsfailed:
+            raise RuntimeError(f"{item.nodeid} fails of itself")
+    return calls, seconds
+
+
+def survives(
+    session: pytest.Session,
+    tests: list[pytest.Item],
+    functions: list[FunctionType],
+    wrong: dict[Place, CodeType],
+) -> bool:
+    """Whether the tests pass with this code in the functions of a file."""
+    for function in functions:
+        function.__code__ = wrong[place_of(function)]
+    for item, following in zip(tests, [*tests[1:], None]):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.testsfailed:
+            return False
+    return True
+
+
+def in_fork(work: Callable[[], Any]) -> Any:
+    """The result of this work, done in a process that says nothing and leaves nothing behind here."""
+    with tempfile.TemporaryFile() as answer:
+        child = os.fork()
+        if child == 0:
+            for stream in (1, 2):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+            try:
+                result = work()
+            except Exception as error:
+                result = RuntimeError(repr(error))
+            pickle.dump(result, answer)
+            answer.flush()
+            os._exit(0)
+        os.waitpid(child, 0)
+        answer.seek(0)
+        result = pickle.load(answer)
+    if isinstance(result, RuntimeError):
+        raise result
+    return result
 
 
 def main() -> int:
     """The number of mutants that no test notices, 1 at most."""
-    survivors, n = [], 0
-    for path, line, option, program in mutants():
-        n += 1
-        print(f"{path.relative_to(ROOT)}:{line} {option}", file=sys.stderr, flush=True)
-        if survives(path, option, program):
-            survivors.append(option)
-            print(f"survivor: {path.relative_to(ROOT)}:{line} {option}", flush=True)
-    print(f"{n} mutants, {len(survivors)} survivors")
-    return min(len(survivors), 1)
+    named = [Path(name).resolve() for name in sys.argv[1:]]
+    mutation = Mutation(named or [*ALGORITHMS, MIXING])
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = ["-q", "-s", "-n", "0", "-p", "no:cacheprovider", f"--basetemp={folder}/tests"]
+        code = pytest.main([*quiet, *map(str, TESTS)], plugins=[mutation])
+    for survivor in mutation.survivors:
+        print(f"survivor: {survivor}")
+    print(f"{mutation.n} mutants, {len(mutation.survivors)} survivors")
+    return 1 if mutation.survivors or not mutation.n else int(code not in (0, 5))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
+
+from hygen_lightning.envs import make_env
+from hygen_lightning.envs.smac.env import SmacEnv
 
 FAKES = Path(__file__).parent / "fakes"
 
@@ -25,3 +29,12 @@ def stand_in_for_starcraft(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(FAKES), *([known] if known else [])]))
     monkeypatch.setenv("SC2PATH", str(game))
     monkeypatch.setenv("FAKE_SMAC_TROUBLES", str(folder / "troubles"))
+
+
+def starcraft(folder: Path, num_envs: int = 1, task: str = "3m", **options: object) -> SmacEnv:
+    """Battles with the options of an environment file."""
+    path = folder / "starcraft.yaml"
+    path.write_text(yaml.safe_dump({"env": "smac", "games": 8, **options}), encoding="utf-8")
+    env = make_env(str(path), task, num_envs)
+    assert isinstance(env, SmacEnv)
+    return env

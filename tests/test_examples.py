@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import runpy
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import run_command
+from processes import run_command
+from short_battles import short_battles
 
 from hygen_lightning import load_task, make_env, named_policy, play
 from hygen_lightning.envs import environment_class
@@ -27,18 +29,19 @@ def test_the_python_example_trains_and_evaluates(tmp_path: Path, monkeypatch: py
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A user's own folder with the examples in it; commands run there."""
     for file in EXAMPLES.iterdir():
         if file.is_file():
             shutil.copy(file, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path
+    with short_battles():
+        yield tmp_path
 
 
 def run(*words: str) -> str:
-    """What a command says on stdout, in a process of its own; it has to go well."""
+    """What a command says on stdout, in a process of its own, which knows no class of the folder yet."""
     code, out, err = run_command(*words)
     assert code == 0, err
     return out
@@ -53,6 +56,7 @@ def fit(*words: str) -> str:
         "--data.batch_size": "4",
         "--data.eval_episodes": "4",
         "--data.test_episodes": "4",
+        "--evaluation.noise": "0",
         "--rollouts.every_n_steps": "2",
     }
     run("fit", *words, *(piece for option in tiny.items() for piece in option))

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from short_battles import short_battles
 from stand_in import stand_in_for_starcraft
-from tiny_runs import the_run, tiny_fit
+from tiny_runs import MAX_STEPS, the_run, tiny_fit
 from tiny_teachers import clones
 
 from hygen_lightning.cli import COMMANDS, TRAINER_COMMANDS, main
@@ -68,7 +69,8 @@ def shortened(words: list[str], folder: Path) -> list[str]:
             drop |= {option for option in tiny if option.startswith("--model.init_args.pre")}
             drop |= {option for option in tiny if option.startswith("--model.init_args.target")}
         pairs = [(tiny[i], tiny[i + 1]) for i in range(0, len(tiny), 2) if tiny[i] not in drop]
-        return [*words, *(piece for pair in pairs for piece in pair), "--data.eval_episodes", "1"]
+        once = ["--data.eval_episodes", "1", "--trainer.val_check_interval", str(MAX_STEPS)]
+        return [*words, *(piece for pair in pairs for piece in pair), *once]
     if words[:2] == ["benchmark", "run"]:
         layer = folder / "small.yaml"
         layer.write_text("data: {batch_size: 2, eval_episodes: 2}\n", encoding="utf-8")
@@ -77,14 +79,16 @@ def shortened(words: list[str], folder: Path) -> list[str]:
         few = {"points": 2, "point_battles": 2, "choice_battles": 2, "max_steps": {"others": 2}}
         return [*words, *SMALLER["collect"], "--teacher", str(clones(folder, **few))]
     if words[0] in TRAINER_COMMANDS:
-        return [*words, "--run.root", str(folder), "--data.eval_episodes", "1", "--data.test_episodes", "1"]
+        few = ["--data.eval_episodes", "1", "--data.test_episodes", "1", "--evaluation.noise", "0"]
+        return [*words, "--run.root", str(folder), *few]
     return [*words, *SMALLER.get(" ".join(words[:2]), SMALLER.get(words[0], []))]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
-    assert main(tiny_fit(folder)) == 0
+    with short_battles():
+        assert main(tiny_fit(folder)) == 0
     return the_run(folder)
 
 
@@ -104,7 +108,8 @@ def test_a_command_of_the_pages_runs(
     words = [word.replace("CKPT", str(run / "checkpoints/best.ckpt")) for word in words]
     words = [word.replace("RUNS", str(run)) for word in words]
     words = [str(ROOT / word) if word.startswith(("sweeps/", "conf/studies/")) else word for word in words]
-    assert main(shortened(words, tmp_path)) == 0
+    with short_battles(*(["3m"] if "smac.yaml" in line or "shared/dataset" in line else [])):
+        assert main(shortened(words, tmp_path)) == 0
 
 
 def made_up_agent(name: str) -> dict[str, torch.Tensor]:

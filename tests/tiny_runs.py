@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +11,6 @@ import yaml
 
 from hygen_lightning.cli import main
 from hygen_lightning.data.tables import read_rows
-
-TESTS = Path(__file__).parent
 
 PRETRAIN_STEPS, VAL_EVERY, MAX_STEPS = 5, 4, 10
 """Optimiser steps of stage one, between validations, and of the whole tiny run."""
@@ -44,6 +38,7 @@ def tiny_fit(tmp_path: Path, *extra: str) -> list[str]:
         "--model.init_args.ema_decay": "0.9",
         "--model.init_args.pretrain_steps": str(PRETRAIN_STEPS),
         "--model.init_args.target_update_interval": "2",
+        "--evaluation.noise": "0",
         "--rollouts.episodes_per_step": "1",
         "--rollouts.every_n_steps": "2",
         "--trainer.max_steps": str(MAX_STEPS),
@@ -102,39 +97,3 @@ def assert_same_run(run: Path, other: Path) -> None:
     mine, theirs = weights(run), weights(other)
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
-
-
-def command(*words: str, largest_file_bytes: int | None = None) -> subprocess.Popen[str]:
-    """`python -m hygen_lightning` in a process of its own, one thread.
-
-    A write that makes a file larger than `largest_file_bytes` fails, as on a full disk.
-    """
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
-    for name in ("LOCAL_RANK", "HYGEN_LIGHTNING_RUN_DIR"):
-        variables.pop(name, None)
-
-    def limit() -> None:
-        if largest_file_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, largest_file_bytes))
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "hygen_lightning", *words],
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=limit,
-    )
-
-
-def run_command(
-    *words: str, timeout_s: float = 240, largest_file_bytes: int | None = None
-) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of a command that is left alone."""
-    with command(*words, largest_file_bytes=largest_file_bytes) as process:
-        try:
-            out, err = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
-    return process.returncode, out, err

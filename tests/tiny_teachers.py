@@ -11,7 +11,7 @@ CLONES: dict[str, Any] = {
     "fit": {
         "--config": "conf/bc.yaml",
         "--data.quality": "expert",
-        "--run.record_episodes": 200,
+        "--run.record_episodes": 100,
         "--run.teachers": "scripted",
         "--data.batch_size": 16,
         "--data.test_episodes": 2,
@@ -24,11 +24,11 @@ CLONES: dict[str, Any] = {
         "--checkpoint.every_n_steps": 5,
     },
     "styles": [{}, {"--model.init_args.width": 8}],
-    "max_steps": {"others": 80},
+    "max_steps": {"others": 60},
     "env_steps_per_step": 1,
-    "points": 8,
+    "points": 4,
     "point_battles": 16,
-    "choice_battles": 32,
+    "choice_battles": 16,
     "within": 1.0,
     "least_expert": 0.0,
 }

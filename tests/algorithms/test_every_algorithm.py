@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from factories import make_episodes
+from short_battles import short_battles
 from tiny_runs import callback, the_run, weights
 from update_steps import Steps, batch_for, batch_of
 
@@ -155,8 +156,10 @@ def fit(kind: type[MultiTaskAlgorithm], folder: Path, *words: str) -> int:
     options |= {"data.train_tasks": "[3m]", "data.eval_tasks": "[3m,4m]", "data.batch_size": 2}
     options |= {"data.eval_episodes": 2, "data.test_episodes": 2, "trainer.max_steps": 20}
     options |= {"trainer.accelerator": "cpu", "trainer.val_check_interval": 10, "checkpoint.every_n_steps": 1}
-    options |= {"files.curve": "false", "files.battle_gif": "false", "data.replay_episodes": 16}
-    return main(["fit", "--model", kind.__name__, *(f"--{k}={v}" for k, v in options.items()), *words])
+    options |= {"files.curve": "false", "files.battle_gif": "false", "files.skills": "false"}
+    options |= {"data.replay_episodes": 16, "evaluation.noise": 0}
+    with short_battles():
+        return main(["fit", "--model", kind.__name__, *(f"--{k}={v}" for k, v in options.items()), *words])
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ import torch
 from factories import make_episodes
 from update_steps import Steps, batch_of
 
-from hygen_lightning.algorithms.base import action_accuracy, ema
 from hygen_lightning.algorithms.hygen import HyGen, skill_use
 from hygen_lightning.models.agents import EntityTransformer
 from hygen_lightning.specs import Episodes, UserError
@@ -91,12 +90,6 @@ def test_the_average_is_the_exponential_mean_of_the_weights_and_plays(
     assert module.acting is module.average.module
     module.on_train_batch_start(None, steps.step)
     assert torch.equal(weight, module.acting.skill_head.weight), "stage two starts from the average"
-
-
-def test_the_average_is_never_slower_than_its_decay() -> None:
-    mean, weight = torch.tensor([1.0]), torch.tensor([2.0])
-    slow = [float(ema(mean, weight, torch.tensor(n), decay=0.3)) for n in (1, 10, 1000)]
-    assert slow == pytest.approx([2 - 2 / 11, 1.7, 1.7])
 
 
 def test_without_a_decay_the_weights_themselves_play() -> None:
@@ -221,17 +214,6 @@ def _poisoned(episodes: Episodes) -> Episodes:
     for x in (poisoned.obs, poisoned.state, poisoned.reward):
         x[empty] = torch.nan
     return poisoned
-
-
-def test_action_accuracy_counts_agents_that_had_a_choice_in_valid_steps_only() -> None:
-    episodes = make_episodes("3m", 1, lengths=torch.tensor([4])).trimmed()
-    episodes.avail_actions[:] = True
-    episodes.avail_actions[:, :, 0, 1:] = False
-    episodes.actions[:] = torch.tensor([0, 1, 2])
-    episodes.actions[:, -1] = 1  # after the end
-    logits = torch.zeros(1, 4, 3, 9)
-    logits[..., 1] = 1.0
-    assert action_accuracy(logits, episodes, episodes.mask) == 0.5, "of two that could choose one is right"
 
 
 def test_skill_use_sums_to_one_over_valid_steps() -> None:

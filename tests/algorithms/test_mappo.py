@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from short_battles import short_battles
 from tiny_runs import callback, the_run, weights
 from update_steps import Steps, batch_for
 
@@ -18,23 +19,14 @@ from hygen_lightning.tasks import load_task
 TASK = load_task("3m")
 FLAGS = ["--data.eval_episodes=2", "--data.test_episodes=2", "--trainer.log_every_n_steps=1"]
 FLAGS += ["--trainer.accelerator=cpu", "--files.curve=false", "--files.battle_gif=false"]
+FLAGS += ["--evaluation.noise=0"]
 FLAGS += ["--model.init_args.num_envs=4", "--model.init_args.chunk_env_steps=5", "--model.init_args.width=8"]
 
 
 def fit(folder: Path, *words: str) -> int:
-    return main(
-        [
-            "fit",
-            "--model",
-            "MAPPO",
-            "--run.root",
-            str(folder / "runs"),
-            "--run.name=tiny",
-            "--data.train_tasks=[3m]",
-            *FLAGS,
-            *words,
-        ]
-    )
+    of_the_run = ["--run.root", str(folder / "runs"), "--run.name=tiny", "--data.train_tasks=[3m]"]
+    with short_battles():
+        return main(["fit", "--model", "MAPPO", *of_the_run, *FLAGS, *words])
 
 
 # Losses
@@ -92,6 +84,12 @@ def test_advantages_are_normalised_over_the_chunk_and_targets_are_not(
     assert float(chunk.advantage.mean()) == pytest.approx(0, abs=1e-5)
     assert float(chunk.advantage.std()) == pytest.approx(1, abs=1e-2)
     assert float(chunk.value_target.std()) != pytest.approx(1, abs=1e-2)
+
+
+def test_the_critics_layers_have_its_width_and_its_entities_half_of_it() -> None:
+    critic = MAPPO(TASK.layout.widths, critic_width=24).network["critic"]
+    heights = [{p.shape[0] for p in part.parameters()} for part in (critic.ally, critic.enemy, critic.body)]
+    assert heights == [{12}, {12}, {24}]
 
 
 # Runs

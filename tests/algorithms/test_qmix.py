@@ -49,6 +49,7 @@ def test_a_pooled_agent_learns_and_plays_as_it_learned(monkeypatch: pytest.Monke
     played = play(make_env("simulator", TASK, 2), module.eval(), torch.arange(2)).episodes
     q = module._values(module.network["agent"], played).masked_fill(~played.avail_actions, -torch.inf)
     assert torch.equal(q.argmax(-1)[played.mask], played.actions[played.mask])
+    assert module.initial_hidden(TASK, 2).shape == (2, 3, 8), "the width that was given"
 
 
 def test_updates_bring_the_values_to_their_targets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.algorithms.refinement import REWARD_SCALE
 from hygen_lightning.cli import main
 from hygen_lightning.data.hdf5 import write_run
-from hygen_lightning.specs import OnPolicyEpisodes, UserError
+from hygen_lightning.specs import ChunkPlan, OnPolicyEpisodes, UserError
 from hygen_lightning.tasks import load_task
 
 TASK = load_task("3m")
@@ -92,6 +93,41 @@ def test_the_critic_learns_discounted_returns_in_stage_one() -> None:
     first, second = (REWARD_SCALE * float(r) for r in episodes.reward[0, :2])
     errors = (float(values[0]) - first - 0.5 * second) ** 2 + (float(values[1]) - second) ** 2
     assert float(module.refinement.critic_loss(episodes).detach()) == pytest.approx(errors / 2, rel=1e-4)
+
+
+@torch.no_grad()
+def test_advantages_and_targets_of_battles_by_hand() -> None:
+    """gamma 0.5, lambda 0.95, a battle that is decided in its second step."""
+    module = refining(gamma=0.5)
+    episodes = make_episodes(TASK, 1, lengths=torch.tensor([3])).trimmed()
+    battles = module.prepare_battles(episodes, torch.zeros(1, 3, 3, dtype=torch.int64))
+    value = module.refinement.values(episodes)[0]
+    first, second = (REWARD_SCALE * float(r) for r in episodes.reward[0, :2])
+    later = second - float(value[1])
+    now = first + 0.5 * float(value[1]) - float(value[0]) + 0.5 * 0.95 * later
+    assert battles.value_target[0, :2].tolist() == pytest.approx([now + float(value[0]), second], rel=1e-4)
+    spread = abs(now - later) / 2**0.5
+    normal = [(x - (now + later) / 2) / (spread + 1e-5) for x in (now, later)]
+    assert battles.advantage[0].tolist() == pytest.approx([*normal, 0.0], rel=1e-3)
+
+
+@torch.no_grad()
+def test_a_skill_counts_where_it_is_chosen_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = refining(skill_steps=4)
+    Steps(module, monkeypatch)
+    battles = battles_of(module)
+    as_played = module.chunk_loss(battles)[1]["kl"], module.chunk_loss(battles)[1]["skill_policy_loss"]
+    for t, counts in ((1, False), (2, False), (4, True)):
+        moved = replace(battles, skill_log_probs=battles.skill_log_probs.clone())
+        moved.skill_log_probs[:, t] -= 0.1
+        told = module.chunk_loss(moved)[1]
+        assert (told["skill_policy_loss"] != as_played[1]) == counts
+        assert told["kl"] == as_played[0], "that of actions"
+
+
+def test_battles_are_played_and_learned_from_as_the_options_say() -> None:
+    plan = refining(refine_battles=8, refine_epochs=5, refine_minibatches=2).chunk_plan
+    assert plan == ChunkPlan(8, 0, 5, 2)
 
 
 def test_without_a_policy_of_stage_one_there_is_nothing_to_refine() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -61,6 +62,14 @@ def test_each_choice_plays_what_it_says() -> None:
     assert set(always[always >= 0].tolist()) == set(range(5))
 
 
+def test_chance_is_over_the_skills_that_there_are() -> None:
+    hygen, draw, q = model(n_skills=3), torch.Generator().manual_seed(1), torch.zeros(64, 3, 3)
+    found = skills.choices(hygen, draw)
+    assert {*found} == {"learned", "predicted", "random", "skill 0", "skill 1", "skill 2"}
+    for choose in (found["random"], skills.exploring(hygen.choose, 1.0, 3, draw)):
+        assert set(choose(q, q).flatten().tolist()) == {0, 1, 2}
+
+
 def test_a_prior_holds_the_choice_to_the_prediction_until_values_outweigh_it() -> None:
     hygen = model(prior_weight=2.0)
     local = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0]])
@@ -103,6 +112,62 @@ def test_lasting_skills_are_one_relaxed_draw_per_window(length: int, monkeypatch
     for t in range(1, 7):
         same = torch.equal(skill[:, t], skill[:, t - 1])
         assert same == (length == 0 or t % length != 0)
+
+
+def labels_by_hand(logits: torch.Tensor, mask: torch.Tensor, length: int) -> torch.Tensor:
+    """The best skill of the mean logits of each window's valid steps: [B, T, A, Z] -> [B, T, A]."""
+    labels = torch.zeros(logits.shape[:3], dtype=torch.int64)
+    for b, t in itertools.product(range(logits.shape[0]), range(logits.shape[1])):
+        start = t - t % length
+        valid = [logits[b, s] for s in range(start, min(start + length, logits.shape[1])) if mask[b, s]]
+        labels[b, t] = sum(valid, torch.zeros(logits.shape[2:])).argmax(-1)
+    return labels
+
+
+def distillation_by_hand(local: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> float:
+    """Mean over valid steps and agents of -log p(label)."""
+    nats = -local.log_softmax(-1).gather(-1, labels.unsqueeze(-1))[..., 0]
+    return float(nats[mask].mean())
+
+
+@torch.no_grad()
+def test_the_loss_of_lasting_skills_in_stage_one_tells_agents_each_windows_own() -> None:
+    episodes = make_episodes("3m", 2, lengths=torch.tensor([6, 8])).trimmed()
+    losses, told = [], {}
+    for phi in (1.0, 3.0):
+        hygen = model(skill_steps=2, prior_weight=1.0, phi=phi)
+        torch.manual_seed(1)
+        loss, told = hygen.skill_loss(episodes)
+        losses.append(float(loss))
+    net, mask = hygen.network, episodes.mask[:, :-1]
+    logits = net.skill_logits(TASK.layout, episodes.state, episodes.actions, episodes.filled)[:, :-1]
+    seen = episodes.obs[:, :-1], episodes.last_actions[:, :-1], episodes.filled[:, :-1]
+    by_hand = distillation_by_hand(
+        net.predict_skills(TASK.layout, *seen), labels_by_hand(logits, mask, 2), mask
+    )
+    assert float(told["distillation_loss"]) == pytest.approx(by_hand, rel=1e-5)
+    assert losses[1] - losses[0] == pytest.approx(2 * by_hand, rel=1e-4)
+
+
+@torch.no_grad()
+def test_the_loss_of_lasting_skills_in_stage_two_by_hand() -> None:
+    """A decision every two steps, with their discounted rewards; one that the end cuts short counts too."""
+    hygen = model(skill_steps=2, mixer="sum", gamma=0.5, phi=3.0, conservative="constant", alpha=0.0)
+    episodes = make_episodes("3m", 2, lengths=torch.tensor([6, 8])).trimmed()
+    net, mask = hygen.network, episodes.mask
+    logits = net.skill_logits(TASK.layout, episodes.state, episodes.actions, episodes.filled)
+    q, local = net.observe(TASK.layout, episodes.obs, episodes.last_actions, episodes.filled)
+    labels, errors = labels_by_hand(logits, mask, 2), []
+    for b, n_steps in enumerate((5, 7)):
+        for t in range(0, n_steps, 2):
+            chosen = q[b, t].gather(-1, labels[b, t].unsqueeze(-1)).sum()
+            rewards = sum(0.5**k * episodes.reward[b, t + k] for k in range(min(2, n_steps - t)))
+            follows = q[b, t + 2].max(-1).values.sum() if t + 2 < n_steps else 0.0
+            errors.append(float(chosen - rewards - 0.25 * follows) ** 2)
+    by_hand = sum(errors) / len(errors) + 3 * distillation_by_hand(local, labels, mask)
+    loss, told = hygen.policy_loss(episodes, 1.0)
+    assert float(loss) == pytest.approx(by_hand, rel=1e-4)
+    assert float(told["td_loss"]) == pytest.approx(sum(errors) / len(errors), rel=1e-4)
 
 
 def test_without_skills_there_is_nothing_to_explore_over() -> None:

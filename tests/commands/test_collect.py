@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from processes import Forked, run_command
 from refusals import refused
-from tiny_runs import command, run_command
+from short_battles import short_battles
 from tiny_teachers import clones
 
 from hygen_lightning.algorithms import BC
@@ -36,6 +37,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     """All recordings below a folder, and what is told of them."""
     files = [*find_parts(folder), *folder.rglob(PROVENANCE)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def soon_over() -> Iterator[None]:
+    with short_battles():
+        yield
 
 
 # One policy
@@ -108,41 +115,34 @@ def test_impossible_wishes_are_refused(
 
 
 @pytest.mark.slow
-def test_a_teacher_is_trained_once_and_its_checkpoints_play_all_qualities(
+def test_teachers_are_trained_once_and_their_checkpoints_play_all_qualities(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["collect", "3m", *_clones(tmp_path), "--episodes", "40"]
+    words = ["collect", "3m", *_clones(tmp_path), "--episodes", "41", "--teachers", "2"]
     assert main([*words, "--quality", "expert,medium-expert,medium-replay,random"]) == 0
     out = capsys.readouterr().out
-    assert out.count("training teacher 1") == 1
-    assert "160 battles of 1 tasks, 1 teachers to train" in out
+    assert [out.count(f"training teacher {n}") for n in (1, 2, 3)] == [1, 1, 0]
+    assert "164 battles of 1 tasks, 2 teachers to train" in out
     data, task = tmp_path / "data", load_task("3m")
     assert main(["inspect", str(data)]) == 0
     assert {path.parts[-3] for path in find_parts(data)} == {"expert", "medium", "medium-replay", "random"}
-    facts = {path.parts[-3]: json.loads(path.read_text()) for path in data.rglob(PROVENANCE)}
-    assert facts["expert"]["players"][0]["step"] > 0
-    assert facts["medium-replay"]["players"][0]["step"] == 0
-    assert facts["random"]["results"]["win_rate"] < facts["expert"]["results"]["win_rate"]
-    assert len(load_offline(data, task, "medium-expert")) == 80
+    assert [path.name for path in sorted((data / "3m/expert").iterdir())] == ["collected-1", "collected-2"]
+    assert len(list((data / "teachers/3m").iterdir())) == 2
+    told = {path.parts[-3]: json.loads(path.read_text()) for path in data.rglob(PROVENANCE)}
+    assert told["expert"]["players"][0]["step"] > 0
+    assert told["medium-replay"]["players"][0]["step"] == 0
+    assert told["random"]["results"]["win_rate"] < told["expert"]["results"]["win_rate"]
+    assert len(load_offline(data, task, "medium-expert")) == 82
+    loaded = load_offline(data, task, "expert")
+    assert len(loaded) == loaded.asked == 41
+    assert loaded.statistics.source.count("teacher") == 2
     assert main([*words, "--quality", "medium"]) == 0
     assert "training" not in capsys.readouterr().out
 
 
 @pytest.mark.slow
-def test_several_teachers_have_run_folders_of_their_own_that_are_loaded_together(tmp_path: Path) -> None:
-    words = ["collect", "3m", *_clones(tmp_path), "--episodes", "11", "--teachers", "2"]
-    assert main(words) == 0
-    data = tmp_path / "data"
-    assert [path.name for path in sorted((data / "3m/expert").iterdir())] == ["collected-1", "collected-2"]
-    loaded = load_offline(data, load_task("3m"), "expert")
-    assert len(loaded) == loaded.asked == 11
-    assert loaded.statistics.source.count("teacher") == 2
-    assert len(list((data / "teachers/3m").iterdir())) == 2
-
-
-@pytest.mark.slow
 def test_what_a_teacher_does_not_reach_is_one_line_and_the_rest_is_recorded(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    soon_over: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = _clones(tmp_path, within=0.0, least_expert=1.0)
     argv = ["collect", "4m", *words, "--teacher_steps", "2", "--quality", "expert,random", "--episodes", "4"]
@@ -156,55 +156,47 @@ def test_what_a_teacher_does_not_reach_is_one_line_and_the_rest_is_recorded(
 
 @pytest.mark.slow
 def test_collecting_that_is_killed_three_times_gives_the_files_of_an_uninterrupted_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    soon_over: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    options = ["--quality", "expert,medium,medium-replay,random", "--episodes", "600"]
+    monkeypatch.setattr(run_folder.RunFolder, "_part_episodes", lambda self: 16)
+    options = ["--quality", "expert,medium,medium-replay,random", "--episodes", "40"]
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     began = time.monotonic()
-    code, _, err = run_command("collect", "3m", *_clones(tmp_path / "whole"), *options, timeout_s=600)
+    code, _, err = run_command("collect", "3m", *_clones(tmp_path / "whole"), *options)
     took_s = time.monotonic() - began
     assert code == 0, err
     words = ["collect", "3m", *_clones(tmp_path / "killed"), *options]
     draw = random.Random(took_s)
     for _ in range(3):
-        with command(*words) as process:
-            time.sleep(took_s * draw.uniform(0.1, 0.7))
+        with Forked(*words) as process:
+            time.sleep(took_s * draw.uniform(0.1, 0.5))
             process.kill()
-    code, _, err = run_command(*words, timeout_s=600)
+    code, _, err = run_command(*words)
     assert code == 0, err
     whole, killed = tmp_path / "whole/data", tmp_path / "killed/data"
     assert contents(killed) == contents(whole)
-    assert len(find_parts(whole)) == 4 * 2
+    assert len(find_parts(whole)) == 4 * 3
     assert not [path for path in killed.rglob(".*") if path.name != ".collect.lock"]
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_a_teacher_learns_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    words = ["collect", "3m", *_clones(tmp_path, max_steps={"others": 400}), "--episodes", "8"]
-    with command(*words) as process:
-        assert process.stdout is not None
+def test_ctrl_c_while_a_teacher_learns_saves_and_the_same_command_goes_on(
+    soon_over: None, tmp_path: Path
+) -> None:
+    words = ["collect", "3m", *_clones(tmp_path, max_steps={"others": 100}), "--episodes", "8"]
+    with Forked(*words) as process:
         for line in process.stdout:
-            if line.startswith("step 50:"):
-                os.kill(process.pid, signal.SIGINT)
+            if line.startswith("step 10:"):
+                process.send_signal(signal.SIGINT)
                 break
-        out, _ = process.communicate(timeout=120)
-    assert process.returncode == 130
+        out = process.stdout.read()
+        assert process.exit_code() == 130
     assert "the same command goes on" in out
-    assert main([*words, "--teacher_steps", "400"]) == 0
+    assert main([*words, "--teacher_steps", "100"]) == 0
     (run,) = (tmp_path / "data/teachers/3m").glob("*/*")
-    assert trail_points(run, "3m")[-1].step == 400
-
-
-@pytest.mark.slow
-def test_a_disk_that_fills_up_leaves_whole_parts_only(tmp_path: Path) -> None:
-    words = ("collect", "3m", "--policy", "kiting", "--episodes", "700", "--dataset_dir", str(tmp_path))
-    code, _, err = run_command(*words, largest_file_bytes=150_000)
-    assert code == 2
-    assert len(err.strip().splitlines()) == 1
-    assert "part_0.h5: File too large" in err
-    assert not find_parts(tmp_path)
+    assert trail_points(run, "3m")[-1].step == 100
 
 
 def test_a_checkpoint_of_another_family_is_refused(

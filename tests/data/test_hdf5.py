@@ -11,7 +11,7 @@ import torch
 from factories import make_episodes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_runs import run_command
+from processes import run_command
 
 from hygen_lightning.data import files, hdf5
 from hygen_lightning.data.hdf5 import (

@@ -11,14 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
-from stand_in import stand_in_for_starcraft
-from tiny_runs import tiny_fit
+from stand_in import starcraft
 from torch import Tensor
 
 from hygen_lightning.cli import main
 from hygen_lightning.data.hdf5 import find_parts, read_part
-from hygen_lightning.envs import environment_class, make_env
 from hygen_lightning.envs.smac.env import SmacEnv
 from hygen_lightning.envs.smac.game import Game, SmacOptions, answers
 from hygen_lightning.rollouts.runner import play
@@ -28,22 +25,6 @@ from hygen_lightning.tasks import load_task
 from hygen_lightning.tasks.battles import NO_OP, STOP
 
 ONE = torch.zeros(1, dtype=torch.int64)
-
-
-@pytest.fixture
-def smac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a StarCraft II that the stand-in for SMAC plays."""
-    stand_in_for_starcraft(tmp_path, monkeypatch)
-    return tmp_path
-
-
-def starcraft(folder: Path, num_envs: int = 1, task: str = "3m", **options: object) -> SmacEnv:
-    """Battles with the options of an environment file."""
-    path = folder / "starcraft.yaml"
-    path.write_text(yaml.safe_dump({"env": "smac", "games": 8, **options}), encoding="utf-8")
-    env = make_env(str(path), task, num_envs)
-    assert isinstance(env, SmacEnv)
-    return env
 
 
 def stand(env: SmacEnv) -> Tensor:
@@ -198,6 +179,14 @@ def test_a_mistake_inside_a_game_brings_its_traceback(smac: Path, monkeypatch: p
     env.close()
 
 
+def test_games_work_at_once(smac: Path) -> None:
+    games = [Game(SmacOptions()) for _ in range(3)]
+    probes = answers(games, "probe", [{}] * 3)
+    for game in games:
+        game.close()
+    assert [facts["starcraft"] for facts, _ in probes] == [True] * 3
+
+
 def test_replays_are_written_where_they_are_wanted(smac: Path) -> None:
     (smac / "replays").mkdir()
     env = starcraft(smac, replays=str(smac / "replays"))
@@ -260,80 +249,6 @@ def test_no_game_outlives_its_trainer_however_that_ends(
         finally:
             trainer.kill()
     wait_until_dead(games)
-
-
-@pytest.mark.parametrize(
-    ("options", "line"),
-    [
-        ({"pyton": "x"}, "unknown key 'pyton'; StarCraft II's environment has python, games, answer_s"),
-        ({"games": 0}, "games is 0; give 1 to 64 games"),
-        ({"games": True}, "games is True; give a whole number"),
-        ({"answer_s": 0}, "answer_s is 0; give 1 second or more"),
-        ({"python": "/nowhere/python"}, "interpreter: the interpreter /nowhere/python cannot be started"),
-        ({"python": "/bin/false"}, "interpreter: /bin/false: its process ended"),
-    ],
-)
-def test_options_that_are_none_are_refused(smac: Path, options: dict[str, object], line: str) -> None:
-    with pytest.raises(UserError, match=line):
-        starcraft(smac, **options)
-
-
-def test_an_environment_file_names_an_environment_and_its_options(smac: Path) -> None:
-    path = smac / "world.yaml"
-    for content, line in {
-        "games: 2": "env is None; name an environment, as in `env: smac`",
-        "{env: navigation, games: 2}": "the environment navigation has no options, but got games",
-        "{env: warcraft}": "unknown environment 'warcraft'",
-    }.items():
-        path.write_text(content, encoding="utf-8")
-        with pytest.raises(UserError, match=line):
-            environment_class(str(path))
-    path.write_text("env: navigation", encoding="utf-8")
-    assert make_env(str(path), "cn-2", 1).name == "navigation"
-
-
-@pytest.mark.parametrize(("cores", "expected"), [(2, 2), (64, 8), (None, 1)])
-def test_the_number_of_games_is_that_of_the_cores_but_no_more_than_eight(
-    monkeypatch: pytest.MonkeyPatch, cores: int | None, expected: int
-) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
-    assert SmacEnv.most_at_once() == expected
-    assert SmacOptions(games=3).most_games == 3
-
-
-def test_games_work_at_once(smac: Path) -> None:
-    games = [Game(SmacOptions()) for _ in range(3)]
-    probes = answers(games, "probe", [{}] * 3)
-    for game in games:
-        game.close()
-    assert [facts["starcraft"] for facts, _ in probes] == [True] * 3
-
-
-def test_without_the_package_or_the_game_a_run_does_not_begin(
-    smac: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(smac)
-    words = ["fit", "--rollouts.env", "smac", "--run.root", str(smac)]
-    with monkeypatch.context() as patch:
-        patch.setenv("PYTHONPATH", "")
-        assert main(words) == 2
-    assert "SMAC's package: missing; `python -m hygen_lightning doctor` says how" in capsys.readouterr().err
-    monkeypatch.setenv("SC2PATH", str(smac / "elsewhere"))
-    assert main(words) == 2
-    said = capsys.readouterr().err
-    assert f"StarCraft II (SC2PATH): {smac / 'elsewhere'} holds no folder Versions" in said
-    assert "Traceback" not in said
-    assert not [p for p in smac.rglob("*") if p.suffix == ".ckpt"]
-
-
-def test_a_task_without_a_map_stops_a_run_before_it_learns(
-    smac: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--evaluation.env", "smac", "--data.eval_tasks", "[3m,5m]"]
-    assert main(tiny_fit(smac, *words)) == 2
-    said = capsys.readouterr()
-    assert "SMAC_Maps lacks 5m" in said.err
-    assert "step 0" not in said.out
 
 
 @pytest.mark.slow

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from short_battles import short_battles
 from tiny_runs import the_run, tiny_fit
 
 from hygen_lightning.cli import main
+
+
+@pytest.fixture(scope="module", autouse=True)
+def soon_over() -> Iterator[None]:
+    with short_battles():
+        yield
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted `tiny_fit`; read only."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    assert main(tiny_fit(folder)) == 0
+    with short_battles():
+        assert main(tiny_fit(folder)) == 0
     return the_run(folder)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from processes import run_command
 from refusals import refused
-from tiny_runs import assert_same_run, callback, run_command, the_run, tiny_fit
+from tiny_runs import assert_same_run, callback, the_run, tiny_fit
 from torch import Tensor
 
 from hygen_lightning.checkpoint import load_policy, read_checkpoint

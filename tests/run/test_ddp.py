@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_runs import assert_same_run, callback, run_command, table, the_run, tiny_fit
+from processes import run_new_interpreter
+from refusals import refused
+from tiny_runs import assert_same_run, callback, table, the_run, tiny_fit
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +25,7 @@ TWO = (
 
 def run_two(tmp_path: Path, *extra: str) -> tuple[int, str, str]:
     """The tiny run on two processes: exit code, stdout, stderr."""
-    return run_command(*tiny_fit(tmp_path, *TWO, *extra))
+    return run_new_interpreter(*tiny_fit(tmp_path, *TWO, *extra))
 
 
 @pytest.fixture(scope="module")
@@ -90,21 +92,18 @@ def test_two_processes_leave_one_run_folder(two_ranks: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("stop", ["StopAt", "SignalAt"])
-def test_a_stopped_run_of_two_processes_goes_on_exactly(stop: str, two_ranks: Path, tmp_path: Path) -> None:
-    code, _, err = run_two(tmp_path, "--checkpoint.every_n_steps=2", *callback(stop, step=7))
-    assert code == (143 if stop == "SignalAt" else 130), err
-    code, _, err = run_two(tmp_path, "--resume", "auto")
+def test_a_run_of_two_processes_that_is_stopped_twice_goes_on_exactly_but_not_with_one(
+    two_ranks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C in stage one, steps behind the last checkpoint; then SIGTERM in stage two, which saves."""
+    for stop, exit_code, step in (("StopAt", 130, 3), ("SignalAt", 143, 7)):
+        words = ("--resume=auto", "--checkpoint.every_n_steps=2", *callback(stop, step=step))
+        code, _, err = run_two(tmp_path, *words)
+        assert code == exit_code, err
+    assert "on 2 processes, this one has 1" in refused(tiny_fit(tmp_path, "--resume=auto"), capsys)
+    code, _, err = run_two(tmp_path, "--resume=auto")
     assert code == 0, err
     assert_same_run(the_run(tmp_path), two_ranks)
-
-
-def test_a_run_of_two_processes_does_not_go_on_with_one(tmp_path: Path) -> None:
-    code, _, _ = run_two(tmp_path, "--checkpoint.every_n_steps=2", *callback("SignalAt", step=3))
-    assert code == 143
-    code, _, err = run_command(*tiny_fit(tmp_path, "--resume", "auto"))
-    assert code == 2
-    assert "on 2 processes, this one has 1" in err
 
 
 def test_a_bad_number_on_one_process_is_skipped_by_both(tmp_path: Path) -> None:

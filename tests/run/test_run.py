@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
+from processes import new_interpreter
 from refusals import refused
-from tiny_runs import callback, command, the_run, tiny_fit, weights
+from tiny_runs import callback, the_run, tiny_fit, weights
 
 from hygen_lightning.cli import main
 from hygen_lightning.run.run import early_end, is_finished, lasting_output, spent
@@ -120,7 +121,7 @@ def test_without_any_output_a_run_is_the_same(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.slow
 def test_a_run_outlives_the_reader_of_its_output(tmp_path: Path) -> None:
-    with command(*tiny_fit(tmp_path)) as process:
+    with new_interpreter(*tiny_fit(tmp_path)) as process:
         assert process.stdout is not None
         assert process.stdout.readline()
         process.stdout.close()

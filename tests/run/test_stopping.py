@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import assert_same_run, callback, command, run_command, the_run, tiny_fit
+from processes import Forked
+from tiny_runs import assert_same_run, callback, the_run, tiny_fit
 
 from hygen_lightning.cli import main
 
@@ -58,20 +59,18 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_happened(
         kills += killed_after(words, tmp_path, moments.uniform(0.0, 0.6))
         torch.load(the_run(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
     assert kills >= 12  # the machine may have been quicker than the killer
-    code, _, err = run_command(*words)
-    assert code == 0, err
+    assert main(words) == 0
     assert_same_run(the_run(tmp_path), tiny_run)
 
 
 def killed_after(words: list[str], tmp_path: Path, seconds: float) -> bool:
     """Kill a run this long after it trains and has a checkpoint; False if it ended before."""
-    with command(*words) as process:
-        assert process.stdout is not None
+    with Forked(*words) as process:
         for line in process.stdout:
             if line.startswith("step "):
                 break
-        while process.poll() is None and not list(tmp_path.rglob("last.ckpt")):
+        while not process.ended and not list(tmp_path.rglob("last.ckpt")):
             time.sleep(0.01)
         time.sleep(seconds)
         process.kill()
-        return process.wait() == -signal.SIGKILL
+        return process.exit_code() == -signal.SIGKILL
