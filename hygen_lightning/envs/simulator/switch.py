@@ -1,10 +1,10 @@
 """Whether compiled code plays the battles on a CPU: HYGEN_COMPILED=auto, on or off.
 
-auto    compiled code, where the cache folder holds it; what holds where nothing is set. Else battles are
+auto    what holds where nothing is set: compiled code, where the cache folder holds it. Else battles are
         played uncompiled until that has taken as long as compiling would; then their family is compiled,
-        once on this machine. So a short job never waits for a compiler, and a long one loses two minutes. Compiled code is used only
-        where it gave the same battles as uncompiled code, bit for bit, when it was made: results do not
-        depend on which one plays, and a run may change in its middle.
+        once on this machine. So a short job never waits for a compiler, and a long one loses two minutes.
+        Compiled code is used only where it gave the same battles as uncompiled code, bit for bit, when it
+        was made: results do not depend on which one plays, and a run may change in its middle.
 on      compiled code from the first step; an error where that is not possible.
 off     never.
 """
