@@ -27,7 +27,7 @@ import hygen_lightning.rollouts.runner  # noqa: F401
 ROOT = Path(__file__).parent.parent
 ALGORITHMS = sorted((ROOT / "hygen_lightning/algorithms").glob("*.py"))
 MIXING = ROOT / "hygen_lightning/data/datamodule.py"
-OF_ALGORITHMS = ("options", "hygen", "skills", "bc", "every_algorithm")
+OF_ALGORITHMS = ("options", "hygen", "skills", "bc", "hissd", "every_algorithm")
 TESTS = [*(f"algorithms/test_{name}.py" for name in OF_ALGORITHMS), "test_golden.py"]
 DATA_TESTS = ["data/test_datamodule.py"]
 SHARES = {"share": 1.0, "offline_share": 1.0}
