@@ -288,3 +288,25 @@ def clipped_policy_loss(
     with torch.no_grad():
         kl, clipped = mean(ratio - 1 - moved), mean(((ratio - 1).abs() > clip).to(ratio.dtype))
     return PolicyGradientLoss(policy - entropy_weight * entropy, policy, entropy, kl, clipped)
+
+
+# Implicit values and contrast
+
+
+def expectile_loss(error: Tensor, mask: Tensor, expectile: float) -> Tensor:
+    """Mean of |expectile - (error < 0)| error^2 over valid steps (implicit Q-learning, Kostrikov 2022).
+
+    error [B, T]: target minus value, mask [B, T] bool. expectile 0.5 is half the squared error; nearer
+    to 1 the value follows the best of what was done.
+    """
+    error = torch.where(mask, error, 0)
+    return masked_mean((expectile - (error < 0).to(error.dtype)).abs() * error**2, mask)
+
+
+def contrastive_loss(positive: Tensor, negatives: Tensor) -> Tensor:
+    """Mean cross-entropy of telling the positive from all negatives (InfoNCE, van den Oord et al. 2018).
+
+    positive [N]: each anchor's score with its own, negatives [N, M]: with what is not.
+    """
+    scores = torch.cat([positive.unsqueeze(-1), negatives], dim=-1)
+    return -scores.log_softmax(dim=-1)[:, 0].mean()

@@ -43,8 +43,12 @@ def fill(module: nn.Module, name_of: Callable[[str], str]) -> None:
     """Give every parameter numbers that follow from `name_of` its name."""
     with torch.no_grad():
         for name, x in module.named_parameters():
-            start = zlib.crc32(name_of(name).encode()) % 1000
-            x.copy_(wave(x.shape, start) / math.sqrt(x.shape[-1]))
+            x.copy_(filling(x.shape, name_of(name)))
+
+
+def filling(shape: Any, name: str) -> Tensor:
+    """The numbers of a parameter of this name."""
+    return wave(shape, zlib.crc32(name.encode()) % 1000) / math.sqrt(shape[-1])
 
 
 def wave(shape: Any, start: float) -> Tensor:

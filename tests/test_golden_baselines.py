@@ -1,4 +1,4 @@
-"""ODIS and UPDeT against the numbers that their authors' code gives for the same networks and batch."""
+"""ODIS, UPDeT and HiSSD against numbers that their authors' code gives for the same networks and batch."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from odis_numbers import TASK, episodes, fill
+from hissd_numbers import ANCHOR, NEGATIVE, POSITIVE, STEP
+from odis_numbers import STEPS, TASK, episodes, fill
 from torch import nn
 from update_steps import Steps
 
 from hygen_lightning.algorithms import hygen
+from hygen_lightning.algorithms.hissd import HiSSD
 from hygen_lightning.algorithms.odis import ODIS
 from hygen_lightning.algorithms.qmix import QMIX
 from hygen_lightning.algorithms.value_learning import ValueLearning
 
 NUMBERS = json.loads((Path(__file__).parent / "odis_numbers.json").read_text())
+OF_HISSD = json.loads((Path(__file__).parent / "hissd_numbers.json").read_text())
 RELATIVE = 1e-4
 
 
@@ -73,3 +76,16 @@ def test_updet(letter: str, mixer: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert float(metrics["td_loss"]) == pytest.approx(told["td_loss"], rel=RELATIVE)
     assert float(metrics["conservative_loss"]) == pytest.approx(told["cons_loss"], rel=RELATIVE)
     assert gradient_norm(module) == pytest.approx(told["grad_norm"], rel=RELATIVE)
+
+
+def test_hissd(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = HiSSD(TASK.layout.widths, expectile=0.5, advantage_weight=0.0)
+    filled(module, monkeypatch)
+    monkeypatch.setattr(torch, "randint", lambda *_: torch.tensor(NEGATIVE))
+    monkeypatch.setattr(torch, "randperm", lambda n: torch.tensor([ANCHOR, NEGATIVE, POSITIVE]))
+    monkeypatch.setattr(torch, "rand", lambda n: torch.full((n,), (STEP + 0.5) / (STEPS - 1)))
+    module._of_tasks = {"another task": module._target_embeddings(episodes())}
+    loss, metrics = module.loss(episodes(), 1.0)
+    loss.backward()
+    found = {name: float(metrics[name]) for name in OF_HISSD if name in metrics}
+    assert found | {"gradient_norm": gradient_norm(module)} == pytest.approx(OF_HISSD, rel=RELATIVE)

@@ -11,7 +11,9 @@ from torch import Tensor
 from hygen_lightning.losses import (
     ValueTargets,
     action_cross_entropy,
+    contrastive_loss,
     double_q,
+    expectile_loss,
     lambda_returns,
     masked_mean,
     relaxed_skill,
@@ -179,3 +181,16 @@ def test_lambda_returns_lie_between_the_next_value_and_the_return_as_played(trun
     second = 2 + 0.5 * (0.75 * 20 + 0.25 * last)
     mixed = [1 + 0.5 * (0.75 * 10 + 0.25 * second), second, last]
     assert lambda_returns(values, targets, 0.5, 0.25)[0, :3].tolist() == pytest.approx(mixed)
+
+
+def test_an_expectile_weighs_what_lies_above_the_value_more() -> None:
+    error = torch.tensor([[2.0, -1.0, NAN]])
+    mask = torch.tensor([[True, True, False]])
+    assert expectile_loss(error, mask, 0.9).item() == pytest.approx((0.9 * 4 + 0.1 * 1) / 2)
+    assert expectile_loss(error, mask, 0.5).item() == pytest.approx((4 + 1) / 4)
+
+
+def test_the_contrast_is_the_chance_of_the_positive_among_all() -> None:
+    positive, negatives = torch.tensor([math.log(3.0), 0.0]), torch.zeros(2, 2)
+    wanted = -(math.log(3 / 5) + math.log(1 / 3)) / 2
+    assert contrastive_loss(positive, negatives).item() == pytest.approx(wanted)

@@ -60,7 +60,7 @@ def shortened(words: list[str], folder: Path) -> list[str]:
         drop = {"--data.train_tasks", "--data.eval_tasks", "--run.name"}
         if "--data.task_set" in words or "--rollouts.env" in words:
             drop |= {option for option in tiny if option.startswith("--data.extra")}
-        online = any(word.lower().endswith(("mappo.yaml", "mappo")) for word in words)
+        online = any(word.lower().endswith(("mappo.yaml", "mappo", "smax.yaml")) for word in words)
         if online:
             drop |= {option for option in tiny if option.startswith(("--model.init_args", "--data.dataset"))}
             words = [*words, "--model.init_args.num_envs", "4", "--model.init_args.chunk_env_steps", "4"]
@@ -98,6 +98,10 @@ def test_a_command_of_the_pages_runs(
     line: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recordings_dir: Path
 ) -> None:
     recordings = recordings_dir.resolve()
+    if "smax" in line:
+        pytest.importorskip(
+            "jaxmarl", reason="JaxMARL is not installed (pip install 'hygen_lightning[smax]')"
+        )
     if "smac" in line:
         stand_in_for_starcraft(tmp_path, monkeypatch)
     shutil.copytree(ROOT / "examples", tmp_path, dirs_exist_ok=True)

@@ -57,6 +57,7 @@ RANGES = {
     "refine_clip": (1e-6, 10**6),
     **dict.fromkeys(("refine_entropy", "teacher_weight"), (0, 10**6)),
     **dict.fromkeys(("alpha", "beta", "phi", "conservative_constant", "balance", "prior_weight"), (0, 10**6)),
+    "advantage_weight": (0, 10**6),
 }
 """Least and greatest value of options that several algorithms have: sizes, and weights of losses."""
 

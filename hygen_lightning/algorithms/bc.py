@@ -98,7 +98,7 @@ class BC(MultiTaskAlgorithm):
 
     def initial_hidden(self, task: TaskSpec, num_envs: int) -> tuple[Tensor, Tensor]:
         """Zeros: the network's [B, A, D], and the return that has come so far [B]."""
-        hidden: Tensor = self.acting.entities.initial_hidden(num_envs, task.n_allies)
+        hidden: Tensor = self.acting.initial_hidden(num_envs, task.n_allies)
         return hidden, hidden.new_zeros(num_envs)
 
     def act(

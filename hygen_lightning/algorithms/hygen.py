@@ -20,7 +20,7 @@ from hygen_lightning.losses import (
     usage_balance,
 )
 from hygen_lightning.models import windows
-from hygen_lightning.models.agents import SkillInput
+from hygen_lightning.models.agents import AgentKind, SkillInput
 from hygen_lightning.models.hygen_network import HyGenNetwork
 from hygen_lightning.models.mixers import MixerKind
 from hygen_lightning.models.trajectory_encoder import TemporalKind
@@ -45,6 +45,8 @@ class HyGen(ValueLearning):
         widths: entity features of the task family; follows from the tasks
         n_skills: skills that the policy chooses among
         skill_steps: environment steps for which a skill is kept, 1 as published; 0: the whole battle
+        agent: observation encoder and decoder: transformers over entities (published), or pooled, small
+            recurrent networks that cost a tenth
         skill_input: where the decoder reads the skill: bias of its head (published), or token, the
             agent's own, from which it can choose targets too
         width: embedding width of every token
@@ -93,6 +95,7 @@ class HyGen(ValueLearning):
         widths: EntityWidths | dict[str, Any],
         n_skills: int = 5,
         skill_steps: int = 1,
+        agent: AgentKind = "transformer",
         skill_input: SkillInput = "bias",
         width: int = 64,
         n_heads: int = 8,
@@ -141,7 +144,16 @@ class HyGen(ValueLearning):
         if pretrain_steps < 0:
             raise UserError(f"--model.pretrain_steps is {pretrain_steps}; give 0 or more optimiser steps")
         self.network = HyGenNetwork(
-            self.widths, n_skills, width, n_heads, depth, id_bits, trajectory_encoder, mixer, skill_input
+            self.widths,
+            n_skills,
+            width,
+            n_heads,
+            depth,
+            id_bits,
+            trajectory_encoder,
+            mixer,
+            skill_input,
+            agent,
         )
         self.pretrain_steps, self.beta, self.phi = pretrain_steps, beta, phi
         self.skill_steps, self.balance = skill_steps, balance

@@ -130,7 +130,9 @@ class MAPPO(MultiTaskAlgorithm):
     def chunk_loss(self, chunk: Chunk) -> tuple[Tensor, dict[str, Tensor]]:
         """Clipped objective with the entropy's weight of this step, and the critic's squared error."""
         layout, options = chunk.task.layout, self.hparams
-        logits = self.network["actor"](layout, chunk.obs, chunk.last_actions, chunk.hidden, chunk.begins)
+        logits = self.network["actor"](
+            layout, chunk.obs, chunk.last_actions, hidden=chunk.hidden, begins=chunk.begins
+        )
         log_probs = logits.masked_fill(~chunk.avail_actions, -torch.inf).log_softmax(dim=-1)
         assert chunk.advantage is not None
         assert chunk.value_target is not None

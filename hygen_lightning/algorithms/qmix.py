@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from hygen_lightning.algorithms.base import LRSchedule
 from hygen_lightning.algorithms.value_learning import Conservative, ValueLearning
-from hygen_lightning.models.agents import ActionDecoder
+from hygen_lightning.models.agents import ActionDecoder, AgentKind
 from hygen_lightning.models.mixers import MixerKind, make_mixer
 from hygen_lightning.models.pooled import PooledActor
 from hygen_lightning.policy import PolicyOutput
@@ -53,7 +53,7 @@ class QMIX(ValueLearning):
     def __init__(
         self,
         widths: EntityWidths | dict[str, Any],
-        agent: Literal["transformer", "pooled"] = "transformer",
+        agent: AgentKind = "transformer",
         width: int = 64,
         n_heads: int = 1,
         depth: int = 1,
@@ -113,16 +113,14 @@ class QMIX(ValueLearning):
         return parts.loss, metrics
 
     def _values(self, agent: nn.Module, episodes: Episodes) -> Tensor:
-        """Values [B, T, A, K] of all actions; only the transformer leaves steps out."""
-        inputs = episodes.task.layout, episodes.obs, episodes.last_actions
-        pooled = self.hparams["agent"] == "pooled"
-        values: Tensor = agent(*inputs) if pooled else agent(*inputs, filled=episodes.filled)
+        """Values [B, T, A, K] of all actions."""
+        values: Tensor = agent(
+            episodes.task.layout, episodes.obs, episodes.last_actions, filled=episodes.filled
+        )
         return values
 
     def initial_hidden(self, task: TaskSpec, num_envs: int) -> Tensor:
-        agent = self.acting["agent"]
-        network = agent if self.hparams["agent"] == "pooled" else agent.entities
-        hidden: Tensor = network.initial_hidden(num_envs, task.n_allies)
+        hidden: Tensor = self.acting["agent"].initial_hidden(num_envs, task.n_allies)
         return hidden
 
     def act(
@@ -130,7 +128,7 @@ class QMIX(ValueLearning):
     ) -> PolicyOutput:
         """The available action of the highest value."""
         avail = observation.avail_actions
-        agent, inputs = self.acting["agent"], (task.layout, observation.obs, last_actions, hidden)
-        pooled = self.hparams["agent"] == "pooled"
-        q, hidden = agent.act(*inputs) if pooled else agent.act(*inputs, avail_actions=avail)
+        q, hidden = self.acting["agent"].act(
+            task.layout, observation.obs, last_actions, hidden, avail_actions=avail
+        )
         return PolicyOutput(q.masked_fill(~avail, -torch.inf).argmax(dim=-1), hidden)

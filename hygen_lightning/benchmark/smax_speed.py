@@ -2,8 +2,8 @@
 
     python smax_speed.py MAP SECONDS BATCH [BATCH ...]
 
-prints one JSON object: the best of the batches. `benchmark simulator --against smax` runs it; no
-other file of the project imports jax.
+prints one JSON object: the best of the batches. `benchmark simulator --against smax` runs it; that
+interpreter need not have this package, so nothing of it is imported here.
 """
 
 from __future__ import annotations

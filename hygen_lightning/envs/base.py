@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ENVIRONMENTS: dict[str, str | type[BattleEnv]] = {
     "simulator": "hygen_lightning.envs.simulator.env:SimulatorEnv",
     "navigation": "hygen_lightning.envs.navigation:NavigationEnv",
+    "smax": "hygen_lightning.envs.smax:SmaxEnv",
     "smac": "hygen_lightning.envs.smac.env:SmacEnv",
 }
 """Name -> class, or "module:Class", imported on first use. A task's own is the first that plays it."""

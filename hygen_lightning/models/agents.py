@@ -22,6 +22,8 @@ from hygen_lightning.models.layers import (
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
 SkillInput = Literal["bias", "token"]
+AgentKind = Literal["transformer", "pooled"]
+"""A transformer over entities (here), or a small recurrent network over pooled ones (`pooled`)."""
 
 
 class EntityTransformer(nn.Module):
@@ -130,6 +132,10 @@ class ObservationEncoder(nn.Module):
         super().__init__()
         self.entities = EntityTransformer(widths, width, n_heads, depth, id_bits)
 
+    def initial_hidden(self, num_envs: int, n_agents: int) -> Tensor:
+        """Zeros [B, A, D]."""
+        return self.entities.initial_hidden(num_envs, n_agents)
+
     def forward(
         self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, filled: Tensor | None = None
     ) -> Tensor:
@@ -176,6 +182,10 @@ class ActionDecoder(nn.Module):
         self.entities = EntityTransformer(widths, width, n_heads, depth, id_bits, extra_own)
         self.skill = nn.Linear(n_skills, width) if n_skills and not self.skill_in_token else None
         self.head = nn.Linear(width if self.skill is None else 2 * width, widths.base_actions)
+
+    def initial_hidden(self, num_envs: int, n_agents: int) -> Tensor:
+        """Zeros [B, A, D]."""
+        return self.entities.initial_hidden(num_envs, n_agents)
 
     def forward(
         self,

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hygen_lightning.models.agents import ActionDecoder, ObservationEncoder, SkillInput
+from hygen_lightning.models.agents import ActionDecoder, AgentKind, ObservationEncoder, SkillInput
 from hygen_lightning.models.layers import one_hot
 from hygen_lightning.models.mixers import MixerKind, make_mixer
+from hygen_lightning.models.pooled import PooledActor, PooledEncoder
 from hygen_lightning.models.trajectory_encoder import TemporalKind, TrajectoryEncoder
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
@@ -50,7 +51,8 @@ class HyGenNetwork(nn.Module):
     """Trajectory encoder, observation encoder, action decoder, heads and mixer.
 
     n_skills: Z. width: D of every token. n_heads: attention heads, of width D each. depth:
-    transformer blocks. id_bits: of the binary agent number (2**id_bits - 1 agents at most).
+    transformer blocks. id_bits: of the binary agent number (2**id_bits - 1 agents at most). With agent
+    pooled, observation encoder and decoder are the networks of `pooled`, which have none of these three.
     """
 
     def __init__(
@@ -64,15 +66,23 @@ class HyGenNetwork(nn.Module):
         trajectory_encoder: TemporalKind = "step",
         mixer: MixerKind = "attention",
         skill_input: SkillInput = "bias",
+        agent: AgentKind = "transformer",
     ) -> None:
         super().__init__()
         self.n_skills = n_skills
         self.trajectory_encoder = TrajectoryEncoder(widths, width, n_heads, trajectory_encoder)
         self.skill_head = nn.Linear(width, n_skills)
-        self.observation_encoder = ObservationEncoder(widths, width, n_heads, depth, id_bits)
+        pooled = agent == "pooled"
+        self.observation_encoder = (
+            PooledEncoder(widths, width)
+            if pooled
+            else ObservationEncoder(widths, width, n_heads, depth, id_bits)
+        )
         self.q_head = nn.Linear(width, n_skills)
-        self.action_decoder = ActionDecoder(
-            widths, n_skills, width, n_heads, depth, id_bits, skill_input=skill_input
+        self.action_decoder = (
+            PooledActor(widths, width, n_skills=n_skills, skill_input=skill_input)
+            if pooled
+            else ActionDecoder(widths, n_skills, width, n_heads, depth, id_bits, skill_input=skill_input)
         )
         self.mixer = make_mixer(mixer, widths, width)
 
@@ -114,7 +124,7 @@ class HyGenNetwork(nn.Module):
 
     def initial_hidden(self, layout: EntityLayout, num_envs: int) -> HiddenState:
         """Hidden state before the first step: zeros [B, A, D], twice."""
-        hidden = self.observation_encoder.entities.initial_hidden(num_envs, layout.n_allies)
+        hidden = self.observation_encoder.initial_hidden(num_envs, layout.n_allies)
         return hidden, torch.zeros_like(hidden)
 
     def act_step(

@@ -107,6 +107,13 @@ def state_features(layout: EntityLayout, state: Tensor, actions: Tensor | None =
     return EntityFeatures(None, enemies, torch.cat(parts, dim=-1))
 
 
+def state_widths(widths: EntityWidths, with_actions: bool) -> tuple[int, int]:
+    """How many features `state_features` gives an ally and an enemy, with or without current actions."""
+    n_compact = int(with_actions) + int(widths.state_has_last_actions)
+    flag = int(with_actions and widths.has_targets)
+    return widths.state_ally + n_compact * widths.compact_action, widths.state_enemy + flag
+
+
 class ObservationTokens(nn.Module):
     """One Linear per kind of entity in an observation.
 
@@ -134,10 +141,9 @@ class StateTokens(nn.Module):
 
     def __init__(self, widths: EntityWidths, width: int, with_actions: bool) -> None:
         super().__init__()
-        n_compact = int(with_actions) + int(widths.state_has_last_actions)
-        flag = int(with_actions and widths.has_targets)
-        self.ally = nn.Linear(widths.state_ally + n_compact * widths.compact_action, width)
-        self.enemy = nn.Linear(widths.state_enemy + flag, width)
+        n_ally, n_enemy = state_widths(widths, with_actions)
+        self.ally = nn.Linear(n_ally, width)
+        self.enemy = nn.Linear(n_enemy, width)
 
     def forward(self, layout: EntityLayout, state: Tensor, actions: Tensor | None = None) -> Tensor:
         """state [..., state_dim], actions [..., A] or None -> tokens [..., A + E, D]."""
@@ -146,6 +152,9 @@ class StateTokens(nn.Module):
 
 
 # Attention
+
+Read = slice | list[int] | None
+"""Places of the tokens whose outputs are wanted; None: all."""
 
 
 class MultiHeadAttention(nn.Module):
@@ -188,9 +197,10 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.ff = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
 
-    def forward(self, tokens: Tensor, valid: Tensor | None = None) -> Tensor:
-        """tokens [R, N, D], valid [R, N] bool or None -> [R, N, D]."""
-        attended = self.norm1(tokens + self.attention(tokens, valid=valid))
+    def forward(self, tokens: Tensor, valid: Tensor | None = None, read: Read = None) -> Tensor:
+        """tokens [R, N, D], valid [R, N] bool or None -> [R, N, D], or only the N outputs in `read`."""
+        asked = tokens if read is None else tokens[:, read]
+        attended = self.norm1(asked + self.attention(asked, tokens, valid))
         return self.norm2(attended + self.ff(attended))
 
 
@@ -202,11 +212,12 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList([TransformerBlock(width, n_heads) for _ in range(depth)])
         self.out = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """tokens [R, N, D] -> [R, N, D]."""
-        for block in self.blocks:
+    def forward(self, tokens: Tensor, read: Read = None) -> Tensor:
+        """tokens [R, N, D] -> [R, N, D], or only the N outputs in `read` (None: all)."""
+        *before, last = self.blocks
+        for block in before:
             tokens = block(tokens)
-        return self.out(tokens)
+        return self.out(last(tokens, read=read))
 
 
 @dataclass
@@ -251,12 +262,22 @@ class SingleHeadAttention(nn.Module):
 
     def weights(self, tokens: Tensor) -> Tensor:
         """tokens [..., N, D] -> [..., N (queries i), N (keys j)]; sums to 1 over i."""
-        queries, keys = self.query(tokens), self.key(tokens)
-        return (queries / queries.shape[-1] ** 0.5 @ keys.transpose(-1, -2)).softmax(dim=-2)
+        return shares_of_queries(self.query(tokens), self.key(tokens))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens [..., N, D] -> [..., N, D]."""
         return self.weights(tokens).transpose(-1, -2) @ tokens
+
+
+def shares_of_queries(queries: Tensor, keys: Tensor) -> Tensor:
+    """queries, keys [..., N, d] -> weights [..., N (queries), N (keys)]; sums to 1 over the queries."""
+    return (queries / queries.shape[-1] ** 0.5 @ keys.transpose(-1, -2)).softmax(dim=-2)
+
+
+def mlp(n_in: int, n_hidden: int, n_out: int, squashed: bool = False) -> nn.Sequential:
+    """Linear, ReLU, Linear; squashed: then LayerNorm and tanh."""
+    layers = [nn.Linear(n_in, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_out)]
+    return nn.Sequential(*layers, *([nn.LayerNorm(n_out), nn.Tanh()] if squashed else []))
 
 
 # Episodes of different lengths

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hygen_lightning.models.layers import Packing, SingleHeadAttention, StateTokens, zero_unfilled
+from hygen_lightning.models.layers import Packing, SingleHeadAttention, StateTokens, mlp, zero_unfilled
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
 MixerKind = Literal["attention", "sum"]
@@ -73,10 +73,10 @@ class AttentionMixer(nn.Module):
         super().__init__()
         self.tokens = StateTokens(widths, width, with_actions=False)
         self.attention = SingleHeadAttention(width, key_width)
-        self.agent_weights = _mlp(2 * width, hyper_width, mixing_width)
-        self.out_weights = _mlp(width, hyper_width, mixing_width)
+        self.agent_weights = mlp(2 * width, hyper_width, mixing_width)
+        self.out_weights = mlp(width, hyper_width, mixing_width)
         self.bias = nn.Linear(width, mixing_width)
-        self.value = _mlp(width, mixing_width, 1)
+        self.value = mlp(width, mixing_width, 1)
 
     def weights(self, layout: EntityLayout, state: Tensor, filled: Tensor | None = None) -> MixingWeights:
         """state [B, T, state_dim], filled [B, T] bool or None -> the mixing network per step."""
@@ -93,7 +93,3 @@ class AttentionMixer(nn.Module):
             self.out_weights(context).abs(),
             self.value(context)[..., 0],
         )
-
-
-def _mlp(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(n_in, n_hidden), nn.ReLU(), nn.Linear(n_hidden, n_out))

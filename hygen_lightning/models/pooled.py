@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hygen_lightning.models.layers import observation_features, state_features
+from hygen_lightning.models.agents import SkillInput
+from hygen_lightning.models.layers import observation_features, state_features, zero_unfilled
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
 TEAM_SIZE = 10.0
@@ -46,59 +47,65 @@ def _orthogonal(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
-class PooledActor(nn.Module):
-    """From an agent's observations to one logit (or value) per action; a GRU remembers.
+class PooledAgent(nn.Module):
+    """What an agent has seen so far as an embedding [width] per time step; a GRU remembers.
 
-    The logit of an attack is computed from the enemy's own embedding, so that any number of enemies
-    can be aimed at. `width` is that of the hidden state, `entity_width` that of an embedded entity.
+    `width` is that of the hidden state, `entity_width` that of an embedded entity, `extra_own` the number
+    of further numbers about the agent itself that come with every call.
     """
 
-    def __init__(self, widths: EntityWidths, width: int = 64, entity_width: int = 32) -> None:
+    def __init__(
+        self, widths: EntityWidths, width: int = 64, entity_width: int = 32, extra_own: int = 0
+    ) -> None:
         super().__init__()
         self.width, self.has_targets = width, widths.has_targets
         self.enemy = _embedding(widths.enemy + int(widths.has_targets), entity_width)
         self.ally = _embedding(widths.ally, entity_width)
-        self.own = nn.Linear(widths.own + widths.compact_action + 4 * entity_width + 2, width)
+        own = widths.own + widths.compact_action + extra_own
+        self.own = nn.Linear(own + 4 * entity_width + 2, width)
         self.own_norm, self.out_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.from_input, self.from_hidden = nn.Linear(width, 3 * width), nn.Linear(width, 3 * width)
-        self.base = nn.Linear(width, widths.base_actions)
-        self.aim = nn.Linear(width, entity_width)
-        self.target = nn.Linear(entity_width, entity_width, bias=False)
-        self.attack = nn.Linear(entity_width, 1)
         _orthogonal(self)
         for gates in (self.from_input, self.from_hidden):
             nn.init.orthogonal_(gates.weight)
-        for head in (self.base, self.attack):
-            nn.init.orthogonal_(head.weight, 0.01)
 
     def initial_hidden(self, num_envs: int, n_agents: int) -> Tensor:
         """[B, A, width] zeros, on the device of the weights."""
-        return self.base.weight.new_zeros(num_envs, n_agents, self.width)
+        return self.own.weight.new_zeros(num_envs, n_agents, self.width)
 
-    def act(
-        self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, hidden: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """One step of B battles: obs [B, A, obs_dim], last_actions [B, A], hidden [B, A, width] ->
-        logits [B, A, K] (of all actions, available or not) and the next hidden state."""
-        x, enemies = self._encode(layout, obs, last_actions)
-        hidden = self._remember(self.from_input(x), hidden)
-        return self._logits(hidden, enemies), hidden
-
-    def forward(
+    def step(
         self,
         layout: EntityLayout,
         obs: Tensor,
         last_actions: Tensor,
+        hidden: Tensor,
+        extra_own: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of B battles: obs [B, A, obs_dim], last_actions [B, A], hidden [B, A, width], extra_own
+        [B, A, X] or None -> own, next hidden state [B, A, width] each, embedded enemies [B, A, E, D]."""
+        x, enemies = self._encode(layout, obs, last_actions, extra_own)
+        hidden = self._remember(self.from_input(x), hidden)
+        return self.out_norm(hidden), hidden, enemies
+
+    def unroll(
+        self,
+        layout: EntityLayout,
+        obs: Tensor,
+        last_actions: Tensor,
+        filled: Tensor | None = None,
+        extra_own: Tensor | None = None,
         hidden: Tensor | None = None,
         begins: Tensor | None = None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """T steps of B rows: whole episodes, or a chunk in which battles may begin.
 
-        obs [B, T, A, obs_dim], last_actions [B, T, A], hidden [B, A, width] before the first step (None:
-        zeros), begins [B, T] bool: a battle begins with this step, nothing is remembered (None:
-        nowhere) -> logits [B, T, A, K].
+        obs [B, T, A, obs_dim], last_actions [B, T, A], filled [B, T] bool: the steps that exist (None:
+        all), extra_own [B, T, A, X], hidden [B, A, width] before the first step (None: zeros), begins
+        [B, T] bool: a battle begins with this step, nothing is remembered (None: nowhere) ->
+        own [B, T, A, width], embedded enemies [B, T, A, E, D].
         """
-        x, enemies = self._encode(layout, obs, last_actions)
+        extra_own = None if extra_own is None else zero_unfilled(extra_own, filled)
+        x, enemies = self._encode(layout, zero_unfilled(obs, filled), last_actions, extra_own)
         gates = self.from_input(x)
         hidden = x.new_zeros(len(x), layout.n_allies, self.width) if hidden is None else hidden
         begins = x.new_zeros(x.shape[:2], dtype=torch.bool) if begins is None else begins
@@ -107,11 +114,13 @@ class PooledActor(nn.Module):
         for of_step, keeps in zip(gates.unbind(1), kept.unbind(1)):  # a slice's gradient is a whole tensor
             hidden = self._remember(of_step, hidden * keeps)
             states.append(hidden)
-        return self._logits(torch.stack(states, dim=1), enemies)
+        return self.out_norm(torch.stack(states, dim=1)), enemies
 
-    def _encode(self, layout: EntityLayout, obs: Tensor, last_actions: Tensor) -> tuple[Tensor, Tensor]:
+    def _encode(
+        self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, extra_own: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """What an agent sees in one step [..., A, width], and its enemies, embedded [..., A, E, D]."""
-        seen = observation_features(layout, obs, last_actions, id_bits=0)
+        seen = observation_features(layout, obs, last_actions, id_bits=0, extra_own=extra_own)
         enemy, ally = _present(seen.enemies), _present(seen.allies)
         enemies = self.enemy(seen.enemies) * enemy
         pooled = [*_pooled(enemies, enemy), *_pooled(self.ally(seen.allies) * ally, ally)]
@@ -125,13 +134,94 @@ class PooledActor(nn.Module):
         candidate = torch.tanh(new + torch.sigmoid(reset + reset_h) * new_h)
         return candidate + torch.sigmoid(update + update_h) * (hidden - candidate)
 
-    def _logits(self, hidden: Tensor, enemies: Tensor) -> Tensor:
-        hidden = self.out_norm(hidden)
-        base: Tensor = self.base(hidden)
-        if not self.has_targets:
-            return base
-        aimed = functional.relu(self.aim(hidden).unsqueeze(-2) + self.target(enemies))
-        return torch.cat([base, self.attack(aimed)[..., 0]], dim=-1)
+
+class PooledEncoder(PooledAgent):
+    """The embedding alone: an observation encoder."""
+
+    def forward(
+        self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, filled: Tensor | None = None
+    ) -> Tensor:
+        """Whole episodes: obs [B, T, A, obs_dim], last_actions [B, T, A], filled [B, T] bool or None ->
+        [B, T, A, width]."""
+        return self.unroll(layout, obs, last_actions, filled)[0]
+
+    def act(
+        self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, hidden: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One step: obs [B, A, obs_dim], hidden [B, A, width] -> (own, hidden) [B, A, width] each."""
+        own, hidden, _ = self.step(layout, obs, last_actions, hidden)
+        return own, hidden
+
+
+class PooledActor(PooledAgent):
+    """From an agent's observations, and its skill if it has one, to one logit (or value) per action.
+
+    The logit of an attack is computed from the enemy's own embedding, so that any number of enemies
+    can be aimed at. skill_input: a skill [..., n_skills] is read with the agent's own features (token),
+    or shifts the logits, those of all attacks alike (bias).
+    """
+
+    def __init__(
+        self,
+        widths: EntityWidths,
+        width: int = 64,
+        entity_width: int = 32,
+        n_skills: int = 0,
+        skill_input: SkillInput = "bias",
+    ) -> None:
+        super().__init__(widths, width, entity_width, n_skills if skill_input == "token" else 0)
+        self.skill_in_token = skill_input == "token"
+        self.base = nn.Linear(width, widths.base_actions)
+        self.aim = nn.Linear(width, entity_width)
+        self.target = nn.Linear(entity_width, entity_width, bias=False)
+        self.attack = nn.Linear(entity_width, 1)
+        shifts = n_skills > 0 and not self.skill_in_token
+        self.skill = nn.Linear(n_skills, widths.base_actions + 1) if shifts else None
+        for part in (self.base, self.aim, self.target, self.attack):
+            _orthogonal(part)
+        for head in (self.base, self.attack):
+            nn.init.orthogonal_(head.weight, 0.01)
+
+    def forward(
+        self,
+        layout: EntityLayout,
+        obs: Tensor,
+        last_actions: Tensor,
+        skill: Tensor | None = None,
+        filled: Tensor | None = None,
+        hidden: Tensor | None = None,
+        begins: Tensor | None = None,
+    ) -> Tensor:
+        """skill [B, T, A, Z] (one-hot or relaxed) or None, the rest as in `unroll` -> [B, T, A, K]."""
+        read = skill if self.skill_in_token else None
+        return self._logits(*self.unroll(layout, obs, last_actions, filled, read, hidden, begins), skill)
+
+    def act(
+        self,
+        layout: EntityLayout,
+        obs: Tensor,
+        last_actions: Tensor,
+        hidden: Tensor,
+        skill: Tensor | None = None,
+        avail_actions: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """One step of B battles: obs [B, A, obs_dim], last_actions [B, A], hidden [B, A, width], skill
+        [B, A, Z] or None -> logits [B, A, K], next hidden state. All actions get their logit, whether
+        they are available or not: avail_actions, which spares `ActionDecoder` work, changes nothing."""
+        read = skill if self.skill_in_token else None
+        own, hidden, enemies = self.step(layout, obs, last_actions, hidden, read)
+        return self._logits(own, enemies, skill), hidden
+
+    def _logits(self, own: Tensor, enemies: Tensor, skill: Tensor | None) -> Tensor:
+        logits: Tensor = self.base(own)
+        if self.has_targets:
+            aimed = functional.relu(self.aim(own).unsqueeze(-2) + self.target(enemies))
+            logits = torch.cat([logits, self.attack(aimed)[..., 0]], dim=-1)
+        if self.skill is None:
+            return logits
+        shift = self.skill(skill)
+        attacks = shift[..., -1:].expand(*shift.shape[:-1], enemies.shape[-2] * int(self.has_targets))
+        return logits + torch.cat([shift[..., :-1], attacks], dim=-1)
 
 
 class PooledCritic(nn.Module):

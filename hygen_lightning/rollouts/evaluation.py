@@ -80,8 +80,9 @@ class BattleEvaluation(Callback):
 
     Each rank plays its part of the battles; the means are over all. Per task: `<stage>/<task>/win_rate`,
     `return`, `length` (environment steps). Over tasks: `<stage>/mean/seen_win_rate`,
-    `unseen_win_rate`, and `seen_score`, which chooses the best checkpoint: the win rate of seen
-    tasks plus a thousandth of their return. Every battle is one row of evaluations.csv.
+    `unseen_win_rate`, and `seen_score`, which chooses the best checkpoint: the win rate of seen tasks
+    (where noisy battles are played, the mean of both rates) plus a thousandth of their return. Every
+    battle is one row of evaluations.csv.
 
     Validation and test play every battle once more with a few random actions, `win_rate_noisy`: a
     greedy win rate hangs on near-ties, and equally good policies may differ by tens of points in it.
@@ -222,8 +223,9 @@ def _mean_metrics(
             if values:
                 means[f"{stage}/mean/{label}_{metric}"] = _mean(values)
     if f"{stage}/mean/seen_win_rate" in means:
-        tie_break = means[f"{stage}/mean/seen_return"] / 1000.0
-        means[f"{stage}/mean/seen_score"] = means[f"{stage}/mean/seen_win_rate"] + tie_break
+        names = ("seen_win_rate", "seen_win_rate_noisy")
+        rates = [means[key] for name in names if (key := f"{stage}/mean/{name}") in means]
+        means[f"{stage}/mean/seen_score"] = _mean(rates) + means[f"{stage}/mean/seen_return"] / 1000.0
     return means
 
 

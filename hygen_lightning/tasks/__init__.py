@@ -1,4 +1,4 @@
-"""Tasks and task sets by name: battle maps, cooperative navigation, and those of users."""
+"""Tasks and task sets by name: those of the worlds that ship, and those of users."""
 
 from hygen_lightning.tasks.battles import BattleTask
 from hygen_lightning.tasks.custom import make_battle, read_task
@@ -16,11 +16,13 @@ from hygen_lightning.tasks.sets import (
     register_task_set,
     sources,
 )
+from hygen_lightning.tasks.smax import SmaxTask, smax_battle
 
 __all__ = [
     "TASK_SETS",
     "BattleTask",
     "NavigationTask",
+    "SmaxTask",
     "TaskName",
     "TaskSet",
     "absolute",
@@ -34,6 +36,7 @@ __all__ = [
     "read_task",
     "register_task",
     "register_task_set",
+    "smax_battle",
     "sources",
     "terrain_levels",
 ]

@@ -35,7 +35,44 @@ Points = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
-class BattleTask(TaskSpec):
+class FightTask(TaskSpec):
+    """Two sides fight; in the state, the first number of every unit is its health, 0 if it is dead."""
+
+    def fighters_alive(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """state [..., state_dim] -> (allies, enemies), [...] bool each: a unit that can fight lives."""
+        allies, enemies = self.survivors(state)
+        return allies > 0, enemies > 0
+
+    def success(self, episodes: Episodes) -> Tensor:
+        """[B] bool: a fighting ally lives at the end and no fighting enemy does."""
+        allies, enemies = self.fighters_alive(episodes.final_state)
+        return allies & ~enemies
+
+    def timed_out(self, episodes: Episodes) -> Tensor:
+        """[B] bool: at the limit, both sides still live."""
+        allies, enemies = self.fighters_alive(episodes.final_state)
+        return super().timed_out(episodes) & allies & enemies
+
+    def outcomes(self, episodes: Episodes) -> dict[str, Tensor]:
+        """ "won", "lost", "drawn", "timed out" and "broken off" (before the limit) -> [B] bool each."""
+        timed_out = episodes.truncated.any(dim=1)
+        allies, enemies = self.fighters_alive(episodes.final_state)
+        return {
+            "won": allies & ~enemies,
+            "lost": ~allies & enemies,
+            "drawn": ~allies & ~enemies,
+            "timed out": timed_out,
+            "broken off": allies & enemies & ~timed_out,
+        }
+
+    def survivors(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        """state [..., state_dim] -> allies and enemies alive, each [...] int64."""
+        allies, enemies, _ = self.layout.split_state(state)
+        return (allies[..., 0] > 0).sum(-1), (enemies[..., 0] > 0).sum(-1)
+
+
+@dataclass(frozen=True)
+class BattleTask(FightTask):
     """Who fights whom, where and for how long (SMAC map registry and map files).
 
     layout: `smac_layout` of the same units, races and types.
@@ -67,7 +104,7 @@ class BattleTask(TaskSpec):
         return self.enemy_race == "P"
 
     def fighters_alive(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """state [..., state_dim] -> (allies, enemies), [...] bool each: a unit that can fight lives."""
+        """As in `FightTask`; Medivacs alone cannot fight."""
         import torch
 
         allies, enemies, _ = self.layout.split_state(state)
@@ -76,33 +113,6 @@ class BattleTask(TaskSpec):
             for units in (self.ally_units, self.enemy_units)
         ]
         return ((allies[..., 0] > 0) & can_fight[0]).any(-1), ((enemies[..., 0] > 0) & can_fight[1]).any(-1)
-
-    def success(self, episodes: Episodes) -> Tensor:
-        """[B] bool: a fighting ally lives at the end and no fighting enemy does."""
-        allies, enemies = self.fighters_alive(episodes.final_state)
-        return allies & ~enemies
-
-    def timed_out(self, episodes: Episodes) -> Tensor:
-        """[B] bool: at the limit, both sides still live."""
-        allies, enemies = self.fighters_alive(episodes.final_state)
-        return super().timed_out(episodes) & allies & enemies
-
-    def outcomes(self, episodes: Episodes) -> dict[str, Tensor]:
-        """ "won", "lost", "drawn", "timed out" and "broken off" (before the limit) -> [B] bool each."""
-        timed_out = episodes.truncated.any(dim=1)
-        allies, enemies = self.fighters_alive(episodes.final_state)
-        return {
-            "won": allies & ~enemies,
-            "lost": ~allies & enemies,
-            "drawn": ~allies & ~enemies,
-            "timed out": timed_out,
-            "broken off": allies & enemies & ~timed_out,
-        }
-
-    def survivors(self, state: Tensor) -> tuple[Tensor, Tensor]:
-        """state [..., state_dim] -> allies and enemies alive, each [...] int64."""
-        allies, enemies, _ = self.layout.split_state(state)
-        return (allies[..., 0] > 0).sum(-1), (enemies[..., 0] > 0).sum(-1)
 
     def sides(self, state: Tensor) -> tuple[Side, Side]:
         """state [..., state_dim] -> (allies, enemies): what scripted policies and pictures read."""

@@ -1,8 +1,9 @@
-"""Tasks by name: battle maps, cooperative navigation, registered ones, and files and modules of users."""
+"""Tasks by name: those of each world that ships, registered ones, and files and modules of users."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -11,7 +12,14 @@ from hygen_lightning.tasks.battles import BattleTask, as_battle
 from hygen_lightning.tasks.custom import read_task
 from hygen_lightning.tasks.maps import map_names, map_task
 from hygen_lightning.tasks.navigation import navigation_names, navigation_task
+from hygen_lightning.tasks.smax import smax_names, smax_task
 
+_WORLDS: tuple[tuple[Callable[[], list[str]], Callable[[str], TaskSpec]], ...] = (
+    (map_names, map_task),
+    (navigation_names, navigation_task),
+    (smax_names, smax_task),
+)
+"""Of each world, the names of its tasks and the task of a name."""
 _REGISTERED: dict[str, TaskSpec] = {}
 _FILES = (".yaml", ".yml")
 
@@ -26,8 +34,8 @@ def register_task(task: TaskSpec) -> TaskSpec:
 
 
 def all_task_names() -> list[str]:
-    """Names of all battle maps, grids of cooperative navigation and registered tasks."""
-    return sorted({*map_names(), *navigation_names(), *_REGISTERED})
+    """Names of all tasks that ship, and of registered ones."""
+    return sorted({*_REGISTERED, *(name for names, _ in _WORLDS for name in names())})
 
 
 def load_task(task: str | Path | TaskSpec) -> TaskSpec:
@@ -62,9 +70,8 @@ def is_file_name(name: str) -> bool:
 
 
 def _known(name: str) -> TaskSpec | None:
-    if name in navigation_names():
-        return navigation_task(name)
-    return _REGISTERED.get(name) or (map_task(name) if name in map_names() else None)
+    found = next((task(name) for names, task in _WORLDS if name in names()), None)
+    return found or _REGISTERED.get(name)
 
 
 def _imported(name: str) -> TaskSpec:

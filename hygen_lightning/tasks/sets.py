@@ -38,6 +38,7 @@ TASK_SETS: dict[str, TaskSet] = {
     ),
     "toy": TaskSet(("3m",), ("4m", "5m"), ("5m_vs_6m",)),
     "cooperative-navigation": TaskSet(("cn-2", "cn-4"), ("cn-3", "cn-5")),
+    "smax-marines": TaskSet(("smax-3m", "smax-5m_vs_6m"), ("smax-8m", "smax-10m_vs_11m")),
 }
 
 

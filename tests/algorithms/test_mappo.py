@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import run_new_interpreter
 from short_battles import short_battles
 from tiny_runs import callback, the_run, weights
+from torch.utils._pytree import tree_flatten
 from update_steps import Steps, batch_for
 
 from hygen_lightning.algorithms.mappo import MAPPO
@@ -145,3 +147,24 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     assert fit(tmp_path / "cut", *words, "--resume=auto") == 0
     whole, cut = (weights(the_run(tmp_path / name)) for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+@pytest.mark.slow
+def test_two_processes_play_their_own_battles_and_share_their_weights(tmp_path: Path) -> None:
+    two = ("--trainer.devices=2", "--trainer.strategy=ddp", "--trainer.max_steps=24", "--seed_everything=1")
+    words = ["fit", "--model", "MAPPO", "--run.root", str(tmp_path / "runs"), "--run.name=tiny", *FLAGS, *two]
+    code, _, err = run_new_interpreter(*words, "--data.train_tasks=[3m]", *callback("RankReport"))
+    assert code == 0, err
+    run = the_run(tmp_path)
+    one, other = (torch.load(run / f"rank{rank}.pt")["weights"] for rank in (0, 1))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    chunks = [
+        torch.load(run / f"checkpoints/ranks/step24-rank{rank}.pt", weights_only=False)["rollouts"]
+        for rank in (0, 1)
+    ]
+    mine, theirs = (tree_flatten(chunk)[0] for chunk in chunks)
+    seeds = [
+        [x for x in leaves if torch.is_tensor(x) and x.dtype == torch.uint8] for leaves in (mine, theirs)
+    ]
+    assert seeds[0]
+    assert not any(torch.equal(a, b) for a, b in zip(*seeds))

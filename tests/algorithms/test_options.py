@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from update_steps import Steps, batch_for, loss_of
+from update_steps import Steps, batch_for, batch_of, loss_of
 
 from hygen_lightning.algorithms import ALGORITHMS
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
@@ -69,6 +69,12 @@ def loss_at(steps: Steps, step: int) -> float:
             x.data += 0.1 * torch.randn_like(x)
     torch.manual_seed(1)
     return float(loss_of(steps.module, batch_for(steps.module, "3m"), SHARE).detach())
+
+
+def loss_of_two_tasks(steps: Steps) -> list[float]:
+    """The loss of a training step that sees two tasks."""
+    torch.manual_seed(1)
+    return [float(steps.module.training_step(batch_of("3m", "4m"), 0).detach())]
 
 
 def rates(steps: Steps) -> list[float]:
@@ -133,7 +139,7 @@ def prior_at_step_two(steps: Steps) -> list[float]:
 def target_at_step_three(steps: Steps) -> list[float]:
     """Whether the target networks are copied at the third step that learns values."""
     module: Any = steps.module
-    steps.step = module.offline_phase_steps + 3
+    steps.step = getattr(module, "pretrain_steps", 0) + 3
     weight = next(iter(module.target.parameters()))
     weight.data.fill_(7.0)
     module.on_train_batch_start(None, 0)
@@ -205,6 +211,9 @@ ROWS = {
     "returns": Row(True, parameters),
     "pretrain_steps": Row(4, stages, refused=(-1,)),
     "beta": Row(0.5, stage_one_loss),
+    "HiSSD.beta": Row(0.5, loss_of_two_tasks),
+    "expectile": Row(0.5, value_loss, refused=(0.0, 1.0)),
+    "advantage_weight": Row(1.0, value_loss, refused=(-1.0,)),
     "balance": Row(0.5, stage_one_loss, refused=(-1.0,)),
     "prior_weight": Row(0.5, switch, refused=(-1.0,)),
     "prior_steps": Row(4, prior_at_step_two, {"prior_weight": 1.0}, refused=(-1,)),

@@ -68,7 +68,7 @@ def test_a_class_from_outside_is_named_by_its_module(tmp_path: Path, monkeypatch
         (":Mine", "cannot be imported"),
         (
             "starcraft3",
-            "unknown environment 'starcraft3'; known: navigation, simulator, smac, or give package.module",
+            "unknown environment 'starcraft3'; known: navigation, simulator, smac, smax, or give package",
         ),
     ):
         with pytest.raises(UserError, match=line) as error:

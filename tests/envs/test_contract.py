@@ -21,6 +21,7 @@ from hygen_lightning.tasks import BattleTask, load_task
 OUTSIDE = "grid_battle:LineEnv"
 TASKS = dict.fromkeys(ENVIRONMENTS, ("3m", "8m")) | {
     "navigation": ("cn-3", "cn-2"),
+    "smax": ("smax-3m", "smax-5m_vs_6m"),
     OUTSIDE: ("line-2", "line-1"),
 }
 """Two tasks that each environment plays."""
@@ -29,6 +30,10 @@ FIELDS = ("obs", "state", "avail_actions")
 
 @pytest.fixture(scope="module", params=list(TASKS))
 def name(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if request.param == "smax":
+        pytest.importorskip(
+            "jaxmarl", reason="JaxMARL is not installed (pip install 'hygen_lightning[smax]')"
+        )
     with pytest.MonkeyPatch.context() as patch:
         stand_in_for_starcraft(tmp_path_factory.mktemp("starcraft"), patch)
         yield str(request.param)

@@ -33,7 +33,7 @@ def test_a_chunk_is_its_steps_one_after_another_and_a_new_battle_remembers_nothi
     begins = torch.zeros(2, 6, dtype=torch.bool)
     begins[1, 3] = True
     obs, last = episodes.obs[:, :6], episodes.last_actions[:, :6]
-    together = actor(task.layout, obs, last, first, begins)
+    together = actor(task.layout, obs, last, hidden=first, begins=begins)
     hidden = first
     for t in range(6):
         if t == 3:

@@ -12,6 +12,7 @@ import torch
 from hygen_lightning import BattleEvaluation, OnlineRollouts, evaluate, load_task, make_env, play
 from hygen_lightning.envs import environment_for
 from hygen_lightning.envs.simulator.env import SimulatorEnv
+from hygen_lightning.rollouts.evaluation import BattleRecord, _mean_metrics
 from hygen_lightning.rollouts.scripted import scripted_policy
 from hygen_lightning.specs import BattleRequest, TaskSpec, UserError
 
@@ -39,6 +40,18 @@ def test_every_battle_is_one_record_and_tells_who_survived() -> None:
     healths = [units[..., 0] for units in TASKS[1].layout.split_state(played.episodes.final_state)[:2]]
     for side, left in zip(healths, ("allies_left", "enemies_left")):
         assert [getattr(r, left) for r in records[3:]] == (side > 0).sum(1).tolist()
+
+
+@pytest.mark.parametrize(("noisy", "expected"), [(None, 0.75), ([False, False, True, False], 0.5)])
+def test_the_best_checkpoint_wins_greedily_and_with_random_actions(
+    noisy: list[bool] | None, expected: float
+) -> None:
+    """Three of four battles won, and one of them once more: (3/4 + 1/4) / 2, and a return of 10."""
+    won = [True, True, True, False]
+    again = [None] * 4 if noisy is None else noisy
+    records = [BattleRecord("3m", i, won[i], 10.0, 20, 1, 0, again[i]) for i in range(4)]
+    means = _mean_metrics("val", {"3m": records}, {"3m": "seen"})
+    assert means["val/mean/seen_score"] == pytest.approx(expected + 0.01)
 
 
 class Learner:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hygen_lightning.envs.simulator.state import BattleState, flag, mask_of
+from hygen_lightning.envs.simulator.state import BattleState, flag, mask_of, root
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import (
     MAX_SHIELD_OF_NONE,
@@ -47,7 +47,7 @@ class Sight:
         n = params.n_allies
         dx = state.x.unsqueeze(0) - state.x[:n].unsqueeze(1)
         dy = state.y.unsqueeze(0) - state.y[:n].unsqueeze(1)
-        return cls(dx, dy, torch.sqrt(dx * dx + dy * dy))
+        return cls(dx, dy, root(dx * dx + dy * dy))
 
 
 def battle_observation(

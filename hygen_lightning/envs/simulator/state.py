@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,6 +111,17 @@ class BattleState:
 def flag(mask: Tensor) -> Tensor:
     """bool -> 1.0 or 0.0: compiled code on CPU writes 47 000 bools in 0.24 ms, as many floats in 0.02 ms."""
     return torch.where(mask, 1.0, 0.0)
+
+
+def root(x: Tensor) -> Tensor:
+    """The square root, rounded correctly as processors and compiled code do it.
+
+    `torch.sqrt` on a CPU asks a library that is one unit in the last place off in 0.7 % of numbers
+    (MKL's vector mathematics), and then compiled battles would differ from uncompiled ones.
+    """
+    if torch.compiler.is_compiling() or x.device.type != "cpu":
+        return torch.sqrt(x)
+    return torch.from_numpy(np.sqrt(x.numpy()))
 
 
 def mask_of(flags: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from hygen_lightning.envs.simulator import constants as c
 from hygen_lightning.envs.simulator.observation import battle_observation, outcome, reward
-from hygen_lightning.envs.simulator.state import STEP_STREAM, BattleState, flag, uniform
+from hygen_lightning.envs.simulator.state import STEP_STREAM, BattleState, flag, root, uniform
 from hygen_lightning.envs.simulator.targeting import Plan, choose_targets, menaces
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
@@ -225,7 +225,7 @@ def _on_the_line(params: UnitParams, s: BattleState, row: int, target: Tensor) -
     at = target.unsqueeze(0)
     tx, ty = s.x.gather(0, at), s.y.gather(0, at)
     sx, sy = tx - s.x[row], ty - s.y[row]
-    length = torch.sqrt(sx * sx + sy * sy).clamp(min=1e-6)
+    length = root(sx * sx + sy * sy).clamp(min=1e-6)
     dx, dy = s.x - tx, s.y - ty
     along = (dx * sx + dy * sy).abs() / length
     across = (dx * sy - dy * sx).abs() / length
@@ -241,7 +241,7 @@ def _explosions(
     for row in params.bursters:
         explodes = (fires | s.bursting)[row] & params.bursts[row]
         dx, dy = s.x - s.x[row], s.y - s.y[row]
-        near = torch.sqrt(dx * dx + dy * dy) <= c.BURST_RADIUS + params.radius
+        near = root(dx * dx + dy * dy) <= c.BURST_RADIUS + params.radius
         hit = near & explodes & params.can_shoot[row] & s.alive
         harm, raw_harm = _spread(params, row, hit, harm, raw_harm)
         health[row] = torch.where(explodes, 0.0, health[row])

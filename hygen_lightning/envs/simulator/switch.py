@@ -1,12 +1,12 @@
 """Whether compiled code plays the battles on a CPU: HYGEN_COMPILED=auto, on or off.
 
-auto    compiled code, where the cache folder holds it. Else battles are played uncompiled until that has
-        taken as long as compiling would; then their family is compiled, once on this machine. So a short
-        job never waits for a compiler, and a long one loses about a minute. Compiled code is used only
-        where it gave the same battles as uncompiled code, bit for bit, when it was made: results do not
-        depend on which one plays, and a run may change in its middle.
+auto    what holds where nothing is set: compiled code, where the cache folder holds it. Else battles are
+        played uncompiled until that has taken as long as compiling would; then their family is compiled,
+        once on this machine. So a short job never waits for a compiler, and a long one loses two minutes.
+        Compiled code is used only where it gave the same battles as uncompiled code, bit for bit, when it
+        was made: results do not depend on which one plays, and a run may change in its middle.
 on      compiled code from the first step; an error where that is not possible.
-off     never; what holds where nothing is set.
+off     never.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from hygen_lightning.envs.simulator.unit_params import UnitParams
     from hygen_lightning.specs import TimeStep
 
-SWITCH, DEFAULT = "HYGEN_COMPILED", "off"
-WORTH_S = 60.0
+SWITCH, DEFAULT = "HYGEN_COMPILED", "auto"
+WORTH_S = 120.0
 """Seconds of uncompiled steps of a family after which `auto` compiles it: about what compiling takes on one
 core, so a job takes at most twice as long as the better of the two ways."""
 CHECKED_BATTLES, CHECKED_STEPS = 37, 24

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hygen_lightning.envs.simulator import constants as c
-from hygen_lightning.envs.simulator.state import BattleState, flag
+from hygen_lightning.envs.simulator.state import BattleState, flag, root
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 
@@ -37,7 +37,7 @@ def wanted_velocity(
     aim_y = torch.where(chasing > 0, s.y.gather(0, index), torch.cat([s.y[:n] + north, s.goal_y]))
     aim_x, aim_y = terrain.waypoint(params, s.x, s.y, aim_x, aim_y)
     dx, dy = aim_x - s.x, aim_y - s.y
-    distance = torch.sqrt(dx * dx + dy * dy)
+    distance = root(dx * dx + dy * dy)
     pace = torch.minimum(params.speed, distance) / distance.clamp(min=TINY)
     pace = torch.where((standing > 0) | ~s.alive, 0.0, pace)
     return dx * pace, dy * pace
@@ -60,12 +60,12 @@ def walk(params: UnitParams, terrain: Terrain, s: BattleState, vx: Tensor, vy: T
     walks, still = flag(moves), flag(s.alive & ~moves)
     soft = flag(s.alive & ~moves & (s.walked > 0) & _soft(lot))
     s.walked = walks
-    speed = torch.sqrt(vx * vx + vy * vy).clamp(min=TINY)
+    speed = root(vx * vx + vy * vy).clamp(min=TINY)
     ux, uy = vx / speed, vy / speed
     px, walks, still, soft, vx, vy, ux, uy = (_written(x) for x in (px, walks, still, soft, vx, vy, ux, uy))
     dx, dy = px.unsqueeze(0) - px.unsqueeze(1), s.y.unsqueeze(0) - s.y.unsqueeze(1)  # [i, j, B]: i to j
     # In place where no other line reads the tensor: time goes into memory traffic.
-    distance = (dx * dx).add_(dy * dy).sqrt_().clamp_(min=TINY)
+    distance = root((dx * dx).add_(dy * dy)).clamp_(min=TINY)
     inverse = distance.reciprocal()
     nx, ny = dx.mul_(inverse), dy.mul_(inverse)
     overlap = params.apart - distance
@@ -151,8 +151,8 @@ def _total(pushes: Tensor) -> Tensor:
 
 def _around(vx: Tensor, vy: Tensor, bx: Tensor, by: Tensor) -> tuple[Tensor, Tensor]:
     """The velocity turned along the tangent of what blocks it. bx, by [N, B]: direction of the obstacle."""
-    speed = torch.sqrt(vx * vx + vy * vy)
-    strength = torch.sqrt(bx * bx + by * by)
+    speed = root(vx * vx + vy * vy)
+    strength = root(bx * bx + by * by)
     blocked = strength > TINY
     scale = speed / strength.clamp(min=TINY)
     left = bx * vy - by * vx > LEFT_FROM * strength
