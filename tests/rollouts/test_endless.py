@@ -61,7 +61,9 @@ def test_its_log_probabilities_are_those_that_the_learner_computes() -> None:
     plays, endless = policy(), battles()
     endless.play(plays, 5)
     chunk = endless.play(plays, 40)
-    logits = plays.network["actor"](TASK.layout, chunk.obs, chunk.last_actions, chunk.hidden, chunk.begins)
+    logits = plays.network["actor"](
+        TASK.layout, chunk.obs, chunk.last_actions, hidden=chunk.hidden, begins=chunk.begins
+    )
     log_probs = logits.masked_fill(~chunk.avail_actions, -torch.inf).log_softmax(-1)
     torch.testing.assert_close(
         log_probs.gather(-1, chunk.actions.unsqueeze(-1))[..., 0].detach(), chunk.log_probs, atol=1e-5, rtol=0
