@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -72,9 +73,10 @@ class Forked:
 def _play(words: tuple[str, ...], out: int, err: int, largest_file_bytes: int | None) -> None:
     for name in OF_ANOTHER_RUN:
         os.environ.pop(name, None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # where the tests run in the background, too
     os.dup2(out, 1)
     os.dup2(err, 2)
-    sys.stdout, sys.stderr = (os.fdopen(stream, "w", closefd=False) for stream in (1, 2))
+    sys.stdout, sys.stderr = (os.fdopen(stream, "w", 1, closefd=False) for stream in (1, 2))
     if largest_file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, largest_file_bytes))
     sys.exit(main(list(words)))

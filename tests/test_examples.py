@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import run_command
+from processes import run_command, run_new_interpreter
 from short_battles import short_battles
 
 from hygen_lightning import load_task, make_env, named_policy, play
@@ -80,7 +80,7 @@ def test_an_algorithm_and_an_environment_from_outside_do_all_that_ours_do(folder
         assert "harvest-2-3" in run("collect", "harvest-2-3", *words)
     assert (folder / "dataset/harvest-2-3/expert/last/part_0.h5").is_file()
     assert "all passed" in run("inspect", "dataset", "--env", world)
-    code, out, _ = run_command("inspect", "dataset")
+    code, out, _ = run_new_interpreter("inspect", "dataset")
     assert code == 2
     assert f"give --env {world}" in " ".join(out.split())
     words = ["--env", world, "--policies", f"[random,nearest_crop,{checkpoint}]", "--episodes", "8"]

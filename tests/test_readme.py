@@ -112,7 +112,7 @@ def test_a_command_of_the_pages_runs(
     words = [word.replace("CKPT", str(run / "checkpoints/best.ckpt")) for word in words]
     words = [word.replace("RUNS", str(run)) for word in words]
     words = [str(ROOT / word) if word.startswith(("sweeps/", "conf/studies/")) else word for word in words]
-    with short_battles(*(["3m"] if "smac.yaml" in line or "shared/dataset" in line else [])):
+    with short_battles(*(["3m", "8m"] if "smac.yaml" in line or "shared/dataset" in line else [])):
         assert main(shortened(words, tmp_path)) == 0
 
 

@@ -152,7 +152,7 @@ class HiSSD(ValueLearning):
             targets = ValueTargets(
                 episodes.actions, episodes.reward, episodes.terminated, episodes.truncated, mask
             )
-            returns = lambda_returns(later, targets, self.gamma, self.td_lambda)
+            returns = lambda_returns(later, targets, self.gamma, 0.0)
         advantage = torch.where(mask[:, :-1], returns - value[:, :-1], 0)
         loss = expectile_loss(advantage, mask[:, :-1], self.expectile)
         return loss, advantage.detach(), {"value_loss": loss.detach(), "v_tot": value.detach()[mask].mean()}

@@ -157,7 +157,7 @@ def fit(kind: type[MultiTaskAlgorithm], folder: Path, *words: str) -> int:
     options |= {"data.eval_episodes": 2, "data.test_episodes": 2, "trainer.max_steps": 20}
     options |= {"trainer.accelerator": "cpu", "trainer.val_check_interval": 10, "checkpoint.every_n_steps": 1}
     options |= {"files.curve": "false", "files.battle_gif": "false", "files.skills": "false"}
-    options |= {"data.replay_episodes": 16, "evaluation.noise": 0}
+    options |= {"data.replay_episodes": 16, "evaluation.noise": 0, "run.teachers": "scripted"}
     with short_battles():
         return main(["fit", "--model", kind.__name__, *(f"--{k}={v}" for k, v in options.items()), *words])
 
