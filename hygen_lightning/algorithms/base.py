@@ -123,6 +123,15 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         self.loaded_data: dict[str, Any] | None = None
         """quality and dataset_dir of the last loaded checkpoint's recordings."""
 
+    def check_minibatches(self, minibatches: str, battles: str) -> None:
+        """UserError if the option `minibatches` asks for more parts than `battles` gives battles."""
+        asked, there = self.hparams[minibatches], self.hparams[battles]
+        if asked > there:
+            raise UserError(
+                f"--model.{minibatches} is {asked}; give at most --model.{battles}, {there}, so that each "
+                "holds a battle of every task"
+            )
+
     # The average that acts
 
     def keep_average(self) -> None:

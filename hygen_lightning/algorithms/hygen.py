@@ -9,16 +9,10 @@ from torch import Tensor, nn
 
 from hygen_lightning.algorithms.base import LRSchedule, action_accuracy
 from hygen_lightning.algorithms.refinement import Refinement
-from hygen_lightning.algorithms.skills import SkillPolicy, exploring, sampled_action
+from hygen_lightning.algorithms.skills import SkillPolicy, exploring, sampled_action, skill_use
 from hygen_lightning.algorithms.value_learning import Conservative, ValueLearning
 from hygen_lightning.checkpoint import weights_of
-from hygen_lightning.losses import (
-    LossSteps,
-    relaxed_skill,
-    skill_distillation,
-    skill_vae_loss,
-    usage_balance,
-)
+from hygen_lightning.losses import LossSteps, relaxed_skill, skill_distillation, skill_vae_loss, usage_balance
 from hygen_lightning.models import windows
 from hygen_lightning.models.agents import AgentKind, SkillInput
 from hygen_lightning.models.hygen_network import HyGenNetwork
@@ -167,13 +161,9 @@ class HyGen(ValueLearning):
         if refine_battles > 0:
             if prior_weight == 0:
                 raise UserError(
-                    "--model.refine_battles refines stage one's policy: give a --model.prior_weight"
+                    "--model.refine_battles refines stage one's policy: give --model.prior_weight"
                 )
-            if refine_minibatches > refine_battles:
-                raise UserError(
-                    f"--model.refine_minibatches is {refine_minibatches}; give at most "
-                    f"--model.refine_battles, {refine_battles}, so that each holds a battle of every task"
-                )
+            self.check_minibatches("refine_minibatches", "refine_battles")
             self.chunk_plan = ChunkPlan(refine_battles, 0, refine_epochs, refine_minibatches)
             self.refinement = Refinement(self, refine_clip, refine_entropy)
         if skills_from is not None:
@@ -354,10 +344,3 @@ class HyGen(ValueLearning):
 
     def exploring(self, epsilon: float, generator: torch.Generator) -> Policy:
         return SkillPolicy(self, exploring(self.choose, epsilon, self.network.n_skills, generator))
-
-
-def skill_use(skills: Tensor, mask: Tensor, n_skills: int) -> dict[str, Tensor]:
-    """skills [B, T, A] int64, mask [B, T] -> share of valid steps spent in each skill."""
-    counts = torch.bincount(skills[mask].flatten(), minlength=n_skills).float()
-    shares = counts / counts.sum().clamp(min=1)
-    return {f"skill{index}_use": share for index, share in enumerate(shares.unbind())}

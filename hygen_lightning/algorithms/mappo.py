@@ -95,11 +95,7 @@ class MAPPO(MultiTaskAlgorithm):
         for name in ("clip", "reward_scale"):
             if given[name] <= 0:
                 raise UserError(f"--model.{name} is {given[name]}; give a number above 0")
-        if given["minibatches"] > given["num_envs"]:
-            raise UserError(
-                f"--model.minibatches is {given['minibatches']}; give at most --model.num_envs, "
-                f"{given['num_envs']}, so that each holds a battle of every task"
-            )
+        self.check_minibatches("minibatches", "num_envs")
 
     @property
     def offline_phase_steps(self) -> int:

@@ -103,3 +103,10 @@ def choices(model: HyGen, generator: torch.Generator) -> dict[str, SkillChoice]:
         "random": by_chance(n_skills, generator),
         **alone,
     }
+
+
+def skill_use(skills: Tensor, mask: Tensor, n_skills: int) -> dict[str, Tensor]:
+    """skills [B, T, A] int64, mask [B, T] -> share of valid steps spent in each skill."""
+    counts = torch.bincount(skills[mask].flatten(), minlength=n_skills).float()
+    shares = counts / counts.sum().clamp(min=1)
+    return {f"skill{index}_use": share for index, share in enumerate(shares.unbind())}

@@ -24,11 +24,10 @@ from hygen_lightning.specs import (
     TaskSpec,
     UserError,
 )
-from hygen_lightning.tasks import TASK_SETS, TaskName, TaskSet, common_widths, expand, load_task_set, sources
+from hygen_lightning.tasks import TASK_SETS, chosen_set, common_widths, expand, sources
 
 Quality = Literal["expert", "medium", "medium-expert", "medium-replay", "random", "none"]
 NO_RECORDINGS = "none"
-DEFAULT_SET = "toy"
 MOST_EPISODES = 10**7
 """More than any memory holds: seeds alone would fill it."""
 ShippedSet = Literal[tuple(TASK_SETS)]  # type: ignore[valid-type]
@@ -93,7 +92,7 @@ class HybridDataModule(LightningDataModule):
         seed: int = 1,
     ) -> None:
         super().__init__()
-        chosen = _chosen_set(task_set, train_tasks)
+        chosen = chosen_set(task_set, train_tasks)
         if eval_tasks is not None and not eval_tasks:
             raise UserError("--data.eval_tasks is empty; name a task, or leave the option out for the set's")
         self.sources = sources(chosen.train)
@@ -345,18 +344,3 @@ class HybridDataModule(LightningDataModule):
             share = self.shares[task]
             assert isinstance(share, DynamicShare)
             share.load_state_dict(recent)
-
-
-def _chosen_set(task_set: str | None, train_tasks: Sequence[TaskName] | None) -> TaskSet:
-    """The tasks that these two options name; UserError where they contradict each other."""
-    if train_tasks is None:
-        return load_task_set(task_set or DEFAULT_SET)
-    if task_set is not None:
-        named = ", ".join(task if isinstance(task, str) else task.name for task in train_tasks)
-        raise UserError(
-            f"--data.task_set {task_set} and --data.train_tasks [{named}] both say what to learn from; "
-            "give one of them, and null for the other if a config file sets it"
-        )
-    if not train_tasks:
-        raise UserError("--data.train_tasks is empty; name a task, or leave the option out for the set's")
-    return TaskSet(tuple(train_tasks))

@@ -11,6 +11,7 @@ from hygen_lightning.specs import EntityWidths, TaskSpec, UserError
 from hygen_lightning.tasks.custom import read_mapping
 from hygen_lightning.tasks.registry import is_file_name, load_task
 
+DEFAULT_SET = "toy"
 TaskName = str | TaskSpec
 """What names a task: see `load_task`."""
 
@@ -142,3 +143,18 @@ def common_widths(tasks: Sequence[TaskSpec]) -> EntityWidths:
                 "one policy plays one family (marines, or stalkers and zealots)"
             )
     return first.layout.widths
+
+
+def chosen_set(task_set: str | None, train_tasks: Sequence[TaskName] | None) -> TaskSet:
+    """The tasks that these two options name; UserError where they contradict each other."""
+    if train_tasks is None:
+        return load_task_set(task_set or DEFAULT_SET)
+    if task_set is not None:
+        named = ", ".join(task if isinstance(task, str) else task.name for task in train_tasks)
+        raise UserError(
+            f"--data.task_set {task_set} and --data.train_tasks [{named}] both say what to learn from; "
+            "give one of them, and null for the other if a config file sets it"
+        )
+    if not train_tasks:
+        raise UserError("--data.train_tasks is empty; name a task, or leave the option out for the set's")
+    return TaskSet(tuple(train_tasks))

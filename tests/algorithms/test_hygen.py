@@ -11,7 +11,8 @@ import torch
 from factories import make_episodes
 from update_steps import Steps, batch_of
 
-from hygen_lightning.algorithms.hygen import HyGen, skill_use
+from hygen_lightning.algorithms.hygen import HyGen
+from hygen_lightning.algorithms.skills import skill_use
 from hygen_lightning.models.agents import EntityTransformer
 from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
