@@ -271,8 +271,8 @@ def clipped_policy_loss(
     """The clipped objective of PPO (Schulman et al. 2017) for agents that share one advantage (MAPPO).
 
     log_probs [B, T, A, K] of all actions (-inf where not available), actions [B, T, A] int64,
-    old_log_probs [B, T, A] of the policy that played, advantage [B, T], acts [B, T, A] bool: agents
-    that had a choice; the means run over these.
+    old_log_probs [B, T, A] of the policy that played, advantage [B, T], or [B, T, A] where each agent has
+    its own, acts [B, T, A] bool: agents that had a choice; the means run over these.
     """
     count = _at_least_one(per_process(acts.sum()[None])[0])
 
@@ -281,7 +281,7 @@ def clipped_policy_loss(
 
     moved = log_probs.gather(-1, actions.unsqueeze(-1))[..., 0] - old_log_probs
     moved = torch.where(acts, moved, 0)
-    ratio, team = moved.exp(), advantage.unsqueeze(-1)
+    ratio, team = moved.exp(), advantage if advantage.dim() == 3 else advantage.unsqueeze(-1)
     gain = torch.minimum(ratio * team, ratio.clamp(1 - clip, 1 + clip) * team)
     possible = log_probs.clamp_min(torch.finfo(log_probs.dtype).min)
     policy, entropy = -mean(gain), -mean((possible.exp() * possible).sum(dim=-1))

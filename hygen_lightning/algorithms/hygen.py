@@ -75,6 +75,7 @@ class HyGen(ValueLearning):
         refine_minibatches: optimiser steps of a pass
         refine_clip: how far (0..1) a probability ratio may move before its gain is cut
         refine_entropy: weight of the entropies of actions and skills
+        refine_distinct: weight
         teacher_weight: weight of stage one's loss on recordings while it refines, times the offline share
         loss_steps: steps that cross-entropies sum over: valid ones, or all stored as the authors do
         skills_from: checkpoint whose networks stage two starts from (use pretrain_steps 0)
@@ -117,6 +118,7 @@ class HyGen(ValueLearning):
         refine_minibatches: int = 4,
         refine_clip: float = 0.2,
         refine_entropy: float = 0.01,
+        refine_distinct: float = 0.0,
         teacher_weight: float = 1.0,
         loss_steps: LossSteps = "valid",
         skills_from: str | None = None,
@@ -165,7 +167,7 @@ class HyGen(ValueLearning):
                 )
             self.check_minibatches("refine_minibatches", "refine_battles")
             self.chunk_plan = ChunkPlan(refine_battles, 0, refine_epochs, refine_minibatches)
-            self.refinement = Refinement(self, refine_clip, refine_entropy)
+            self.refinement = Refinement(self, refine_clip, refine_entropy, refine_distinct)
         if skills_from is not None:
             self.network.load_state_dict(weights_of(skills_from, self.network, "skills_from"))
             self.hparams["skills_from"] = None  # a checkpoint of this model brings the weights itself

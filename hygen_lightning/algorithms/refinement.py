@@ -34,9 +34,9 @@ class Refinement(nn.Module):
     stage one already.
     """
 
-    def __init__(self, model: HyGen, clip: float, entropy: float) -> None:
+    def __init__(self, model: HyGen, clip: float, entropy: float, distinct: float) -> None:
         super().__init__()
-        self.clip, self.entropy = clip, entropy
+        self.clip, self.entropy, self.distinct = clip, entropy, distinct
         self.gamma, self.gae_lambda, self.skill_steps = model.gamma, model.td_lambda, model.skill_steps
         self.critic = PooledCritic(model.widths)
 
@@ -55,15 +55,22 @@ class Refinement(nn.Module):
             self.gamma,
             self.gae_lambda,
         )
-        counted = advantage[mask]
+        counted, target = advantage[mask], advantage + value
+        advantage = zero_outside((advantage - counted.mean()) / (counted.std() + 1e-5), mask)
+        if self.distinct > 0:
+            told = _of_choice(self._recognised(model, episodes), skills)
+            told = told - masked_mean(told.mean(-1), mask)
+            advantage_of = zero_outside(advantage.unsqueeze(-1) + self.distinct * told, mask)
+        else:
+            advantage_of = advantage
         action_log_probs, skill_log_probs = self._log_probs(model, model.acting, episodes, skills)
         return OnPolicyEpisodes(
             **{f.name: getattr(episodes, f.name) for f in fields(Episodes)},
             skills=skills,
             log_probs=_of_choice(action_log_probs, episodes.actions),
             skill_log_probs=_of_choice(skill_log_probs, skills),
-            advantage=zero_outside((advantage - counted.mean()) / (counted.std() + 1e-5), mask),
-            value_target=advantage + value,
+            advantage=advantage_of,
+            value_target=target,
         )
 
     def loss(self, model: HyGen, battles: OnPolicyEpisodes) -> tuple[Tensor, dict[str, Tensor]]:
@@ -85,7 +92,20 @@ class Refinement(nn.Module):
             "kl": actions.kl,
             "clipped": actions.clipped,
         }
-        return actions.loss + skills.loss + error, metrics
+        loss = actions.loss + skills.loss + error
+        if self.distinct > 0:
+            told = _of_choice(self._recognised(model, battles), battles.skills)
+            recognition = -torch.where(alive, told, 0).sum() / alive.sum().clamp(min=1)
+            loss = loss + recognition
+            metrics["recognition"] = recognition.detach()
+        return loss, metrics
+
+    def _recognised(self, model: HyGen, episodes: Episodes) -> Tensor:
+        logits = model.network.skill_logits(
+            episodes.task.layout, zero_outside(episodes.state, episodes.filled), episodes.actions, episodes.filled
+        )
+        pooled = windows.pool(logits, episodes.mask, self.skill_steps).log_softmax(-1)
+        return windows.hold(pooled, episodes.n_steps, self.skill_steps)
 
     def critic_loss(self, episodes: Episodes) -> Tensor:
         """Squared error of the values against the discounted returns of episodes as they went."""
