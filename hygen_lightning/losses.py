@@ -268,11 +268,11 @@ def clipped_policy_loss(
     clip: float,
     entropy_weight: float,
 ) -> PolicyGradientLoss:
-    """The clipped objective of PPO (Schulman et al. 2017) for agents that share one advantage (MAPPO).
+    """The clipped objective of PPO (Schulman et al. 2017), of all agents of a team (MAPPO).
 
     log_probs [B, T, A, K] of all actions (-inf where not available), actions [B, T, A] int64,
-    old_log_probs [B, T, A] of the policy that played, advantage [B, T], or [B, T, A] where each agent has
-    its own, acts [B, T, A] bool: agents that had a choice; the means run over these.
+    old_log_probs [B, T, A] of the policy that played, advantage [B, T, 1] of the team or [B, T, A] of each
+    agent, acts [B, T, A] bool: agents that had a choice; the means run over these.
     """
     count = _at_least_one(per_process(acts.sum()[None])[0])
 
@@ -281,8 +281,8 @@ def clipped_policy_loss(
 
     moved = log_probs.gather(-1, actions.unsqueeze(-1))[..., 0] - old_log_probs
     moved = torch.where(acts, moved, 0)
-    ratio, team = moved.exp(), advantage if advantage.dim() == 3 else advantage.unsqueeze(-1)
-    gain = torch.minimum(ratio * team, ratio.clamp(1 - clip, 1 + clip) * team)
+    ratio = moved.exp()
+    gain = torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
     possible = log_probs.clamp_min(torch.finfo(log_probs.dtype).min)
     policy, entropy = -mean(gain), -mean((possible.exp() * possible).sum(dim=-1))
     with torch.no_grad():

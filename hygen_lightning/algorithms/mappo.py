@@ -136,7 +136,7 @@ class MAPPO(MultiTaskAlgorithm):
             log_probs,
             chunk.actions,
             chunk.log_probs,
-            chunk.advantage,
+            chunk.advantage.unsqueeze(-1),
             chunk.acts,
             options["clip"],
             self.entropy_weight(),

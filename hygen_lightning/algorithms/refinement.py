@@ -31,7 +31,9 @@ class Refinement(nn.Module):
     """The clipped objective of MAPPO for two choices: of a skill, where one begins, and of an action.
 
     Both share the team's advantage. The critic sees the state and the time; recordings teach it in
-    stage one already.
+    stage one already. distinct: weight at which an agent's advantage also counts how well the trajectory
+    encoder, which learns it from the same battles, tells its skill from what happened (as the
+    discriminator of Eysenbach et al. 2019, DIAYN, from whole windows): skills go on acting differently.
     """
 
     def __init__(self, model: HyGen, clip: float, entropy: float, distinct: float) -> None:
@@ -56,20 +58,17 @@ class Refinement(nn.Module):
             self.gae_lambda,
         )
         counted, target = advantage[mask], advantage + value
-        advantage = zero_outside((advantage - counted.mean()) / (counted.std() + 1e-5), mask)
+        advantage = ((advantage - counted.mean()) / (counted.std() + 1e-5)).unsqueeze(-1)
         if self.distinct > 0:
-            told = _of_choice(self._recognised(model, episodes), skills)
-            told = told - masked_mean(told.mean(-1), mask)
-            advantage_of = zero_outside(advantage.unsqueeze(-1) + self.distinct * told, mask)
-        else:
-            advantage_of = advantage
+            told = _of_choice(self._recognised(model.acting, episodes), skills)
+            advantage = advantage + self.distinct * (told - told[mask].mean())
         action_log_probs, skill_log_probs = self._log_probs(model, model.acting, episodes, skills)
         return OnPolicyEpisodes(
             **{f.name: getattr(episodes, f.name) for f in fields(Episodes)},
             skills=skills,
             log_probs=_of_choice(action_log_probs, episodes.actions),
             skill_log_probs=_of_choice(skill_log_probs, skills),
-            advantage=advantage_of,
+            advantage=zero_outside(advantage.expand(skills.shape), mask),
             value_target=target,
         )
 
@@ -94,18 +93,17 @@ class Refinement(nn.Module):
         }
         loss = actions.loss + skills.loss + error
         if self.distinct > 0:
-            told = _of_choice(self._recognised(model, battles), battles.skills)
-            recognition = -torch.where(alive, told, 0).sum() / alive.sum().clamp(min=1)
-            loss = loss + recognition
-            metrics["recognition"] = recognition.detach()
+            told = _of_choice(self._recognised(model.network, battles), battles.skills)
+            recognition = -masked_mean(told, alive)
+            loss, metrics = loss + recognition, metrics | {"recognition_loss": recognition.detach()}
         return loss, metrics
 
-    def _recognised(self, model: HyGen, episodes: Episodes) -> Tensor:
-        logits = model.network.skill_logits(
-            episodes.task.layout, zero_outside(episodes.state, episodes.filled), episodes.actions, episodes.filled
-        )
-        pooled = windows.pool(logits, episodes.mask, self.skill_steps).log_softmax(-1)
-        return windows.hold(pooled, episodes.n_steps, self.skill_steps)
+    def _recognised(self, network: HyGenNetwork, episodes: Episodes) -> Tensor:
+        """Log probabilities [B, T, A, Z] of the skills that the trajectory encoder sees behind what was done."""
+        state, filled = zero_outside(episodes.state, episodes.filled), episodes.filled
+        logits = network.skill_logits(episodes.task.layout, state, episodes.actions, filled)
+        logits = windows.pool(logits, episodes.mask, self.skill_steps)
+        return windows.hold(logits, episodes.n_steps, self.skill_steps).log_softmax(-1)
 
     def critic_loss(self, episodes: Episodes) -> Tensor:
         """Squared error of the values against the discounted returns of episodes as they went."""

@@ -160,8 +160,8 @@ class OnPolicyEpisodes(Episodes):
     """Whole battles that a policy over skills has just played, with what it learns from beside them.
 
     skills [B, T, A] int64 (0 after the end), log_probs and skill_log_probs [B, T, A] float (of the
-    actions, given the skills, and of the skills, by the policy that played), advantage and
-    value_target [B, T] float.
+    actions, given the skills, and of the skills, by the policy that played), advantage [B, T, A] float
+    (of each agent), value_target [B, T] float.
     """
 
     skills: Tensor

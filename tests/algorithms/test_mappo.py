@@ -52,7 +52,7 @@ def test_the_clipped_objective_by_hand() -> None:
     actions, acts = torch.zeros(1, 1, 2, dtype=torch.int64), torch.tensor([[[True, False]]])
     old = torch.full((1, 1, 2), 0.4).log()
     for advantage, gain in ((1.0, 1.2), (-1.0, -1.5)):
-        parts = clipped_policy_loss(log_probs, actions, old, torch.tensor([[advantage]]), acts, 0.2, 0.1)
+        parts = clipped_policy_loss(log_probs, actions, old, torch.tensor([[[advantage]]]), acts, 0.2, 0.1)
         entropy = -(0.6 * torch.tensor(0.6).log() + 0.4 * torch.tensor(0.4).log())
         assert float(parts.policy.detach()) == pytest.approx(-gain)
         assert float(parts.entropy.detach()) == pytest.approx(float(entropy))
@@ -69,7 +69,7 @@ def test_actions_that_are_not_available_leave_finite_gradients() -> None:
     log_probs = logits.masked_fill(torch.tensor([False, False, True]), -torch.inf).log_softmax(-1)
     chosen = torch.zeros(1, 1, 1, dtype=torch.int64)
     acts = torch.ones(1, 1, 1, dtype=torch.bool)
-    parts = clipped_policy_loss(log_probs, chosen, torch.zeros(1, 1, 1), torch.ones(1, 1), acts, 0.2, 0.1)
+    parts = clipped_policy_loss(log_probs, chosen, torch.zeros(1, 1, 1), torch.ones(1, 1, 1), acts, 0.2, 0.1)
     parts.loss.backward()
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
