@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -185,9 +186,10 @@ class HybridDataModule(LightningDataModule):
         """UserError where no episode would be played before it is needed."""
         offline_steps = self.trainer.lightning_module.offline_phase_steps
         if offline_steps > 0:
+            which = "all" if offline_steps == sys.maxsize else f"the first {offline_steps}"
             raise UserError(
-                f"--data.quality none: nothing to learn from, for the first {offline_steps} optimiser steps "
-                "learn from recordings only; give recordings, or a model without that stage "
+                f"--data.quality none: nothing to learn from, for {which} optimiser steps learn from "
+                "recordings only; give recordings, or a model without that stage "
                 "(HyGen: --model.init_args.pretrain_steps 0)"
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,8 @@ def test_without_recordings_batches_are_played_ones(
 def test_a_run_that_would_have_nothing_to_learn_from_says_so(recordings: Path) -> None:
     with pytest.raises(UserError, match="nothing to learn from, for the first 3 optimiser steps"):
         ready(recordings, stage_one=3, quality="none")
+    with pytest.raises(UserError, match="nothing to learn from, for all optimiser steps"):
+        ready(recordings, stage_one=sys.maxsize, quality="none")
     with pytest.raises(UserError, match="no recordings and the replay buffer is empty: nothing to"):
         at(ready(recordings, n_played=0, quality="none"), 0)
     with pytest.raises(UserError, match=r"give --data.dataset_dir FOLDER, or --data.quality none"):
