@@ -99,7 +99,7 @@ class Refinement(nn.Module):
         return loss, metrics
 
     def _recognised(self, network: HyGenNetwork, episodes: Episodes) -> Tensor:
-        """Log probabilities [B, T, A, Z] of the skills that the trajectory encoder sees behind what was done."""
+        """Log probabilities [B, T, A, Z] of skills, as the trajectory encoder sees them in what was done."""
         state, filled = zero_outside(episodes.state, episodes.filled), episodes.filled
         logits = network.skill_logits(episodes.task.layout, state, episodes.actions, filled)
         logits = windows.pool(logits, episodes.mask, self.skill_steps)

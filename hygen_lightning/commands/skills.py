@@ -43,7 +43,7 @@ def skills(
     from hygen_lightning.envs import environment_for
     from hygen_lightning.report.skill_plot import draw_skills
     from hygen_lightning.rollouts.policies import environment_of
-    from hygen_lightning.run.skill_report import measure_skills, warning_of
+    from hygen_lightning.run.skill_report import measure_skills, verdict_on
 
     check_seed(seed)
     check_place(out)
@@ -67,16 +67,15 @@ def skills(
             advance(1)
     n_skills = len(reports[0].use)
     draw_skills({report.task: report.battle.numpy() for report in reports}, n_skills, out)
-    warning = warning_of(reports)
+    verdict = verdict_on(reports)
     if json:
         told = {report.task: report.to_json() for report in reports}
-        print_json({"out": str(out), "environment": env, "seed": seed, "warning": warning, "tasks": told})
+        print_json({"out": str(out), "environment": env, "seed": seed, "verdict": verdict, "tasks": told})
         return 0
     for report in reports:
         print_report(report)
     print(f"picture: {out}")
-    if warning is not None:
-        print(warning)
+    print(verdict)
     return 0
 
 

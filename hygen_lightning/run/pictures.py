@@ -13,7 +13,7 @@ from hygen_lightning.report.learning_curves import draw_learning_curves
 from hygen_lightning.report.results import write_atomically
 from hygen_lightning.report.skill_plot import draw_skills
 from hygen_lightning.rollouts.runner import play
-from hygen_lightning.run.skill_report import measure_skills, warning_of
+from hygen_lightning.run.skill_report import measure_skills, verdict_on
 from hygen_lightning.seeding import battle_seeds
 from hygen_lightning.specs import UserError
 
@@ -54,7 +54,7 @@ SKILL_BATTLES = 32
 
 def show_skills(model: HyGen, data: HybridDataModule, folder: Path, env: str) -> None:
     """skills.json and skills.png: the first training task and the first unseen one, played greedily with
-    each skill fixed and otherwise chosen; one line where skills carry nothing."""
+    each skill fixed and otherwise chosen; one line that says whether they differ."""
     unseen = [task for task in data.eval_tasks if task.name not in data.seen]
     tasks, on = [data.train_tasks[0], *unseen[:1]], model.cpu()
     reports = [measure_skills(on, task, SKILL_BATTLES, env, data.seed, ["greedy"]) for task in tasks]
@@ -62,6 +62,4 @@ def show_skills(model: HyGen, data: HybridDataModule, folder: Path, env: str) ->
     write_atomically(folder / "skills.json", json.dumps(told, indent=2) + "\n")
     battles = {report.task: report.battle.numpy() for report in reports}
     draw_skills(battles, model.network.n_skills, folder / "skills.png")
-    warning = warning_of(reports)
-    if warning is not None:
-        print(warning, flush=True)
+    print(verdict_on(reports), flush=True)

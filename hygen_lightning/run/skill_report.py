@@ -27,6 +27,8 @@ NOISE = 0.05
 LEARNED = "learned"
 CHANCE = 0.05
 """Skills carry something where equal ones would differ so much in fewer than this share of samples."""
+ALIKE = 0.9
+"""Skills of which two choose the same action in this share (0..1) of the steps act alike."""
 _BATTLES_AT_ONCE = 256
 
 
@@ -104,15 +106,21 @@ def homogeneity(win_rates: Sequence[float], battles: int) -> float:
     return float(torch.special.gammaincc(torch.tensor((len(rates) - 1) / 2).double(), statistic / 2))
 
 
-def warning_of(reports: Sequence[SkillReport]) -> str | None:
-    """One line where skills carry nothing on any of the tasks: the fixed ones win alike, within noise."""
-    if not reports or min(report.p_value for report in reports) < CHANCE:
-        return None
+def verdict_on(reports: Sequence[SkillReport]) -> str:
+    """One line: whether the fixed skills win differently, beyond noise, on one of the tasks; if not, whether
+    they act differently at all."""
     told = []
     for report in reports:
         fixed = [rates["greedy"] for who, rates in report.win_rates.items() if who.startswith("skill ")]
         told.append(f"{report.task} {100 * min(fixed):.0f} to {100 * max(fixed):.0f} %")
-    return f"skills carry nothing: every fixed skill wins alike ({', '.join(told)}); see docs/skills.md"
+    wins = ", ".join(told)
+    if min(report.p_value for report in reports) < CHANCE:
+        return f"skills differ in what they win ({wins})"
+    agreement = min(report.agreement for report in reports)
+    acts = f"two of them choose the same action in {100 * agreement:.0f} % of the steps"
+    if agreement < ALIKE:
+        return f"skills act differently ({acts}) and win alike ({wins})"
+    return f"skills carry nothing: every fixed skill wins alike ({wins}), {acts}; see docs/skills.md"
 
 
 def _play(

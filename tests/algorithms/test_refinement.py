@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,47 @@ def test_advantages_and_targets_of_battles_by_hand() -> None:
     assert battles.value_target[0, :2].tolist() == pytest.approx([now + float(value[0]), second], rel=1e-4)
     spread = abs(now - later) / 2**0.5
     normal = [(x - (now + later) / 2) / (spread + 1e-5) for x in (now, later)]
-    assert battles.advantage[0].tolist() == pytest.approx([*normal, 0.0], rel=1e-3)
+    for agent in range(TASK.n_allies):
+        assert battles.advantage[0, :, agent].tolist() == pytest.approx([*normal, 0.0], rel=1e-3)
+
+
+@torch.no_grad()
+def test_distinct_skills_are_worth_what_the_trajectory_encoder_can_tell_of_them() -> None:
+    """Logits of skills are put in by hand, and pooled over windows of two steps."""
+    plain, module = refining(skill_steps=2), refining(skill_steps=2, refine_distinct=0.5)
+    episodes = make_episodes(TASK, 1, lengths=torch.tensor([4])).trimmed()
+    skills = torch.tensor([[[0, 1, 2]] * 4])
+    logits = torch.zeros(1, 4, 3, 3)
+    logits[0, :2, 0, 0], logits[0, 2, 1, 1] = (
+        torch.tensor([1.0, 3.0]),
+        4.0,
+    )  # means of windows: 2, and 4 alone
+    told = torch.full((4, 3), -math.log(3.0))
+    told[:2, 0] = 2 - math.log(math.exp(2) + 2)
+    told[2:, 1] = 4 - math.log(math.exp(4) + 2)
+    for made in (plain, module):
+        made.network.skill_logits = lambda *_: logits
+        made.acting.skill_logits = made.network.skill_logits
+    before = plain.prepare_battles(episodes, skills)
+    after = module.prepare_battles(episodes, skills)
+    counted = episodes.mask[0]
+    expected = 0.5 * (told - told[counted].mean()) * counted[:, None]
+    assert torch.allclose((after.advantage - before.advantage)[0], expected, atol=1e-4)
+    assert torch.equal(after.value_target, before.value_target), "the critic learns rewards alone"
+
+
+def test_the_trajectory_encoder_learns_the_skills_that_were_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = refining(refine_distinct=0.5)
+    steps = Steps(module, monkeypatch)
+    steps.step = 5
+    loss, told = module.chunk_loss(battles_of(module))
+    assert float(told["recognition_loss"]) > 0
+    loss.backward()
+    gradient = [
+        p.grad.abs().sum() for p in module.network.trajectory_encoder.parameters() if p.grad is not None
+    ]
+    assert sum(gradient) > 0
+    assert "recognition_loss" not in refining().chunk_loss(battles_of(refining()))[1]
 
 
 @torch.no_grad()

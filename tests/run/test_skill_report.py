@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hygen_lightning.algorithms.hygen import HyGen
-from hygen_lightning.run.skill_report import SkillReport, homogeneity, measure_skills, warning_of
+from hygen_lightning.run.skill_report import SkillReport, homogeneity, measure_skills, verdict_on
 from hygen_lightning.tasks import load_task
 
 TASK = load_task("3m")
@@ -43,9 +43,8 @@ def test_skills_that_the_decoder_does_not_see_act_alike_and_are_warned_of() -> N
     assert float(report.use.sum()) == pytest.approx(1.0)
     assert report.use_by_step.shape == (report.use_by_step.shape[0], 3)
     assert report.battle.min() >= 0
-    warning = warning_of([report])
-    assert warning is not None
-    assert "skills carry nothing" in warning
+    assert "skills carry nothing" in verdict_on([report])
+    assert "the same action in 100 % of the steps" in verdict_on([report])
 
 
 def test_skills_that_act_differently_are_seen_to_do_so() -> None:
@@ -53,12 +52,17 @@ def test_skills_that_act_differently_are_seen_to_do_so() -> None:
     assert report.agreement < 1.0
 
 
-def test_one_task_on_which_they_differ_is_enough() -> None:
-    def report(p_value: float) -> SkillReport:
+def test_one_line_says_whether_skills_win_or_act_differently_on_one_of_the_tasks() -> None:
+    def report(p_value: float, agreement: float) -> SkillReport:
         rates = {"skill 0": {"greedy": 0.9}, "skill 1": {"greedy": 0.1}}
         x = torch.zeros(1)
-        return SkillReport("3m", 32, rates, 0.5, x, x, x, p_value)  # type: ignore[arg-type]
+        return SkillReport("3m", 32, rates, agreement, x, x, x, p_value)  # type: ignore[arg-type]
 
-    assert warning_of([report(0.5), report(0.001)]) is None
-    assert "3m 10 to 90 %" in str(warning_of([report(0.5)]))
-    assert warning_of([]) is None
+    assert verdict_on([report(0.5, 1.0), report(0.001, 1.0)]).startswith(
+        "skills differ in what they win (3m 10 to"
+    )
+    assert verdict_on([report(0.5, 0.95), report(0.5, 0.7)]).startswith("skills act differently")
+    assert "the same action in 70 % of the steps" in verdict_on([report(0.5, 0.95), report(0.5, 0.7)])
+    assert verdict_on([report(0.5, 0.95)]).startswith(
+        "skills carry nothing: every fixed skill wins alike (3m 10"
+    )
