@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hygen_lightning.report.page import Part
     from hygen_lightning.report.runs import Groups
 
-MOST_GROUPS_ACROSS, MOST_REMARKS = 4, 12
+MOST_COLUMNS, MOST_REMARKS = 6, 12
 """Of more, a terminal shows fewer; the files have them all."""
 
 
@@ -116,8 +116,8 @@ def _write(
 
 def _print(part: Part) -> None:
     """The tables of one task set that fit a terminal."""
+    wide = any(table.name == "by_task" and len(table.columns) > MOST_COLUMNS for table in part.tables)
     for table in part.tables:
-        wide = len(part.groups) > MOST_GROUPS_ACROSS
         if table.name != ("by_task" if wide else "tasks"):
             print_table(f"Learned {part.name}: {table.title}", table.columns, table.rows)
             if table.note:

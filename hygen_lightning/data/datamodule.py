@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from hygen_lightning.data.chunks import ChunkBuffer
 from hygen_lightning.data.loaders import BatchNumbers, BattleRequests, check_trainer
 from hygen_lightning.data.mixing import DynamicShare, FixedShare, Share, make_share, most_played, split
 from hygen_lightning.data.summary import lines_about
+from hygen_lightning.policy import LearnsFromEpisodes
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import (
     BattleRequest,
@@ -151,7 +153,7 @@ class HybridDataModule(LightningDataModule):
         algorithm = self.trainer.lightning_module
         if algorithm.chunk_plan is not None:
             self.chunk_buffers = {task.name: ChunkBuffer(task) for task in self.train_tasks}
-        if not algorithm.learns_from_episodes:
+        if not isinstance(algorithm, LearnsFromEpisodes):
             self.leave_recordings(type(algorithm).__name__)
             return
         if self.quality == NO_RECORDINGS:
@@ -184,9 +186,10 @@ class HybridDataModule(LightningDataModule):
         """UserError where no episode would be played before it is needed."""
         offline_steps = self.trainer.lightning_module.offline_phase_steps
         if offline_steps > 0:
+            which = "all" if offline_steps == sys.maxsize else f"the first {offline_steps}"
             raise UserError(
-                f"--data.quality none: nothing to learn from, for the first {offline_steps} optimiser steps "
-                "learn from recordings only; give recordings, or a model without that stage "
+                f"--data.quality none: nothing to learn from, for {which} optimiser steps learn from "
+                "recordings only; give recordings, or a model without that stage "
                 "(HyGen: --model.init_args.pretrain_steps 0)"
             )
 

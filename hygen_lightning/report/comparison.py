@@ -7,6 +7,7 @@ unknown for one run) and over episodes (what other battles of these same runs wo
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 PROFILE_THRESHOLDS = [round(0.05 * k, 2) for k in range(21)]
 """Win rates at which performance profiles are drawn."""
+MOST_SIDE_BY_SIDE = 6
+"""Of more groups, pairs are those of the best one with each other one, and tables have the groups below
+each other."""
 COMPARED_KINDS: tuple[TaskKind, ...] = ("seen", "unseen")
 INTERVALS = (
     "95 %; over seeds: Student's for tasks and means, stratified bootstrap for aggregates; "
@@ -55,7 +59,8 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class Improvement:
-    """Chance that a run of one group beats a run of another on a task, over their common tasks."""
+    """Chance that a run of one group beats a run of another, whose mean is not higher, on a task; over their
+    common tasks."""
 
     group: str
     over: str
@@ -85,15 +90,23 @@ class Comparison:
 
 
 def compare(table: DataFrame) -> Comparison:
-    """Summaries of all groups of a `run_table`, and improvements of each pair of groups."""
+    """Summaries of all groups of a `run_table`, and improvements of pairs of them (`MOST_SIDE_BY_SIDE`)."""
     groups = list(table.group.unique())
-    aggregates = [_aggregate(table, group, kind) for group in groups for kind in COMPARED_KINDS]
-    pairs = [_improvement(table, *pair, kind) for kind in COMPARED_KINDS for pair in combinations(groups, 2)]
-    return Comparison(
-        tasks=task_table(table),
-        aggregates=[aggregate for aggregate in aggregates if aggregate is not None],
-        improvements=[pair for pair in pairs if pair is not None],
-    )
+    found = [_aggregate(table, group, kind) for group in groups for kind in COMPARED_KINDS]
+    aggregates = [aggregate for aggregate in found if aggregate is not None]
+    pairs = [
+        _improvement(table, *pair, kind) for kind in COMPARED_KINDS for pair in _pairs_of(aggregates, kind)
+    ]
+    return Comparison(task_table(table), aggregates, [pair for pair in pairs if pair is not None])
+
+
+def _pairs_of(aggregates: Sequence[Aggregate], kind: TaskKind) -> list[tuple[str, str]]:
+    """Pairs of groups, the one with the higher mean first."""
+    known = [aggregate for aggregate in aggregates if aggregate.kind == kind]
+    best, *others = [a.group for a in sorted(known, key=lambda a: -a.mean.value)] or [""]
+    if len(known) > MOST_SIDE_BY_SIDE:
+        return [(best, other) for other in others]
+    return list(combinations([best, *others], 2))
 
 
 def task_table(table: DataFrame) -> DataFrame:

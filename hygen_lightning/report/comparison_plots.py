@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hygen_lightning.report.comparison import PROFILE_THRESHOLDS, Aggregate, Comparison, Improvement
+from hygen_lightning.report.comparison import (
+    MOST_SIDE_BY_SIDE,
+    PROFILE_THRESHOLDS,
+    Aggregate,
+    Comparison,
+    Improvement,
+)
 from hygen_lightning.report.curves_over_seeds import curves_of, draw_curves_over_seeds
 from hygen_lightning.report.runs import TASK_KINDS, Groups
 from hygen_lightning.report.statistics import Estimate
@@ -16,9 +22,11 @@ from hygen_lightning.report.style import (
     AXIS_INK,
     GRID,
     INK,
+    PAPER,
     SERIES_COLOURS,
     new_figure,
     save_figure,
+    series_style,
     share_axis,
     tidy_axes,
 )
@@ -33,7 +41,8 @@ WHISKER = {"ecolor": INK, "elinewidth": 1.1, "capsize": 2.5}
 def write_plots(groups: Groups, comparison: Comparison, folder: Path) -> list[Path]:
     """Draw what there is to draw into a folder, each as PNG and PDF; the PNG files, in reading order."""
     written = [folder / "win_rates.png"]
-    draw_win_rates(comparison.tasks, written[0])
+    many = len(groups) > MOST_SIDE_BY_SIDE
+    (draw_win_rate_map if many else draw_win_rates)(comparison.tasks, written[0])
     if any(aggregate.kind == "unseen" for aggregate in comparison.aggregates):
         written.append(folder / "seen_unseen.png")
         draw_seen_against_unseen(comparison.aggregates, written[-1])
@@ -83,27 +92,53 @@ def draw_win_rates(table: DataFrame, path: Path) -> None:
     save_figure(figure, path, path.with_suffix(".pdf"))
 
 
+def draw_win_rate_map(table: DataFrame, path: Path) -> None:
+    """Groups down, tasks across, seen ones first; colour and number are the win rate in percent.
+
+    table: as `comparison.task_table` gives it.
+    """
+    rates = table.pivot(index="group", columns="task", values="win_rate").loc[table.group.unique()]
+    kinds = dict(zip(table.task, table.kind))
+    rates = rates[sorted(kinds, key=lambda name: TASK_KINDS.index(kinds[name]))]
+    figure = new_figure(width=3.0 + 0.8 * rates.shape[1], height=1.2 + 0.3 * len(rates))
+    axes = figure.add_subplot()
+    tidy_axes(axes, "Win rate per task, %", "")
+    axes.grid(visible=False)
+    axes.imshow(rates, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_yticks(range(len(rates)), list(rates.index))
+    labels = [f"{task}\n{kinds[task]}" for task in rates]
+    axes.set_xticks(range(len(labels)), labels)
+    axes.tick_params(length=0)
+    for (row, column), rate in np.ndenumerate(rates.to_numpy()):
+        if rate == rate:
+            ink = INK if rate > 0.6 else PAPER
+            axes.text(column, row, f"{100 * rate:.0f}", ha="center", va="center", color=ink, fontsize=8.5)
+    save_figure(figure, path, path.with_suffix(".pdf"))
+
+
 def draw_aggregates(aggregates: Sequence[Aggregate], improvements: Sequence[Improvement], path: Path) -> None:
     """IQM, optimality gap and performance profile of win rates on unseen tasks, or seen ones if none is."""
     kind = "unseen" if any(aggregate.kind == "unseen" for aggregate in aggregates) else "seen"
     shown = [aggregate for aggregate in aggregates if aggregate.kind == kind]
     pairs = [pair for pair in improvements if pair.kind == kind]
-    figure = new_figure(width=12.0, height=1.9 + 0.45 * max(len(shown), len(pairs), 3))
+    figure = new_figure(width=12.0, height=2.4 + 0.32 * max(len(shown), len(pairs), 3))
     panels = figure.subplots(1, 4 if pairs else 3, width_ratios=[1, 1, 1.3, 1][: 4 if pairs else 3])
     _draw_estimates(panels[0], f"IQM, {kind} tasks", [(a.group, a.iqm) for a in shown])
     _draw_estimates(panels[1], "Optimality gap", [("", a.optimality_gap) for a in shown])
     tidy_axes(panels[2], "Performance profile", "win rate τ")
     for index, a in enumerate(shown):
-        colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
-        panels[2].step(PROFILE_THRESHOLDS, a.profile, where="post", color=colour, lw=2, label=a.group)
+        line = {**series_style(index), "label": a.group}
+        panels[2].step(PROFILE_THRESHOLDS, a.profile, where="post", lw=2, **line)
     panels[2].set_ylabel("share of runs and tasks above τ", fontsize=8.5, color=INK)
-    panels[2].legend(frameon=False, fontsize=8.5, labelcolor=INK)
     share_axis(panels[2])
     if pairs:
         rows = [(f"{pair.group} > {pair.over}", pair.probability) for pair in pairs]
         _draw_estimates(panels[3], "Probability of improvement", rows, colours=(INK,))
         panels[3].axvline(0.5, color=INK, lw=0.8, ls=":")
-    figure.text(0.01, -0.02, "Bars: 95 % stratified bootstrap intervals over seeds.", fontsize=8.5, color=INK)
+    place: dict[str, Any] = {"loc": "outside lower center", "ncols": 4, "frameon": False}
+    place["title"] = "Bars: 95 % stratified bootstrap intervals over seeds."
+    legend = figure.legend(*panels[2].get_legend_handles_labels(), fontsize=8.5, labelcolor=INK, **place)
+    legend.get_title().set_fontsize(8.5)
     save_figure(figure, path, path.with_suffix(".pdf"))
 
 
@@ -118,14 +153,13 @@ def draw_seen_against_unseen(aggregates: Sequence[Aggregate], path: Path) -> Non
     for index, group in enumerate(groups):
         x, y = means[group, "seen"], means[group, "unseen"]
         lengths = [np.abs(np.subtract(e.ci95 or [e.value] * 2, e.value))[:, None] for e in (x, y)]
-        colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
-        cross: dict[str, Any] = {"fmt": "o", "color": colour, "capsize": 2.5, "label": group}
+        cross = {**series_style(index, marked=True), "linestyle": "", "capsize": 2.5, "label": group}
         axes.errorbar([x.value], [y.value], xerr=lengths[0], yerr=lengths[1], **cross)
     share_axis(axes)
     axes.set_xlim(-0.03, 1.03)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
     axes.set_ylabel("mean win rate, unseen tasks", fontsize=9, color=AXIS_INK)
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="upper left")
+    figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside right upper")
     save_figure(figure, path, path.with_suffix(".pdf"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hygen_lightning.report.comparison import Comparison
+from hygen_lightning.report.comparison import MOST_SIDE_BY_SIDE, Comparison
 from hygen_lightning.report.formats import TextTable
 from hygen_lightning.report.runs import TASK_KINDS
 from hygen_lightning.report.statistics import Estimate
@@ -33,7 +33,7 @@ def _means(comparison: Comparison) -> TextTable:
 
 
 def _side_by_side(comparison: Comparison) -> TextTable:
-    """Tasks down, groups across."""
+    """Tasks down, groups across; many groups are down, and the tasks across."""
     told = comparison.tasks
     groups = list(told.group.unique())
     cells = {
@@ -42,9 +42,14 @@ def _side_by_side(comparison: Comparison) -> TextTable:
         for row in told.itertuples()
     }
     tasks = [(kind, task) for kind in TASK_KINDS for task in told[told.kind == kind].task.unique()]
-    rows = [(task, kind, *(cells.get((group, kind, task), "–") for group in groups)) for kind, task in tasks]
+    heading = ("by_task", "Win rates by task, %")
     note = "In brackets: 95 % over seeds."
-    return TextTable("by_task", "Win rates by task, %", ("task", "", *groups), rows, note, texts=2)
+    if len(groups) > MOST_SIDE_BY_SIDE:
+        columns = ("group", *(f"{task} ({kind})" for kind, task in tasks))
+        below = [(group, *(cells.get((group, *task), "–") for task in tasks)) for group in groups]
+        return TextTable(*heading, columns, below, note)
+    rows = [(task, kind, *(cells.get((group, kind, task), "–") for group in groups)) for kind, task in tasks]
+    return TextTable(*heading, ("task", "", *groups), rows, note, texts=2)
 
 
 def _tasks(comparison: Comparison) -> TextTable:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def _row(label: str, run: Run) -> dict[str, Any]:
     row = {name: known.get(name) for name in FACTS}
     row |= {"group": label, "run": run.name, "algorithm": run.algorithm, "seed": run.seed}
     row |= {"environment": environment.get("name"), "environment_version": environment.get("version")}
+    row["command"] = _without_place(row["command"] or "")
     row["versions"] = " ".join(f"{name}={value}" for name, value in (known.get("versions") or {}).items())
     row["quality"] = row["quality"] or (known.get("data") or {}).get("quality")
     for task, entry in known["tasks"].items():
@@ -48,6 +50,15 @@ def _row(label: str, run: Run) -> dict[str, Any]:
                 f"{round(entry['win_rate_noisy'] * entry['episodes'])}/{entry['episodes']}"
             )
     return {name: value for name, value in row.items() if value is not None}
+
+
+def _without_place(command: str) -> str:
+    """A command without the folder that one machine had for its runs."""
+    if "--run.root " not in command:
+        return command
+    words = shlex.split(command)
+    place = words.index("--run.root")
+    return shlex.join([*words[:place], *words[place + 2 :]])
 
 
 def read_run_rows(path: Path) -> list[Run]:

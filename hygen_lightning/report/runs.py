@@ -236,7 +236,7 @@ def differences_between(groups: Groups) -> list[str]:
     return [
         f"{name}: " + ", ".join(f"{_value(one[name])} ({label})" for label, one in settings.items())
         for name in differing_settings(list(settings.values()))
-        if name in shared and name != "model.class_path"
+        if name in shared and name not in ("model.class_path", "group")
         if not all(f"{name.rpartition('.')[2]}=" in label for label in settings)
     ]
 

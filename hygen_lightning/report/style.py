@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.data.files import replacing
 
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 INK, AXIS_INK, GRID, PAPER = "#22303c", "#8a97a3", "#e3e8ec", "#ffffff"
 SEEN_COLOUR, UNSEEN_COLOUR = "#3478b8", "#e0812b"
 SERIES_COLOURS = ("#3478b8", "#e0812b", "#3f9b6b", "#b5478d", "#7a68c4", "#b8a12a", "#4aa9b5", "#8c5a3c")
+
+LINE_STYLES, MARKERS = ("-", "--", ":", "-."), ("o", "s", "D", "^")
+
+
+def series_style(index: int, marked: bool = False) -> dict[str, Any]:
+    """Colour of a series, and its line (or, if `marked`, its marker), which part those of one colour."""
+    again = index // len(SERIES_COLOURS) % len(LINE_STYLES)
+    how = {"marker": MARKERS[again]} if marked else {"linestyle": LINE_STYLES[again]}
+    return {"color": SERIES_COLOURS[index % len(SERIES_COLOURS)], **how}
 
 
 def new_figure(width: float, height: float) -> Figure:

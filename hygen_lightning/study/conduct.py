@@ -60,15 +60,16 @@ def conduct(cells: Sequence[Cell], place: Place, cost: bool, quiet: bool) -> dic
         if watched.run.finished_run() is not None:
             watched.state = "done"
     left = [watched for watched in every if watched.state != "done"]
-    hours = tell_cost(left, asked, root, jobs, quiet) if cost else None
     steps = {name: int(options["trainer"]["max_steps"]) for name, options in asked.items()}
     pool: Pool = LocalPool(jobs, gpus)
-    if place.launcher == "slurm":
+    if place.launcher == "slurm" and left:
         pool = SubmititPool(root / "slurm", jobs, place.slurm or {})
-    with StudyTable(every, steps, quiet) as table, _stopping():
-        if left:
-            pool.submit(left)
-            watch(pool, lambda _: table.show(), POLL_S)
+    with _stopping():
+        hours = tell_cost(left, asked, root, jobs, quiet) if cost else None
+        with StudyTable(every, steps, quiet) as table:
+            if left:
+                pool.submit(left)
+                watch(pool, lambda _: table.show(), POLL_S)
     runs = [
         {
             "name": watched.run.cell.name,

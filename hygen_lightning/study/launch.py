@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +74,7 @@ class SubmititPool:
 
     options: of submitit's AutoExecutor, as timeout_min, gpus_per_node, mem_gb or slurm_partition. A job
     whose time is up saves and is requeued. cluster: "slurm"; "local" and "debug" are submitit's stand-ins.
+    UserError where the cluster cannot be reached or an option is not known.
     """
 
     folder: Path
@@ -81,21 +83,25 @@ class SubmititPool:
     cluster: str = "slurm"
     cells: list[Watched] = field(default_factory=list)
 
-    def submit(self, cells: Sequence[Watched]) -> None:
-        """Take these cells; UserError where the cluster cannot be reached or an option is not known."""
+    def __post_init__(self) -> None:
         try:
             from submitit import AutoExecutor
         except ImportError as error:
             raise UserError(
                 "--launcher slurm needs submitit: pip install 'hygen_lightning[slurm]'"
             ) from error
-        try:
-            executor = AutoExecutor(folder=self.folder, cluster=self.cluster)
-            given = {"name": "study", "cpus_per_task": max(c.run.threads for c in cells), **self.options}
-            executor.update_parameters(slurm_array_parallelism=self.jobs, **given)
-            jobs = executor.submit_array([watched.run for watched in cells])
-        except (RuntimeError, NameError, TypeError, ValueError, OSError) as error:
-            raise UserError(f"--launcher slurm: {' '.join(str(error).split())}") from error
+        with _explained():
+            self._executor = AutoExecutor(folder=self.folder, cluster=self.cluster)
+            self._executor.update_parameters(
+                slurm_array_parallelism=self.jobs, **{"name": "study", **self.options}
+            )
+
+    def submit(self, cells: Sequence[Watched]) -> None:
+        """Take these cells."""
+        with _explained():
+            if "cpus_per_task" not in self.options:
+                self._executor.update_parameters(cpus_per_task=max(c.run.threads for c in cells))
+            jobs = self._executor.submit_array([watched.run for watched in cells])
         for watched, job in zip(cells, jobs, strict=True):
             watched.job = job
         self.cells += cells
@@ -117,6 +123,15 @@ class SubmititPool:
         for watched in self.cells:
             if not watched.job.done():
                 watched.job.cancel()
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What submitit raises, as one line."""
+    try:
+        yield
+    except (RuntimeError, NameError, TypeError, ValueError, OSError) as error:
+        raise UserError(f"--launcher slurm: {' '.join(str(error).split())}") from error
 
 
 def _last_line(failure: Exception) -> str:

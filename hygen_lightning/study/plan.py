@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hygen_lightning.parsing import check_config, found_file
+from hygen_lightning.parsing import check_config, found_file, shipped
 from hygen_lightning.specs import UserError
 
 STUDY_KEYS = ("algorithms", "task_sets", "tasks", "qualities", "seeds", "configs", "options")
@@ -102,8 +102,14 @@ def checked_cells(cells: Sequence[Cell]) -> list[Cell]:
 
 def as_words(configs: Sequence[str], options: Mapping[str, Any]) -> tuple[str, ...]:
     """Config files and options by dotted name, as `fit` takes them. Files are found wherever it starts."""
-    layers = [piece for path in configs for piece in ("--config", str(found_file(path).absolute()))]
+    layers = [piece for path in configs for piece in ("--config", _known_everywhere(path))]
     return (*layers, *(f"--{name}={as_word(value)}" for name, value in options.items()))
+
+
+def _known_everywhere(path: str) -> str:
+    """The name of a file of the package; of any other the whole path."""
+    found = found_file(path).absolute()
+    return path if found == shipped(path) and found.is_file() else str(found)
 
 
 def as_word(value: Any) -> str:

@@ -87,6 +87,16 @@ def test_a_study_begun_with_other_options_is_refused(
     assert "give another --out" in line
 
 
+def test_a_cluster_that_is_not_there_is_refused_before_anything_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = ["study", str(tiny_study(tmp_path)), "--launcher", "slurm"]
+    assert "--launcher slurm: " in refused(words, capsys)
+
+
 @pytest.mark.slow
 def test_an_algorithm_that_needs_recordings_where_there_are_none_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -9,10 +9,12 @@ import pytest
 from finished_runs import finished_run, with_metrics
 from PIL import Image
 
-from hygen_lightning.report.comparison import Comparison, compare
+from hygen_lightning.report.comparison import MOST_SIDE_BY_SIDE, Comparison, compare
 from hygen_lightning.report.comparison_plots import write_plots
+from hygen_lightning.report.comparison_tables import comparison_tables
 from hygen_lightning.report.runs import Groups, find_runs, grouped, run_table
 from hygen_lightning.report.statistics import wilson_interval
+from hygen_lightning.report.style import series_style
 
 
 def groups_in(*paths: Path) -> Groups:
@@ -74,6 +76,28 @@ def test_extra_tasks_stand_last_and_are_part_of_no_aggregate(tmp_path: Path) -> 
     kinds = [("3m", "seen"), ("4m", "unseen"), ("8m", "extra")]
     assert list(zip(comparison.tasks.task, comparison.tasks.kind)) == kinds
     assert [(a.kind, a.tasks) for a in comparison.aggregates] == [("seen", ["3m"]), ("unseen", ["4m"])]
+
+
+def test_of_many_groups_the_best_is_held_against_each_other_one_and_all_stand_below_each_other(
+    tmp_path: Path,
+) -> None:
+    for number in range(MOST_SIDE_BY_SIDE + 1):
+        finished_run(tmp_path, f"g{number}", 1, {"3m": 5, "4m": number})
+    comparison = compared(tmp_path)
+    unseen = [(pair.group, pair.over) for pair in comparison.improvements if pair.kind == "unseen"]
+    assert unseen == [("g6", f"g{number}") for number in (5, 4, 3, 2, 1, 0)]
+    tables = {table.name: table for table in comparison_tables(comparison)}
+    assert tables["by_task"].columns == ("group", "3m (seen)", "4m (unseen)")
+    assert tables["by_task"].rows[2] == ("g2", "50.0", "20.0")
+    written = write_plots(groups_in(tmp_path), comparison, tmp_path / "plots")
+    for path in written:
+        with Image.open(path) as picture:
+            assert picture.height < 1.2 * picture.width, path.name
+
+
+def test_groups_of_one_colour_differ_in_their_lines() -> None:
+    styles = [(series_style(n)["color"], series_style(n)["linestyle"]) for n in range(24)]
+    assert len(set(styles)) == 24
 
 
 def test_groups_without_a_common_task_are_not_compared(tmp_path: Path) -> None:

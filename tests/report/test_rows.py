@@ -37,6 +37,15 @@ def test_a_run_is_a_row_with_its_seed_its_commit_and_its_command(tmp_path: Path)
     assert rows[2]["extra:8m"] == rows[2]["commit"] == rows[2]["noisy:4m"] == ""
 
 
+def test_a_row_does_not_tell_where_one_machine_kept_its_runs(tmp_path: Path) -> None:
+    finished_run(
+        tmp_path / "runs", "a", 1, {"3m": 1}, command="fit --run.root /home/me --data.train_tasks '[3m]'"
+    )
+    text = run_rows(grouped(find_runs([tmp_path / "runs"])[0])[0])
+    (row,) = csv.DictReader(text.splitlines())
+    assert row["command"] == "fit --data.train_tasks '[3m]'"
+
+
 def test_the_tables_of_rows_are_those_of_the_runs(tmp_path: Path) -> None:
     path = written(tmp_path)
     from_rows, from_runs = (grouped(find_runs([place])[0])[0] for place in (path, tmp_path))

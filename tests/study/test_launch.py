@@ -109,13 +109,12 @@ def test_the_script_for_slurm_asks_for_what_the_study_needs(
 def test_a_cluster_that_is_not_there_and_an_option_that_it_has_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = watched(tmp_path, QuickCell("a", 1, ()))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"--launcher slurm: .*srun"):
-        SubmititPool(tmp_path / "slurm", 1, {}).submit(cells)
+        SubmititPool(tmp_path / "slurm", 1, {})
     fake_cluster(tmp_path / "bin", monkeypatch)
     with pytest.raises(UserError, match=r"--launcher slurm: .*partishun"):
-        SubmititPool(tmp_path / "slurm", 1, {"slurm_partishun": "gpu"}).submit(cells)
+        SubmititPool(tmp_path / "slurm", 1, {"slurm_partishun": "gpu"})
 
 
 def test_without_submitit_one_line_says_how_to_get_it(
@@ -125,4 +124,4 @@ def test_without_submitit_one_line_says_how_to_get_it(
 
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(UserError, match=r"pip install 'hygen_lightning\[slurm\]'"):
-        SubmititPool(tmp_path / "slurm", 1, {}).submit(watched(tmp_path, QuickCell("a", 1, ())))
+        SubmititPool(tmp_path / "slurm", 1, {})

@@ -31,17 +31,16 @@ def test_an_algorithm_has_layers_options_and_qualities_of_its_own(tmp_path: Path
 algorithms:
   online: {configs: [conf/qmix.yaml], options: {x: 2, y: [1, 2]}, qualities: [none]}
   other:
-configs: [conf/base.yaml]
+configs: [conf/base.yaml, mine.yaml]
 options: {x: 1}
 task_sets: [toy]
 qualities: [expert, medium]
 """
     online, expert, _ = read_study(written(tmp_path, text))
     assert online.name == "online-toy-none"
-    conf = Path(__file__).parent.parent.parent / "conf"
-    layers = ("--config", str(conf / "base.yaml"), "--config", str(conf / "qmix.yaml"))
-    assert online.words[:4] == layers
-    assert online.words[4:] == ("--x=2", "--y=[1, 2]", "--data.task_set=toy", "--data.quality=none")
+    layers = ("--config", "conf/base.yaml", "--config", str(Path("mine.yaml").absolute()))
+    assert online.words[:6] == (*layers, "--config", "conf/qmix.yaml")
+    assert online.words[6:] == ("--x=2", "--y=[1, 2]", "--data.task_set=toy", "--data.quality=none")
     assert "--x=1" in expert.words
 
 
