@@ -23,6 +23,7 @@ from hygen_lightning.commands.doctor import doctor
 from hygen_lightning.commands.export import export
 from hygen_lightning.commands.fidelity import fidelity
 from hygen_lightning.commands.inspect import inspect
+from hygen_lightning.commands.output import lasting_output
 from hygen_lightning.commands.players import players
 from hygen_lightning.commands.render import render
 from hygen_lightning.commands.report import report
@@ -68,13 +69,7 @@ code; a dict holds subcommands."""
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 the answer is no, 2 bad input (one line on stderr)."""
-    argv = list(sys.argv[1:] if args is None else args)
-    if not argv or argv[0] in ("-h", "--help"):
-        print(_usage())
-        return 0
-    if argv[0] == "--version":
-        print(__version__)
-        return 0
+    argv = list(sys.argv[1:] if args is None else args) or ["--help"]
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # classes of the user's own folder, as `python -m` finds them
     # Threads that wait for one another spin for some microseconds, then sleep. Without spinning two
@@ -84,7 +79,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale that lacks a letter of ours ends nothing
     try:
-        return _run(argv)
+        with lasting_output(BrokenPipeError):
+            return _run(argv)
     except UserError as error:
         return _say(argv[0], error, code=2)
     except RunError as error:
@@ -103,6 +99,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    if argv[0] in ("-h", "--help", "--version"):
+        print(__version__ if argv[0] == "--version" else _usage())
+        return 0
     if argv[0] in TRAINER_COMMANDS:
         from hygen_lightning.trainer_cli import run_trainer_command
 

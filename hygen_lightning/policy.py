@@ -1,15 +1,19 @@
-"""All that a rollout knows of a policy: it acts on observations and carries a hidden state."""
+"""What acts, and what it learns from: all that rollouts and the DataModule know of an algorithm.
+
+A policy acts on observations and carries a hidden state. A learner offers the methods of one or two of
+`LearnsFromEpisodes`, `LearnsFromChunks` and `LearnsFromBattles`; there is nothing to derive from.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from hygen_lightning.specs import Observation, TaskSpec
+    from hygen_lightning.specs import Chunk, Episodes, Observation, OnPolicyEpisodes, TaskSpec
 
 AgentInputs = Literal["obs", "obs+last_action", "obs+agent_id", "obs+last_action+agent_id"]
 """What an agent of PyMARL sees; the parts stand in this order."""
@@ -59,4 +63,63 @@ class SamplingPolicy(Policy, Protocol):
         generator: torch.Generator | None = None,
     ) -> PolicyOutput:
         """As `act`, with actions drawn from `generator` (None: torch's own) and their `log_probs`."""
+        ...
+
+
+# What a learner offers
+
+
+@runtime_checkable
+class LearnsFromEpisodes(Protocol):
+    """It learns from whole episodes, recorded ones or played ones, whoever played them."""
+
+    def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of one task's episodes (a scalar) and what to log of it, by name.
+
+        offline_share: the share (0..1) of them that is recorded; they come first."""
+        ...
+
+
+@runtime_checkable
+class LearnsOnPolicy(Protocol):
+    """It learns from what its own policy has just played: the part that chunks and battles share.
+
+    How much is played, and how often it is learned from, says `MultiTaskAlgorithm.chunk_plan`."""
+
+    def chunk_loss(self, chunk: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a minibatch of what `prepare` or `prepare_battles` gave for one task (a scalar), and
+        what to log of it, by name."""
+        ...
+
+
+@runtime_checkable
+class LearnsFromChunks(LearnsOnPolicy, SamplingPolicy, Protocol):
+    """It learns from chunks of endless battles, in which it draws its actions by `sample`."""
+
+    def prepare(self, chunk: Chunk) -> Chunk:
+        """A chunk that has been played, with all that `chunk_loss` needs beside it."""
+        ...
+
+
+@runtime_checkable
+class LearnsFromBattles(LearnsOnPolicy, Protocol):
+    """It learns from whole battles, in which `sampling` draws its choices (`ChunkPlan.env_steps` 0)."""
+
+    def sampling(self, generator: torch.Generator) -> Policy:
+        """The policy that draws its choices by their probability."""
+        ...
+
+    def prepare_battles(self, episodes: Episodes, skills: Tensor) -> OnPolicyEpisodes:
+        """Battles that have been played, with all that `chunk_loss` needs beside them.
+
+        skills [B, T, A] int64: the choices, -1 after the end."""
+        ...
+
+
+@runtime_checkable
+class ExploresSkills(Protocol):
+    """It chooses among skills, and can choose them at random."""
+
+    def exploring(self, epsilon: float, generator: torch.Generator) -> Policy:
+        """The policy whose choices of a skill are random with probability epsilon (0..1)."""
         ...

@@ -20,9 +20,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.checkpoint import read_checkpoint
+from hygen_lightning.commands.output import lasting_output
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class
 from hygen_lightning.parsing import complaint_of, differences
+from hygen_lightning.policy import LearnsFromEpisodes
 from hygen_lightning.recordings.on_demand import Wanted, recordings_for
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
@@ -32,7 +34,6 @@ from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle, show_s
 from hygen_lightning.run.run import (
     RunFiles,
     early_end,
-    lasting_output,
     new_run_dir,
     run_dir_of,
     run_facts,
@@ -49,7 +50,7 @@ def run_trainer_command(argv: list[str]) -> int:
     """fit, validate, test or predict; the exit code."""
     _quiet()
     try:
-        with lasting_output():
+        with lasting_output(OSError):
             HyGenCLI(argv)
     except (ArgumentError, TypeError, ValueError) as error:  # what jsonargparse makes of a class's UserError
         own = complaint_of(error)
@@ -169,7 +170,7 @@ class HyGenCLI(LayeredCLI):
         data = self.datamodule
         rollouts: OnlineRollouts = self._callback(OnlineRollouts)
         rollouts.check_tasks(data.train_tasks)  # before anything is recorded
-        if data.needs_recordings and self.model.learns_from_episodes:
+        if data.needs_recordings and isinstance(self.model, LearnsFromEpisodes):
             env = rollouts.env_name(data.train_tasks)
             wanted = Wanted(data.quality, config.run.record_episodes, env)
             made = recordings_for(data.train_tasks, data.sources, wanted, config.run.teachers)

@@ -14,9 +14,9 @@ PACKAGE = Path(__file__).parent.parent / "hygen_lightning"
 MAY_IMPORT = {
     "specs": set(),
     "seeding": {"specs"},
-    "policy": {"specs", "envs"},
+    "policy": {"specs"},
     "tasks": {"specs"},
-    "data": {"specs", "tasks", "seeding"},
+    "data": {"specs", "tasks", "seeding", "policy"},
     "envs": {"specs", "tasks", "policy", "data"},
     "calibration": {"specs", "tasks", "envs", "data"},
     "models": {"specs"},
@@ -28,8 +28,7 @@ MAY_IMPORT = {
 }
 """Which parts of the package a part may name; what is not listed (commands, run, cli) may name all.
 
-Types-only imports count too; `envs` in algorithms and policy, `policy` in envs, `algorithms` in
-rollouts are such.
+Types-only imports count too; `envs` in algorithms, `policy` in envs, `algorithms` in rollouts are such.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from factories import make_episodes
 
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.envs import make_env
+from hygen_lightning.policy import LearnsFromBattles, LearnsFromChunks, LearnsFromEpisodes
 from hygen_lightning.rollouts.endless import EndlessBattles
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.specs import HybridBatch
@@ -61,14 +63,14 @@ def batch_of(*tasks: str, n_offline: int = 3) -> HybridBatch:
 def batch_for(module: MultiTaskAlgorithm, *tasks: str, n_offline: int = 3) -> HybridBatch:
     """What this algorithm learns from: short episodes, and chunks of 6 steps of 3 battles of each task, or
     3 whole battles, where it learns on-policy."""
-    batch = batch_of(*tasks, n_offline=n_offline) if module.learns_from_episodes else HybridBatch({}, {})
-    if module.chunk_plan is not None:
-        for name in tasks:
-            env = make_env("simulator", load_task(name), 3)
-            if module.chunk_plan.env_steps:
-                chunk = EndlessBattles(env, 1, name).play(module, 6)  # type: ignore[arg-type]
-                batch.chunks[name] = module.prepare(chunk)
-                continue
+    learns_episodes = isinstance(module, LearnsFromEpisodes)
+    batch = batch_of(*tasks, n_offline=n_offline) if learns_episodes else HybridBatch({}, {})
+    for name in tasks if module.chunk_plan is not None else ():
+        env = make_env("simulator", load_task(name), 3)
+        if isinstance(module, LearnsFromChunks):
+            batch.chunks[name] = module.prepare(EndlessBattles(env, 1, name).play(module, 6))
+        else:
+            assert isinstance(module, LearnsFromBattles)
             played = play(env, module.sampling(torch.Generator().manual_seed(0)), torch.arange(3))
             assert played.skills is not None
             batch.chunks[name] = module.prepare_battles(played.episodes, played.skills)
@@ -77,5 +79,6 @@ def batch_for(module: MultiTaskAlgorithm, *tasks: str, n_offline: int = 3) -> Hy
 
 def loss_of(module: MultiTaskAlgorithm, batch: HybridBatch, share: float = 1.0) -> torch.Tensor:
     """The sum of the losses of a batch, without logging."""
-    losses = [module.loss(episodes, share)[0] for episodes in batch.episodes.values()]
-    return torch.stack(losses + [module.chunk_loss(chunk)[0] for chunk in batch.chunks.values()]).sum()
+    learner: Any = module
+    losses = [learner.loss(episodes, share)[0] for episodes in batch.episodes.values()]
+    return torch.stack(losses + [learner.chunk_loss(chunk)[0] for chunk in batch.chunks.values()]).sum()

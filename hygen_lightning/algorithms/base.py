@@ -18,23 +18,22 @@ from torch.optim.swa_utils import AveragedModel
 from hygen_lightning.checkpoint import other_architecture
 from hygen_lightning.models.agents import EntityTransformer
 from hygen_lightning.models.layers import agent_id_code
+from hygen_lightning.policy import LearnsFromEpisodes, LearnsOnPolicy
 from hygen_lightning.specs import (
     BattleRequest,
-    Chunk,
     ChunkPlan,
     DataStatistics,
     EntityWidths,
     Episodes,
     HybridBatch,
-    OnPolicyEpisodes,
     TaskSpec,
     UserError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from hygen_lightning.policy import Policy, PolicyOutput
+    from hygen_lightning.policy import PolicyOutput
     from hygen_lightning.specs import Observation
 
 
@@ -82,17 +81,16 @@ class MultiTaskAlgorithm(LightningModule, ABC):
 
     A new algorithm is one file: it derives from this class, builds its networks from `widths`,
     calls `keep_average` once its `network` stands, and fills in `offline_phase_steps`,
-    `initial_hidden`, `act`, and `loss`; one that learns on-policy fills in `chunk_loss` in its place,
-    says how in `chunk_plan`, and can `sample` (see `hygen_lightning.policy.SamplingPolicy`). What it
-    takes as options are plain Python values: they are written into every checkpoint, which
+    `initial_hidden`, `act`, and what it learns from: `loss` for episodes, or the methods of
+    `LearnsFromChunks` or `LearnsFromBattles` and a `chunk_plan` (all in `hygen_lightning.policy`). What
+    it takes as options are plain Python values: they are written into every checkpoint, which
     `load_policy` and `load_from_checkpoint` build the model from.
     """
 
     network: nn.Module
     average: AveragedModel
     chunk_plan: ChunkPlan | None = None
-    """How chunks are played and learned from; None: it learns from no chunks."""
-    learns_from_episodes = True
+    """How chunks, or whole battles, are played and learned from; None: it does not learn on-policy."""
 
     def __init__(
         self,
@@ -103,6 +101,8 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         compile: bool,
     ) -> None:
         super().__init__()
+        if not isinstance(self, (LearnsFromEpisodes, LearnsOnPolicy)):
+            raise TypeError(f"{type(self).__name__} learns from nothing: fill in `loss`, or `chunk_loss`")
         self.save_hyperparameters(ignore=["widths"], logger=False)
         self.widths = widths if isinstance(widths, EntityWidths) else EntityWidths(**widths)
         if lr <= 0:
@@ -168,33 +168,7 @@ class MultiTaskAlgorithm(LightningModule, ABC):
     ) -> PolicyOutput:
         """See `hygen_lightning.policy.Policy`."""
 
-    # What it may fill in: what it learns from, episodes or chunks, and more
-
-    def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of one task's episodes (a scalar) and what to log of it, by name."""
-        raise NotImplementedError(f"{type(self).__name__} does not learn from episodes")
-
-    def prepare(self, chunk: Chunk) -> Chunk:
-        """A chunk that has been played, with all that `chunk_loss` needs beside it."""
-        raise NotImplementedError(f"{type(self).__name__} does not learn from chunks")
-
-    def prepare_battles(self, episodes: Episodes, skills: Tensor) -> OnPolicyEpisodes:
-        """As `prepare`, of whole battles. skills [B, T, A] int64: the choices, -1 after the end."""
-        raise NotImplementedError(f"{type(self).__name__} does not learn from whole battles on-policy")
-
-    def sampling(self, generator: torch.Generator) -> Policy:
-        """The policy that draws its choices by their probability, for whole battles on-policy."""
-        raise NotImplementedError(f"{type(self).__name__} does not learn from whole battles on-policy")
-
-    def chunk_loss(self, chunk: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a minibatch of one task's chunk (a scalar) and what to log of it, by name."""
-        raise NotImplementedError(f"{type(self).__name__} does not learn from chunks")
-
-    def exploring(self, epsilon: float, generator: torch.Generator) -> Policy:
-        """The policy that explores over skills: each choice of one is random with probability epsilon."""
-        raise UserError(
-            f"--rollouts.explore skills: {type(self).__name__} has no skills to explore over; give actions"
-        )
+    # What it may fill in beside what it learns from
 
     @property
     def policy_has_learned(self) -> bool:
@@ -245,22 +219,27 @@ class MultiTaskAlgorithm(LightningModule, ABC):
                 if isinstance(part, EntityTransformer):
                     part.compile_blocks()
 
-    def training_step(self, batch: HybridBatch, batch_idx: int) -> Tensor:
-        losses = []
+    def losses(self, batch: HybridBatch) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+        """Of each part of a batch: its task, its loss (a scalar), and what to log of it, by name."""
         for name, chunk in batch.chunks.items():
-            losses.append(self._logged(name, *self.chunk_loss(chunk)))
+            assert isinstance(self, LearnsOnPolicy)
+            yield name, *self.chunk_loss(chunk)
         for name, episodes in batch.episodes.items():
+            assert isinstance(self, LearnsFromEpisodes)
             share = batch.offline_share[name]
             loss, metrics = self.loss(episodes, share)
-            losses.append(self._logged(name, loss, metrics | {"offline_share": torch.tensor(share)}))
+            yield name, loss, metrics | {"offline_share": torch.tensor(share)}
+
+    def training_step(self, batch: HybridBatch, batch_idx: int) -> Tensor:
+        """The sum of the losses of all tasks."""
+        losses = []
+        for name, loss, metrics in self.losses(batch):
+            told = {"loss": loss.detach(), **metrics}
+            self.log_step({f"train/{name}/{key}": value for key, value in told.items()})
+            losses.append(loss)
         total = torch.stack(losses).sum()
         self.log_step({"train/mean/loss": total.detach() / len(losses)}, prog_bar=True)
         return total
-
-    def _logged(self, task: str, loss: Tensor, metrics: dict[str, Tensor]) -> Tensor:
-        told = {"loss": loss.detach(), **metrics}
-        self.log_step({f"train/{task}/{key}": value for key, value in told.items()})
-        return loss
 
     def log_step(self, metrics: dict[str, Tensor], prog_bar: bool = False) -> None:
         """Log what this optimiser step measured, in rows of this step and no other.

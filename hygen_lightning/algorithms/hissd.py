@@ -25,6 +25,8 @@ from hygen_lightning.policy import PolicyOutput
 from hygen_lightning.specs import EntityWidths, Episodes, HybridBatch, TaskSpec, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hygen_lightning.specs import Observation
 
 MOST_WEIGHT = 100.0
@@ -112,12 +114,12 @@ class HiSSD(ValueLearning):
 
     # Losses
 
-    def training_step(self, batch: HybridBatch, batch_idx: int) -> Tensor:
+    def losses(self, batch: HybridBatch) -> Iterator[tuple[str, Tensor, dict[str, Tensor]]]:
+        """As of every algorithm; each task is contrasted with the others of the batch."""
         if len(batch.episodes) > 1:
             self._of_tasks = {name: self._target_embeddings(x) for name, x in batch.episodes.items()}
-        loss = super().training_step(batch, batch_idx)
+        yield from super().losses(batch)
         self._of_tasks = {}
-        return loss
 
     def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         layout, mask = episodes.task.layout, episodes.mask[:, :-1]

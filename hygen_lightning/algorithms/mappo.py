@@ -49,7 +49,6 @@ class MAPPO(MultiTaskAlgorithm):
     """
 
     network: nn.ModuleDict
-    learns_from_episodes = False
 
     def __init__(
         self,

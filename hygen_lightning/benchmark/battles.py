@@ -57,15 +57,13 @@ def battles(
         print_json({**settings, "ready_s": ready_s, "jobs": found})
         return 0
     rows = [
-        [
-            name,
-            *(f"{row[way][key]:.3g}" for way in WAYS for key in ("seconds", "share")),
-            f"{row['ratio']:.2f}",
-        ]
+        [name, way, f"{row[way]['seconds']:.3g}", f"{row[way]['share']:.0%}", f"{row['ratio']:.2f}"]
         for name, row in found.items()
+        for way in WAYS
     ]
-    columns = [f"{way} {key}" for way in WAYS for key in ("s", "simulator")]
-    print_table(f"Battles by {policy}", ["", *columns, "ratio"], rows)
+    for row in rows[:: len(WAYS)]:
+        row[-1] = ""  # it stands beside the compiled battles
+    print_table(f"Battles by {policy}", ["", "way", "seconds", "simulator", "ratio"], rows)
     slowest = max(ready_s, key=lambda name: ready_s[name])
     print(
         f"compiled or loaded in {sum(ready_s.values()):.1f} s, the most for {slowest}: {ready_s[slowest]:.1f}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json as json_format
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 
 def print_json(payload: dict[str, Any]) -> None:
@@ -37,3 +38,51 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda advance: bar.advance(task, advance)
+
+
+class LastingStream:
+    """A text stream whose reader may go away (`inspect X | head -1`): what nobody takes is dropped.
+
+    dropped: kind of the errors of a write that end nothing.
+    """
+
+    def __init__(self, stream: TextIO, dropped: type[OSError]) -> None:
+        self._stream, self._dropped = stream, dropped
+
+    def write(self, text: str) -> int:
+        """As of the stream, but for the errors that end nothing."""
+        try:
+            self._stream.write(text)
+        except self._dropped as error:
+            self._lost(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """As of the stream, but for the errors that end nothing."""
+        try:
+            self._stream.flush()
+        except self._dropped as error:
+            self._lost(error)
+
+    def _lost(self, error: OSError) -> None:
+        """Nobody reads any more: what is buffered, and all that follows, goes nowhere."""
+        if isinstance(error, BrokenPipeError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def lasting_output(dropped: type[OSError]) -> Iterator[None]:
+    """Inside, a closed stdout or stderr ends nothing; dropped: see `LastingStream`."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (LastingStream(s, dropped) if s is not None else s for s in before)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        sys.stdout, sys.stderr = before

@@ -14,6 +14,7 @@ from hygen_lightning.data.chunks import ChunkBuffer
 from hygen_lightning.data.loaders import BatchNumbers, BattleRequests, check_trainer
 from hygen_lightning.data.mixing import DynamicShare, FixedShare, Share, make_share, most_played, split
 from hygen_lightning.data.summary import lines_about
+from hygen_lightning.policy import LearnsFromEpisodes
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import (
     BattleRequest,
@@ -152,7 +153,7 @@ class HybridDataModule(LightningDataModule):
         algorithm = self.trainer.lightning_module
         if algorithm.chunk_plan is not None:
             self.chunk_buffers = {task.name: ChunkBuffer(task) for task in self.train_tasks}
-        if not algorithm.learns_from_episodes:
+        if not isinstance(algorithm, LearnsFromEpisodes):
             self.leave_recordings(type(algorithm).__name__)
             return
         if self.quality == NO_RECORDINGS:

@@ -10,6 +10,7 @@ from lightning.pytorch import Callback
 
 from hygen_lightning.data.datamodule import MOST_EPISODES
 from hygen_lightning.envs import environment_class, environment_for, make_env_for_policy
+from hygen_lightning.policy import ExploresSkills, LearnsFromBattles, LearnsFromChunks
 from hygen_lightning.rollouts.endless import EndlessBattles
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
@@ -100,21 +101,25 @@ class OnlineRollouts(Callback):
         if stage != "fit":
             return
         self.check_tasks(trainer.datamodule.train_tasks)
-        if self.explore == "skills":
-            pl_module.exploring(0.0, self._generator)
+        if self.explore == "skills" and not isinstance(pl_module, ExploresSkills):
+            raise UserError(
+                f"--rollouts.explore skills: {type(pl_module).__name__} has no skills to explore over; "
+                "give actions"
+            )
         if pl_module.chunk_plan is not None:
-            self._begin_endless(trainer.datamodule, trainer.global_rank, pl_module)
+            self._begin_endless(
+                trainer.datamodule, trainer.global_rank, pl_module.chunk_plan, pl_module.device
+            )
         elif self.episodes_per_step == 0 and trainer.datamodule.prefill_episodes > 0:
             raise UserError(
                 "--rollouts.episodes_per_step 0 and no recordings: nothing to learn from; give either"
             )
 
-    def _begin_endless(self, data: HybridDataModule, rank: int, pl_module: MultiTaskAlgorithm) -> None:
-        assert pl_module.chunk_plan is not None
-        if pl_module.chunk_plan.env_steps == 0:
-            return
-        for task in data.train_tasks:
-            env = self._envs.of(task, pl_module.chunk_plan.num_envs, pl_module.device)
+    def _begin_endless(
+        self, data: HybridDataModule, rank: int, plan: ChunkPlan, device: torch.device
+    ) -> None:
+        for task in data.train_tasks if plan.env_steps else []:
+            env = self._envs.of(task, plan.num_envs, device)
             self._endless[task.name] = EndlessBattles(env, data.seed, rank, task.name)
 
     def check_tasks(self, tasks: Sequence[TaskSpec]) -> None:
@@ -158,7 +163,7 @@ class OnlineRollouts(Callback):
         plan = pl_module.chunk_plan
         if plan is not None:
             if stage_two_step >= 0 and stage_two_step % plan.optimiser_steps == 0 and self._is_new(trainer):
-                play_them = self._play_chunks if plan.env_steps else self._play_on_policy
+                play_them = self._play_chunks if plan.env_steps else self._play_battles
                 play_them(trainer, pl_module, plan)
             return
         due = self.episodes_per_step > 0 and stage_two_step >= 0 and stage_two_step % self.every_n_steps == 0
@@ -174,8 +179,9 @@ class OnlineRollouts(Callback):
 
     def _play_chunks(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, plan: ChunkPlan) -> None:
         """The next chunk of every task, ready to be learned from."""
+        assert isinstance(pl_module, LearnsFromChunks), "this is what its chunk_plan says"
         for name, battles in self._endless.items():
-            chunk = battles.play(pl_module, plan.env_steps)  # type: ignore[arg-type]
+            chunk = battles.play(pl_module, plan.env_steps)
             trainer.datamodule.put_chunk(pl_module.prepare(chunk), plan.epochs, plan.minibatches)
             ended = int(chunk.terminated.sum())
             self.played_episodes += ended
@@ -185,8 +191,9 @@ class OnlineRollouts(Callback):
                 metrics["win_rate_exploring"] = int(chunk.success.sum()) / ended
             _log(trainer, name, metrics)
 
-    def _play_on_policy(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, plan: ChunkPlan) -> None:
+    def _play_battles(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, plan: ChunkPlan) -> None:
         """Whole battles of every task, ready to be learned from."""
+        assert isinstance(pl_module, LearnsFromBattles), "this is what its chunk_plan says"
         data, device = trainer.datamodule, pl_module.device
         policy = pl_module.sampling(self._generator)
         for task in data.train_tasks:
@@ -211,6 +218,7 @@ class OnlineRollouts(Callback):
         pl_module.eval()
         policy: Policy = pl_module
         if self.explore == "skills":
+            assert isinstance(pl_module, ExploresSkills), "`setup` refuses others"
             policy = pl_module.exploring(epsilon, self._generator)
         random_actions = epsilon if self.explore == "actions" else 0.0
         for name, buffer in data.replay_buffers.items():

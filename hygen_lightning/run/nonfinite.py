@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+    from hygen_lightning.specs import Chunk, Episodes
 
 
 class NonFiniteGuard(Callback):
@@ -97,8 +98,7 @@ class NonFiniteGuard(Callback):
         found = []
         with torch.random.fork_rng(gpus), torch.enable_grad():
             restore_noise(self._noise)
-            for task, episodes in self._batch.episodes.items():
-                loss, _ = pl_module.loss(episodes, self._batch.offline_share[task])
+            for task, loss, _ in pl_module.losses(self._batch):
                 gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
                 if not bool(loss.isfinite()):
                     found.append(f"the loss of {task} is {loss.item()}")
@@ -111,10 +111,8 @@ class NonFiniteGuard(Callback):
         return {
             "what": what,
             "step": trainer.global_step,
-            "episodes": {
-                task: {k: v for k, v in vars(episodes).items() if isinstance(v, Tensor)}
-                for task, episodes in batch.episodes.items()
-            },
+            "episodes": {task: _tensors(episodes) for task, episodes in batch.episodes.items()},
+            "chunks": {task: _tensors(chunk) for task, chunk in batch.chunks.items()},
             "offline_share": batch.offline_share,
             "metrics": {name: float(value) for name, value in trainer.callback_metrics.items()},
             "generators": self._noise,
@@ -127,6 +125,11 @@ class NonFiniteGuard(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.skipped_batches = state_dict["skipped_batches"]
+
+
+def _tensors(part: Episodes | Chunk) -> dict[str, Tensor]:
+    """The tensors of a part of a batch, by name."""
+    return {name: value for name, value in vars(part).items() if isinstance(value, Tensor)}
 
 
 def _gathered(trainer: Trainer, mine: Any) -> list[Any]:

@@ -6,13 +6,10 @@ import os
 import platform
 import re
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, Timer
@@ -125,51 +122,6 @@ class RunFiles(Callback):
             self._stage = pl_module.stage_name()
             if trainer.is_global_zero:
                 print(f"step {trainer.global_step}: {self._stage}", flush=True)
-
-
-class LastingStream:
-    """A text stream whose reader may go away (`fit | head -1`): what nobody takes is dropped."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """As of the stream; a write that fails is dropped."""
-        try:
-            self._stream.write(text)
-        except OSError as error:
-            self._lost(error)
-        return len(text)
-
-    def flush(self) -> None:
-        """As of the stream; what cannot be written is dropped."""
-        try:
-            self._stream.flush()
-        except OSError as error:
-            self._lost(error)
-
-    def _lost(self, error: OSError) -> None:
-        """Nobody reads any more: what is buffered, and all that follows, goes nowhere."""
-        if isinstance(error, BrokenPipeError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-@contextmanager
-def lasting_output() -> Iterator[None]:
-    """Inside, a closed stdout or stderr ends no run."""
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (LastingStream(s) if s is not None else s for s in before)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        sys.stdout, sys.stderr = before
 
 
 # How it ended, and what it leaves

@@ -21,6 +21,7 @@ from hygen_lightning.algorithms.value_learning import ValueLearning
 from hygen_lightning.cli import main
 from hygen_lightning.envs import make_env
 from hygen_lightning.models.agents import EntityTransformer
+from hygen_lightning.policy import LearnsFromEpisodes
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.specs import Observation, UserError
 from hygen_lightning.tasks import load_task
@@ -75,7 +76,7 @@ def test_it_learns_and_acts_on_any_team(
     assert chosen[played.episodes.filled].all()
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k.learns_from_episodes])
+@pytest.mark.parametrize("kind", [k for k in KINDS if issubclass(k, LearnsFromEpisodes)])
 def test_a_loss_is_told_the_share_that_its_batch_really_holds(
     kind: type[MultiTaskAlgorithm], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,18 @@ import pytest
 import torch
 from factories import make_episodes
 
-from hygen_lightning.algorithms.base import LRSchedule, action_accuracy, ema, lr_factor
+from hygen_lightning.algorithms.base import LRSchedule, MultiTaskAlgorithm, action_accuracy, ema, lr_factor
+from hygen_lightning.algorithms.bc import BC
+from hygen_lightning.algorithms.hygen import HyGen
+from hygen_lightning.algorithms.mappo import MAPPO
+from hygen_lightning.policy import (
+    ExploresSkills,
+    LearnsFromBattles,
+    LearnsFromChunks,
+    LearnsFromEpisodes,
+    LearnsOnPolicy,
+)
+from hygen_lightning.tasks import load_task
 
 
 @pytest.mark.parametrize(
@@ -40,3 +51,27 @@ def test_action_accuracy_counts_agents_that_had_a_choice_in_valid_steps_only() -
     logits = torch.zeros(1, 4, 3, 9)
     logits[..., 1] = 1.0
     assert action_accuracy(logits, episodes, episodes.mask) == 0.5, "of two that could choose one is right"
+
+
+OFFERED = [
+    (BC, {LearnsFromEpisodes}),
+    (MAPPO, {LearnsOnPolicy, LearnsFromChunks}),
+    (HyGen, {LearnsFromEpisodes, LearnsOnPolicy, LearnsFromBattles, ExploresSkills}),
+]
+
+
+@pytest.mark.parametrize(("kind", "offered"), OFFERED)
+def test_what_an_algorithm_learns_from_follows_from_its_methods(
+    kind: type[MultiTaskAlgorithm], offered: set[type]
+) -> None:
+    every = (LearnsFromEpisodes, LearnsOnPolicy, LearnsFromChunks, LearnsFromBattles, ExploresSkills)
+    assert {protocol for protocol in every if issubclass(kind, protocol)} == offered
+
+
+def test_an_algorithm_that_learns_from_nothing_says_so_when_it_is_made() -> None:
+    class Idle(MultiTaskAlgorithm):
+        offline_phase_steps = 0  # type: ignore[assignment]
+        initial_hidden = act = None  # type: ignore[assignment]
+
+    with pytest.raises(TypeError, match="Idle learns from nothing: fill in `loss`, or `chunk_loss`"):
+        Idle(load_task("3m").layout.widths, 1e-3, "constant", 0.0, False)

@@ -12,11 +12,9 @@ from update_steps import Steps, batch_of
 
 from hygen_lightning.algorithms import skills
 from hygen_lightning.algorithms.hygen import HyGen
-from hygen_lightning.algorithms.qmix import QMIX
 from hygen_lightning.algorithms.skills import SkillPolicy
 from hygen_lightning.envs import make_env
 from hygen_lightning.rollouts.runner import play
-from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
 
 TASK = load_task("3m")
@@ -168,11 +166,6 @@ def test_the_loss_of_lasting_skills_in_stage_two_by_hand() -> None:
     loss, told = hygen.policy_loss(episodes, 1.0)
     assert float(loss) == pytest.approx(by_hand, rel=1e-4)
     assert float(told["td_loss"]) == pytest.approx(sum(errors) / len(errors), rel=1e-4)
-
-
-def test_without_skills_there_is_nothing_to_explore_over() -> None:
-    with pytest.raises(UserError, match="QMIX has no skills"):
-        QMIX(TASK.layout.widths, width=8).exploring(0.1, torch.Generator())
 
 
 def test_sampled_actions_are_available_ones_and_follow_their_seed() -> None:

@@ -7,18 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from factories import make_episodes
+from torch import Tensor
 
 from hygen_lightning.data.datamodule import HybridDataModule
-from hygen_lightning.specs import HybridBatch
+from hygen_lightning.specs import Episodes, HybridBatch
 
 FIXED = {"share_schedule": "fixed"}
 
 
 @dataclass
 class StandInModule:
+    """As much of an algorithm that learns from episodes as the DataModule asks for."""
+
     offline_phase_steps: int = 0
     chunk_plan: None = None
-    learns_from_episodes: bool = True
+
+    def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
+        raise AssertionError("no optimiser step is taken")
 
 
 @dataclass

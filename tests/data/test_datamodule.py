@@ -14,7 +14,7 @@ from ready_datamodule import at, first_states, ready, shares
 
 from hygen_lightning.data.datamodule import HybridDataModule
 from hygen_lightning.data.hdf5 import write_run
-from hygen_lightning.specs import HybridBatch, UserError
+from hygen_lightning.specs import Episodes, HybridBatch, UserError
 from hygen_lightning.tasks import load_task
 
 TASK = load_task("3m")
@@ -36,7 +36,6 @@ class Watched(LightningModule):
 
     offline_phase_steps = 1
     chunk_plan = None
-    learns_from_episodes = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,6 +46,9 @@ class Watched(LightningModule):
         n_played = len(self.trainer.datamodule.replay_buffers["3m"])  # type: ignore[attr-defined]
         self.seen.append((self.global_step, batch.offline_share["3m"], n_played))
         return self.weight * 1.0
+
+    def loss(self, episodes: Episodes, offline_share: float) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        raise AssertionError("the training step above learns nothing")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)

@@ -100,6 +100,12 @@ def test_without_recordings_the_first_rollout_fills_a_batch() -> None:
     assert [rows[step]["rollout/3m/replay_episodes"] for step in (0, 2, 4)] == [5, 7, 9]
 
 
+def test_without_skills_there_is_nothing_to_explore_over() -> None:
+    trainer: Any = SimpleNamespace(datamodule=SimpleNamespace(seed=1, train_tasks=[TASK]), global_rank=0)
+    with pytest.raises(UserError, match="NearestAttack has no skills to explore over; give actions"):
+        OnlineRollouts(explore="skills").setup(trainer, NearestAttack(), "fit")  # type: ignore[arg-type]
+
+
 def test_epsilon_falls_linearly_and_the_realised_share_is_logged_beside_it() -> None:
     options = {"episodes_per_step": 4, "every_n_steps": 1, "epsilon_begin": 0.8, "epsilon_end": 0.0}
     rows, _ = trained(4, offline_phase_steps=0, epsilon_steps=4, **options)

@@ -89,6 +89,17 @@ def test_the_count_of_skipped_batches_survives_a_stop(
     assert counts == ["0.0", "0.0", "0.0", "1.0", "1.0", "1.0"]
 
 
+def test_the_task_of_a_chunk_is_named_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {"width": 8, "num_envs": 4, "chunk_env_steps": 5, "minibatches": 2, "reward_scale": 1e38}
+    command, *words = tiny_fit(tmp_path)
+    words = [word for pair in zip(words[::2], words[1::2]) if "model" not in pair[0] for word in pair]
+    words += ["--model", "MAPPO", *(f"--model.init_args.{k}={v}" for k, v in sizes.items())]
+    assert main([command, *words]) == 1
+    assert "the loss of 3m is" in capsys.readouterr().err
+    (dump,) = the_run(tmp_path).glob("nonfinite-*.pt")
+    assert torch.load(dump, weights_only=True)["chunks"]["3m"]["obs"].shape[:2] == (2, 5)
+
+
 def test_a_learning_rate_far_too_high_is_told_from_a_bug(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +15,7 @@ from refusals import refused
 from tiny_runs import callback, the_run, tiny_fit, weights
 
 from hygen_lightning.cli import main
-from hygen_lightning.run.run import early_end, is_finished, lasting_output, spent
+from hygen_lightning.run.run import early_end, is_finished, spent
 
 
 def trainer_at(step: int, steps: int, *callbacks: Callback, max_epochs: int = -1) -> Any:
@@ -99,24 +97,6 @@ def test_a_root_that_may_not_be_written_to_is_refused(
 
 
 # A terminal that goes away
-
-
-def test_what_nobody_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as stream, monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", stream)
-        with lasting_output():
-            print("a line", flush=True)
-            print("another", flush=True)
-        print("even behind it", flush=True)
-
-
-def test_without_any_output_a_run_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", None)
-        with lasting_output():
-            print("fit >&-")
 
 
 @pytest.mark.slow

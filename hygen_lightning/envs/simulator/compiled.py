@@ -26,7 +26,7 @@ from hygen_lightning.data.files import cache_dir
 from hygen_lightning.envs.simulator import constants as c
 from hygen_lightning.envs.simulator.state import BattleState
 from hygen_lightning.envs.simulator.step import FUSED, conclude, game_loop, give_orders
-from hygen_lightning.envs.simulator.targeting import Plan, menaces
+from hygen_lightning.envs.simulator.targeting import Plan, penalties
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.specs import Observation, TimeStep
@@ -39,7 +39,7 @@ OF_ENEMIES = ("look_loop", "not_shot_at", "goal_x", "goal_y", "look", "enemy_typ
 STATE = tuple(f.name for f in fields(BattleState))
 ORDERED = ("cooldown", "last_action", "step")
 PLAN = ("target", "east", "north", "look", "jitter", "lot")
-"""What `give_orders` changes, and what it plans; `Plan.menace` follows from `target`."""
+"""What `give_orders` changes, and what it plans; `Plan.penalty` follows from `target`."""
 SHOWN = ("obs", "state", "avail_actions")
 BROUGHT = ("reward", "terminated", "truncated", "success")
 EXAMPLE_ALLIES, EXAMPLE_ENEMIES, EXAMPLE_BATTLES = 11, 13, 192
@@ -213,8 +213,8 @@ class _Loop(_Phase):
     def forward(self, tensors: Tensors, state: Tensors, plan: Tensors, loop: Tensor) -> list[Tensor]:
         params = self.params(tensors, state)
         n = params.n_allies
-        menace = menaces(plan["target"], n, params.n_enemies)
-        planned = Plan(**_unpadded(plan, n), menace=menace)
+        penalty = penalties(plan["target"], n, params.n_enemies)
+        planned = Plan(**_unpadded(plan, n), penalty=penalty)
         s = game_loop(params, self.terrain, BattleState(**_unpadded(state, n)), planned, loop)
         return list(_padded(s.tensors(), n).values())
 

@@ -155,7 +155,7 @@ def global_state(params: UnitParams, state: BattleState) -> Tensor:
 
 
 def outcome(params: UnitParams, state: BattleState) -> tuple[Tensor, Tensor]:
-    """lost, success [B] bool; both False while both sides live, and if both fell in one step.
+    """defeat, success [B] bool; both False while both sides live, and if both fell in one step.
 
     With Medivacs, allies lose with only Medivacs left, and win when a single Medivac is the last
     enemy (SMAC `only_medivac_left`).
@@ -163,13 +163,13 @@ def outcome(params: UnitParams, state: BattleState) -> tuple[Tensor, Tensor]:
     n = params.n_allies
     allies, enemies = state.alive[:n], state.alive[n:]
     n_allies, n_enemies = allies.sum(0), enemies.sum(0)
-    lost = (n_allies == 0) & (n_enemies > 0)
+    defeat = (n_allies == 0) & (n_enemies > 0)
     success = (n_allies > 0) & (n_enemies == 0)
     if params.has_medivacs:
-        lost |= (allies & ~params.is_medivac[:n]).sum(0) == 0
+        defeat |= (allies & ~params.is_medivac[:n]).sum(0) == 0
         success |= (n_enemies == 1) & ((enemies & params.is_medivac[n:]).sum(0) == 1)
-        success &= ~lost
-    return lost, success
+        success &= ~defeat
+    return defeat, success
 
 
 def reward(params: UnitParams, before: BattleState, after: BattleState, success: Tensor) -> Tensor:

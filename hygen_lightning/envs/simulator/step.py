@@ -21,7 +21,7 @@ from torch import Tensor
 from hygen_lightning.envs.simulator import constants as c
 from hygen_lightning.envs.simulator.observation import battle_observation, outcome, reward
 from hygen_lightning.envs.simulator.state import STEP_STREAM, BattleState, flag, root, uniform
-from hygen_lightning.envs.simulator.targeting import Plan, choose_targets, menaces
+from hygen_lightning.envs.simulator.targeting import Plan, choose_targets, penalties
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.envs.simulator.walking import walk, wanted_velocity
@@ -95,7 +95,7 @@ def give_orders(params: UnitParams, before: BattleState, actions: Tensor) -> tup
         target=target,
         east=(actions == EAST).float() - (actions == WEST).float(),
         north=(actions == NORTH).float() - (actions == SOUTH).float(),
-        menace=menaces(target, n, e),
+        penalty=penalties(target, n, e),
         look=(look * c.LOOPS_PER_STEP).long(),
         jitter=low + (high - low) * jitter,
         lot=(jitter * LOT_FOLDS).remainder(1.0),
@@ -156,8 +156,8 @@ def halted_by_shot(s: BattleState, ally_near: Tensor, fires: Tensor) -> Tensor:
     the step of the first shot, an idle enemy with an ally within 5.75 stops in the loop of the shot in
     95 % of 1 072 cases, else later.)
     """
-    idle = (s.target[fires.shape[0] :] < 0) & (ally_near * fires.amax(0) > 0)
-    return torch.cat([torch.zeros_like(fires, dtype=torch.bool), idle])
+    halted = (s.target[fires.shape[0] :] < 0) & (ally_near * fires.amax(0) > 0)
+    return torch.cat([torch.zeros_like(fires, dtype=torch.bool), halted])
 
 
 def reload(params: UnitParams, s: BattleState, fires: Tensor, chasing: Tensor, jitter: Tensor) -> None:
@@ -167,9 +167,9 @@ def reload(params: UnitParams, s: BattleState, fires: Tensor, chasing: Tensor, j
     loop that starts with cooldown <= 0, and the next period counts from the exact time). A unit that walks
     to its target has to wind up again.
     """
-    idle = torch.where(s.cooldown <= 0, 1.0, s.cooldown)
-    waiting = torch.where(fires > 0, s.cooldown + params.period + jitter, idle) - 1
-    s.cooldown = torch.where(chasing > 0, waiting.clamp(min=c.WIND_UP_LOOPS), waiting)
+    unfired = torch.where(s.cooldown <= 0, 1.0, s.cooldown)
+    cooldown = torch.where(fires > 0, s.cooldown + params.period + jitter, unfired) - 1
+    s.cooldown = torch.where(chasing > 0, cooldown.clamp(min=c.WIND_UP_LOOPS), cooldown)
     s.backswing_left = (torch.where(fires > 0, params.backswing, s.backswing_left) - 1).clamp(min=0.0)
     s.not_shot_at = s.not_shot_at * (1.0 - fires[params.n_allies :])
 
@@ -206,18 +206,18 @@ def hurt(params: UnitParams, s: BattleState, harm: Tensor, raw_harm: Tensor) -> 
     Where a shield breaks, the share of the damage that passes it is taken from the damage after armour
     (an approximation: in the game, armour counts once per hit).
     """
-    before = s.alive
+    was_alive = s.alive
     if params.has_shields:
         absorbed = torch.minimum(raw_harm, s.shield)
         s.shield = s.shield - absorbed
         s.calm = torch.where(raw_harm > 0, 0.0, s.calm + 1)
-        grows = (s.calm > c.SHIELD_DELAY_LOOPS) & before
+        grows = (s.calm > c.SHIELD_DELAY_LOOPS) & was_alive
         grown = torch.minimum(s.shield + c.SHIELD_PER_LOOP, params.shield.expand_as(s.shield))
         s.shield = torch.where(grows, grown, s.shield)
         harm = harm * (1.0 - absorbed / raw_harm.clamp(min=1e-6))
     s.health = (s.health - harm).clamp(min=0.0)
     if params.bursters:
-        s.bursting = s.bursting | (params.bursts & before & ~s.alive)
+        s.bursting = s.bursting | (params.bursts & was_alive & ~s.alive)
 
 
 def _on_the_line(params: UnitParams, s: BattleState, row: int, target: Tensor) -> Tensor:
@@ -301,8 +301,8 @@ def conclude(
     if begins is None:
         begins = torch.tensor(fresh is not None, device=before.over.device)
     over = before.over
-    lost, success = outcome(params, after)
-    ended = lost | success | ~after.alive.any(0)
+    defeat, success = outcome(params, after)
+    ended = defeat | success | ~after.alive.any(0)
     timed_out = ~ended & (after.step >= params.step_limit)
     gained = reward(params, before, after, success)
     after = copy.copy(after)

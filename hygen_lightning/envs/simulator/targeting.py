@@ -11,8 +11,8 @@ from hygen_lightning.envs.simulator import constants as c
 from hygen_lightning.envs.simulator.state import BattleState, flag
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 
-CALM = 1000.0
-"""Added to the squared distance of an ally who does not attack the enemy that chooses a target."""
+NOT_ATTACKING = 1000.0
+"""Penalty, added to the squared distance of an ally who does not attack the enemy that chooses a target."""
 FAR = 1e6
 """Score of what cannot be a target."""
 
@@ -23,8 +23,8 @@ class Plan:
 
     target [A, B] int64: the unit to attack or heal, -1 for none.
     east, north [A, B]: direction of a move; zeros for none.
-    menace [A, E, B]: 0 where an ally is ordered to attack an enemy, else CALM: enemies prefer targets
-        that attack them (measured).
+    penalty [A, E, B]: 0 where an ally is ordered to attack an enemy, else NOT_ATTACKING: enemies prefer
+        targets that attack them (measured).
     look [E, B] int64: the loop in which an enemy without a target in range looks for one.
     jitter [N, B] game loops: added to a weapon's period by a shot.
     lot [N, B] in [0, 1): one draw per unit for several choices: which of several shooters an enemy turns
@@ -34,16 +34,16 @@ class Plan:
     target: Tensor
     east: Tensor
     north: Tensor
-    menace: Tensor
+    penalty: Tensor
     look: Tensor
     jitter: Tensor
     lot: Tensor
 
 
-def menaces(target: Tensor, n_allies: int, n_enemies: int) -> Tensor:
-    """target [A, B] int64, the unit that an ally is ordered to attack -> `Plan.menace` [A, E, B]."""
+def penalties(target: Tensor, n_allies: int, n_enemies: int) -> Tensor:
+    """target [A, B] int64, the unit that an ally is ordered to attack -> `Plan.penalty` [A, E, B]."""
     enemy = torch.arange(n_allies, n_allies + n_enemies, device=target.device).view(1, -1, 1)
-    return torch.where(target.unsqueeze(1) == enemy, 0.0, CALM)
+    return torch.where(target.unsqueeze(1) == enemy, 0.0, NOT_ATTACKING)
 
 
 def choose_targets(params: UnitParams, s: BattleState, plan: Plan, loop: Tensor) -> Tensor:
@@ -72,33 +72,34 @@ def choose_targets(params: UnitParams, s: BattleState, plan: Plan, loop: Tensor)
     """
     n = params.n_allies
     ordered, alive, current = plan.target, s.alive, s.target[n:]
-    standing, idle = _living(alive, current), current < 0
+    no_target, living_target = current < 0, _living(alive, current)
+    target_died = ~(no_target | living_target)
     shot = s.cooldown[:n] > (params.period[:n] - c.SHOT_LOOPS).clamp(min=c.WIND_UP_LOOPS)
-    woken = (flag(shot).amax(0, keepdim=True) > 0) & idle  # [E, B]
-    ignores_orders = woken | ~(idle | standing) | (idle & (loop == 0))
+    woken = (flag(shot).amax(0, keepdim=True) > 0) & no_target  # [E, B]
+    ignores_orders = woken | target_died | (no_target & (loop == 0))
     best, found, ally_near = _best_ally(params, s, plan, shot, woken, ignores_orders)
 
-    in_range = standing & _reaches(params, s, current)
-    menacing = _attacked_by(params, ordered, current)
+    in_range = living_target & _reaches(params, s, current)
+    attacked = _attacked_by(params, ordered, current)
     due = _due(s, plan, loop, in_range)
     not_shot_at = s.not_shot_at > 0
-    unanswered = not_shot_at & in_range & ~menacing & (s.cooldown[n:] > c.COMMITTED_LOOPS)
-    keep = in_range & ((menacing & ~not_shot_at) | ((best >= CALM) & ~unanswered))
-    looks = due | unanswered | woken | ~(idle | standing)
-    chosen = torch.where(looks & ~keep, found, torch.where(standing, current, -1))
+    unanswered = not_shot_at & in_range & ~attacked & (s.cooldown[n:] > c.COMMITTED_LOOPS)
+    keep = in_range & ((attacked & ~not_shot_at) | ((best >= NOT_ATTACKING) & ~unanswered))
+    looks = due | unanswered | woken | target_died
+    chosen = torch.where(looks & ~keep, found, torch.where(living_target, current, -1))
     chosen = torch.where(alive[n:], chosen, -1)
     ally_target = torch.where(alive[:n] & _living(alive, ordered), ordered, -1)
     if params.has_medivacs:
         chosen = torch.where(params.is_medivac[n:], _patients(params, s), chosen)
         ally_target = torch.where(_useful(params, s, ally_target), ally_target, -1)
-    wait = torch.where(woken | ~idle, torch.where(best < 0, 0.0, c.RETARGET_LOOPS), c.CHOOSING_LOOPS)
+    wait = torch.where(woken | ~no_target, torch.where(best < 0, 0.0, c.RETARGET_LOOPS), c.CHOOSING_LOOPS)
     drawn_look = (plan.lot[n:] * c.LOOPS_PER_STEP).long()
-    first_look = torch.where(~idle | _reaches(params, s, chosen), loop, drawn_look)
-    fresh = (chosen >= 0) & ~standing
-    s.look_loop = torch.where(fresh, first_look, s.look_loop)
-    s.not_shot_at = torch.where(chosen != current, flag(~idle & (chosen >= 0)), s.not_shot_at)
-    held = torch.where(fresh, torch.maximum(s.cooldown[n:], wait), s.cooldown[n:])
-    answers = in_range & ~menacing & (chosen != current) & _attacked_by(params, ordered, chosen)
+    first_look = torch.where(~no_target | _reaches(params, s, chosen), loop, drawn_look)
+    found_one = (chosen >= 0) & ~living_target
+    s.look_loop = torch.where(found_one, first_look, s.look_loop)
+    s.not_shot_at = torch.where(chosen != current, flag(~no_target & (chosen >= 0)), s.not_shot_at)
+    held = torch.where(found_one, torch.maximum(s.cooldown[n:], wait), s.cooldown[n:])
+    answers = in_range & ~attacked & (chosen != current) & _attacked_by(params, ordered, chosen)
     held = torch.where(answers, held + c.ANSWER_LOOPS, held)
     s.cooldown = torch.cat([s.cooldown[:n], held])
     s.target = torch.cat([ally_target, chosen])
@@ -121,11 +122,11 @@ def _best_ally(
     sees = params.notice.clamp(min=0.0).square()  # [A, E, 1]
     hears = torch.where(params.notice > 0, params.notice + c.ANSWER_MARGIN, 0.0).square()
     visible = alive[:n].unsqueeze(1) & (square <= torch.where(woken, hears, sees))
-    struck = woken & shot.unsqueeze(1) & (plan.menace < CALM)
-    first = plan.lot[:n].unsqueeze(1) - CALM  # below any distance
+    struck = woken & shot.unsqueeze(1) & (plan.penalty < NOT_ATTACKING)
+    first = plan.lot[:n].unsqueeze(1) - NOT_ATTACKING  # below any distance
     answered = square <= (params.notice - c.SCAN_MARGIN).clamp(min=0.0).square()
-    menace = torch.where(_living(alive, s.target[n:]) & ~answered, CALM, plan.menace)
-    score = torch.where(struck, first, square + torch.where(ignores_orders, 0.0, menace))
+    penalty = torch.where(_living(alive, s.target[n:]) & ~answered, NOT_ATTACKING, plan.penalty)
+    score = torch.where(struck, first, square + torch.where(ignores_orders, 0.0, penalty))
     best, nearest = torch.where(visible, score, FAR).min(0)
     near = flag(reached & alive[:n].unsqueeze(1)).amax(0)
     return best, torch.where(best < FAR, nearest, -1), near
