@@ -30,7 +30,9 @@ def _mean_spent(values: Sequence[Any]) -> str:
     """Of numbers, or of their text; a dash where a run did not say."""
     known = [float(value) for value in values if value not in (None, "")]
     mean = sum(known) / len(known) if len(known) == len(values) else None
-    return "–" if mean is None else f"{mean:.1f}" if 0 < mean < 100 else f"{mean:,.0f}"
+    if mean is None:
+        return "–"
+    return f"{mean:,.0f}" if mean >= 100 or mean == round(mean) else f"{mean:.1f}"
 
 
 def comparison_tables(comparison: Comparison) -> list[TextTable]:
