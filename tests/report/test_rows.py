@@ -18,7 +18,8 @@ FACTS = {"commit": "abc1234", "command": "fit --model BC", "battles": 640, "env_
 
 def written(tmp_path: Path) -> Path:
     for seed, wins in ((1, 7), (2, 9)):
-        finished_run(tmp_path, "a", seed, {"3m": 10, "4m": wins, "8m": 0}, extra={"8m"}, noisy=True, **FACTS)
+        facts = FACTS | {"battles": 640.0}  # as metrics are
+        finished_run(tmp_path, "a", seed, {"3m": 10, "4m": wins, "8m": 0}, extra={"8m"}, noisy=True, **facts)
     finished_run(tmp_path, "b", 1, {"3m": 1, "4m": 2})
     path = tmp_path / "rows.csv"
     path.write_text(run_rows(grouped(find_runs([tmp_path])[0])[0]))
