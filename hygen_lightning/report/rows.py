@@ -41,7 +41,7 @@ def _row(label: str, run: Run) -> dict[str, Any]:
     row |= {"environment": environment.get("name"), "environment_version": environment.get("version")}
     row["command"] = _without_place(row["command"] or "")
     row["versions"] = " ".join(f"{name}={value}" for name, value in (known.get("versions") or {}).items())
-    row |= {name: round(row[name]) for name in ("battles", "env_steps") if row[name] is not None}
+    row |= {name: round(float(row[name])) for name in ("battles", "env_steps") if row[name]}
     row["quality"] = row["quality"] or (known.get("data") or {}).get("quality")
     for task, entry in known["tasks"].items():
         wins = round(entry["win_rate"] * entry["episodes"])
