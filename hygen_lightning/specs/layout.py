@@ -50,6 +50,9 @@ class EntityLayout:
     own, enemies, allies: in an observation [obs_dim]; own may lie in several pieces.
     state_allies, state_enemies, state_last_actions: in a state [state_dim]; the last actions of
     all allies, one-hot, are None where the state does not hold them.
+    place: features of own, enemies and allies that say where they are. Where an observation holds places
+    alone, `split_obs` adds what they are to one another. () as in SMAC, which shows distances.
+    place_unit: places that are so far apart differ by 1 there.
     """
 
     n_allies: int
@@ -69,6 +72,8 @@ class EntityLayout:
     state_enemies: Span
     state_last_actions: Span | None
     state_dim: int
+    place: tuple[str, ...] = ()
+    place_unit: float = 1.0
 
     @classmethod
     def of(
@@ -85,6 +90,8 @@ class EntityLayout:
         has_targets: bool,
         obs_order: Sequence[Piece] = ("own", "enemies", "allies"),
         state_order: Sequence[str] = ("allies", "enemies", "last_actions"),
+        place: Sequence[str] = (),
+        place_unit: float = 1.0,
     ) -> EntityLayout:
         """The layout of vectors whose parts stand in this order.
 
@@ -92,6 +99,7 @@ class EntityLayout:
         base_actions: names of the actions without a target. obs_order: "own", "enemies" and
         "allies" (of one agent, the A - 1 others), or pieces of own as ("own", first, end).
         state_order: "allies", "enemies" and, where the state holds them, "last_actions".
+        place, place_unit: as in the class.
         """
         n_actions = len(base_actions) + (n_enemies if has_targets else 0)
         sizes = {"enemies": n_enemies * len(enemy), "allies": (n_allies - 1) * len(ally), "own": len(own)}
@@ -120,6 +128,8 @@ class EntityLayout:
             state_enemies=state["enemies"][0],
             state_last_actions=state["last_actions"][0] if "last_actions" in state else None,
             state_dim=state_dim,
+            place=tuple(place),
+            place_unit=place_unit,
         )
 
     @property
@@ -127,8 +137,8 @@ class EntityLayout:
         """What a network for this task and all others of its family is built from."""
         return EntityWidths(
             own=len(self.own_features),
-            enemy=len(self.enemy_features),
-            ally=len(self.ally_features),
+            enemy=len(self.enemy_features) + 2 * len(self.place),
+            ally=len(self.ally_features) + 2 * len(self.place),
             state_ally=len(self.state_ally_features),
             state_enemy=len(self.state_enemy_features),
             base_actions=len(self.base_actions),
@@ -142,15 +152,25 @@ class EntityLayout:
         return len(self.base_actions) + (self.n_enemies if self.has_targets else 0)
 
     def split_obs(self, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """obs [..., obs_dim] -> own [..., own], enemies [..., E, enemy], allies [..., A-1, ally]."""
+        """obs [..., obs_dim] -> own [..., own], enemies [..., E, enemy], allies [..., A-1, ally].
+
+        Widths are those of `widths`: where there is a `place`, enemies and allies carry two ways besides:
+        to them from the agent, and to an enemy from the nearest ally, to an ally from the nearest enemy.
+        """
         import torch
 
         pieces = [obs[..., start:end] for start, end in self.own]
-        return (
-            pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1),
-            obs[..., slice(*self.enemies)].unflatten(-1, (self.n_enemies, len(self.enemy_features))),
-            obs[..., slice(*self.allies)].unflatten(-1, (self.n_allies - 1, len(self.ally_features))),
-        )
+        own = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
+        enemies = obs[..., slice(*self.enemies)].unflatten(-1, (self.n_enemies, len(self.enemy_features)))
+        allies = obs[..., slice(*self.allies)].unflatten(-1, (self.n_allies - 1, len(self.ally_features)))
+        if not self.place:
+            return own, enemies, allies
+        names = self.own_features, self.enemy_features, self.ally_features
+        columns = ([of.index(name) for name in self.place] for of in names)
+        here, there, beside = (x[..., at] / self.place_unit for x, at in zip((own, enemies, allies), columns))
+        here, apart = here.unsqueeze(-2), there.unsqueeze(-2) - beside.unsqueeze(-3)  # [..., E, A-1, P]
+        enemies = torch.cat([enemies, there - here, _shortest(apart)], dim=-1)
+        return own, enemies, torch.cat([allies, beside - here, _shortest(-apart.transpose(-2, -3))], dim=-1)
 
     def split_state(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """state [..., state_dim] -> allies [..., A, ·], enemies [..., E, ·], last actions [..., A, K].
@@ -190,6 +210,14 @@ class EntityLayout:
         """One name per action, K in all. enemy: what enemies are called."""
         targets = [f"{enemy}{k}" for k in range(self.n_actions - len(self.base_actions))]
         return [*self.base_actions, *targets]
+
+
+def _shortest(ways: Tensor) -> Tensor:
+    """ways [..., N, M, P] -> the shortest of each N [..., N, P], zeros where there is none."""
+    if ways.shape[-2] == 0:
+        return ways.sum(dim=-2)
+    nearest = ways.square().sum(dim=-1, keepdim=True).argmin(dim=-2, keepdim=True)
+    return ways.take_along_dim(nearest, dim=-2).squeeze(-2)
 
 
 def _spans(order: Sequence[Piece], sizes: dict[str, int]) -> tuple[dict[str, list[Span]], int]:

@@ -86,5 +86,7 @@ def navigation_task(name: str) -> NavigationTask:
         has_targets=False,
         obs_order=("own", "allies", "enemies"),
         state_order=("allies", "enemies"),
+        place=place,
+        place_unit=5.0,
     )
     return NavigationTask(name, limit, layout, size)

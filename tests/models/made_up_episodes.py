@@ -37,6 +37,8 @@ def make_layout(family: str, n_allies: int, n_enemies: int) -> EntityLayout:
             has_targets=False,
             obs_order=("own", "allies", "enemies"),
             state_order=("allies", "enemies"),
+            place=like.place,
+            place_unit=like.place_unit,
         )
     like = battle_task(FAMILIES[family])
     return smac_layout(n_allies, n_enemies, like.ally_race, like.enemy_race, len(like.ally_types))

@@ -59,6 +59,19 @@ def test_an_observation_is_taken_apart_in_order() -> None:
     assert features.allies[0].tolist() == [[19, 20, 21, 22, 23], [24, 25, 26, 27, 28]]
 
 
+def test_where_observations_hold_places_networks_are_told_ways_between_them_too() -> None:
+    """Two walkers in (1, 2) and (6, 2), landmarks in (6, 7) and (1, 12): five cells are one unit."""
+    obs = torch.tensor([[1.0, 2, 6, 2, 6, 7, 1, 12], [6, 2, 1, 2, 6, 7, 1, 12]])
+    features = observation_features(NAVIGATION, obs, torch.tensor([0, 0]), id_bits=0)
+    to_it, from_the_other_walker = [[1, 1], [0, 2]], [[0, 1], [-1, 2]]
+    places = [[6, 7], [1, 12]]
+    told = [[*a, *b, *c] for a, b, c in zip(places, to_it, from_the_other_walker)]
+    assert features.enemies[0].tolist() == told
+    assert features.allies[0].tolist() == [[6, 2, 1, 0, 0, -1]]  # its nearest landmark lies five columns east
+    alone = make_layout("navigation", n_allies=1, n_enemies=2)
+    assert alone.split_obs(torch.ones(alone.obs_dim))[1].shape == (2, alone.widths.enemy)
+
+
 def test_a_state_is_taken_apart_with_current_before_last_actions() -> None:
     state = torch.zeros(48)
     state[:21] = torch.arange(21.0)
