@@ -140,21 +140,17 @@ def code_of(params: UnitParams, terrain: Terrain) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
-            _make_code(params, terrain, folder)
+            if not folder.exists():
+                _say_once(
+                    f"simulator: compiling battles on terrain {params.task.terrain}, once on this machine"
+                )
+                compile_family(params, terrain, folder)
+                if not same_battles(params, terrain, folder):
+                    (folder / DIFFERS).touch()
     except Exception as error:  # whatever goes wrong inside a compiler, battles can be played without it
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise NotCompiledError(f"battles could not be compiled ({reason})") from error
     return folder
-
-
-def _make_code(params: UnitParams, terrain: Terrain, folder: Path) -> None:
-    """Compile a family into `folder`, if it is not there yet, and mark it where its battles differ."""
-    if folder.exists():
-        return
-    _say_once(f"simulator: compiling battles on terrain {params.task.terrain}, once on this machine")
-    compile_family(params, terrain, folder)
-    if not same_battles(params, terrain, folder):
-        (folder / DIFFERS).touch()
 
 
 def same_battles(params: UnitParams, terrain: Terrain, folder: Path) -> bool:
