@@ -68,7 +68,7 @@ def _compared(groups: Groups, out: Path) -> tuple[list[Part], dict[str, Any]]:
     """Tables, plots and numbers of the groups of each task set."""
     from hygen_lightning.report.comparison import compare
     from hygen_lightning.report.comparison_plots import write_plots
-    from hygen_lightning.report.comparison_tables import comparison_tables
+    from hygen_lightning.report.comparison_tables import comparison_tables, spent_table
     from hygen_lightning.report.page import Part
     from hygen_lightning.report.runs import differences_between, run_table, task_sets_of
 
@@ -78,7 +78,8 @@ def _compared(groups: Groups, out: Path) -> tuple[list[Part], dict[str, Any]]:
         comparison = compare(run_table(members))
         folder = out / name.replace(", ", "+") if len(sets) > 1 else out
         pictures = write_plots(members, comparison, folder)
-        parts.append(Part(name, comparison_tables(comparison), pictures, members))
+        tables = [*comparison_tables(comparison), spent_table(members)]
+        parts.append(Part(name, tables, pictures, members))
         told[name] = {"differences": differences_between(members), **comparison.to_json()}
     return parts, {"task_sets": told}
 

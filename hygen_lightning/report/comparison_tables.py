@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from hygen_lightning.report.comparison import MOST_SIDE_BY_SIDE, Comparison
+from hygen_lightning.report.curves_over_seeds import SPENT
 from hygen_lightning.report.formats import TextTable
-from hygen_lightning.report.runs import TASK_KINDS
+from hygen_lightning.report.runs import TASK_KINDS, Groups
 from hygen_lightning.report.statistics import Estimate
 from hygen_lightning.report.tables import interval, percent
+
+
+def spent_table(groups: Groups) -> TextTable:
+    """What the runs of each group took, on average, and the commit that they ran."""
+    names = ["optimiser_steps" if name == "step" else name for name in SPENT]
+    rows = []
+    for label, runs in groups.items():
+        found = [[run.results.get(name) for run in runs] for name in names]
+        commits = dict.fromkeys(str(run.results.get("commit") or "–") for run in runs)
+        rows.append((label, str(len(runs)), *map(_mean_spent, found), " ".join(commits)))
+    columns = ("group", "runs", *SPENT.values(), "commit")
+    note = "Means over the runs."
+    return TextTable("spent", "What it took", columns, rows, note)
+
+
+def _mean_spent(values: Sequence[Any]) -> str:
+    """Of numbers, or of their text; a dash where a run did not say."""
+    known = [float(value) for value in values if value not in (None, "")]
+    mean = sum(known) / len(known) if len(known) == len(values) else None
+    if mean is None:
+        return "–"
+    return f"{mean:,.0f}" if mean >= 100 or mean == round(mean) else f"{mean:.1f}"
 
 
 def comparison_tables(comparison: Comparison) -> list[TextTable]:

@@ -48,7 +48,7 @@ def test_tables_name_both_kinds_of_interval_and_what_stands_behind_them(
             "runs.csv",
             "results.csv",
         ),
-        *("means.csv", "by_task.csv", "tasks.csv", "improvement.csv"),
+        *("means.csv", "by_task.csv", "tasks.csv", "improvement.csv", "spent.csv"),
         *(f"{plot}.{kind}" for plot in plots for kind in ("png", "pdf")),
     }
 

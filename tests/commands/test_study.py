@@ -16,6 +16,8 @@ from tiny_runs import tiny_fit
 
 from hygen_lightning.cli import main
 from hygen_lightning.data.tables import read_rows
+from hygen_lightning.study import conduct
+from hygen_lightning.study.plan import read_study
 
 TINY = tiny_fit(Path("."))[1:]
 OWN = ("--run.root", "--run.name", "--config", "--data.train_tasks", "--data.eval_tasks")
@@ -95,6 +97,18 @@ def test_a_cluster_that_is_not_there_is_refused_before_anything_is_timed(
     monkeypatch.setenv("PATH", str(tmp_path))
     words = ["study", str(tiny_study(tmp_path)), "--launcher", "slurm"]
     assert "--launcher slurm: " in refused(words, capsys)
+
+
+def test_a_signal_while_settings_are_timed_ends_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told_to_end(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(conduct, "check_cells", lambda cells, root: {})
+    monkeypatch.setattr(conduct, "tell_cost", told_to_end)
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+        conduct.conduct(read_study(tiny_study(tmp_path)), conduct.Place(tmp_path / "out"), True, True)
 
 
 @pytest.mark.slow

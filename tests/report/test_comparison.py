@@ -11,7 +11,7 @@ from PIL import Image
 
 from hygen_lightning.report.comparison import MOST_SIDE_BY_SIDE, Comparison, compare
 from hygen_lightning.report.comparison_plots import write_plots
-from hygen_lightning.report.comparison_tables import comparison_tables
+from hygen_lightning.report.comparison_tables import comparison_tables, spent_table
 from hygen_lightning.report.runs import Groups, find_runs, grouped, run_table
 from hygen_lightning.report.statistics import wilson_interval
 from hygen_lightning.report.style import series_style
@@ -93,6 +93,18 @@ def test_of_many_groups_the_best_is_held_against_each_other_one_and_all_stand_be
     for path in written:
         with Image.open(path) as picture:
             assert picture.height < 1.2 * picture.width, path.name
+
+
+def test_what_runs_took_is_told_as_their_mean_and_left_open_where_one_did_not_say(tmp_path: Path) -> None:
+    for seed, minutes in ((1, 1.0), (2, 2.0)):
+        finished_run(tmp_path, "a", seed, {"3m": 1}, commit="abc", optimiser_steps=1200, minutes=minutes)
+    finished_run(tmp_path, "a", 3, {"3m": 1}, model={"lr": 1.0}, battles=0, minutes=None)
+    table = spent_table(groups_in(tmp_path))
+    assert table.columns[2:6] == ("optimiser steps", "battles learned from", "environment steps", "minutes")
+    assert [row[1:] for row in table.rows] == [
+        ("2", "1,200", "–", "–", "1.5", "abc"),
+        ("1", "–", "0", "–", "–", "–"),
+    ]
 
 
 def test_groups_of_one_colour_differ_in_their_lines() -> None:

@@ -1,0 +1,46 @@
+"""The tables of docs/results.md, which are those that `report` draws from the rows beside it.
+
+    python tests/results_page.py
+
+writes them anew. A block of the page begins with `<!-- results/FILE.csv: TASK SET: TABLE -->`, the table as
+`report` names it, and ends with `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from hygen_lightning.report.comparison import compare
+from hygen_lightning.report.comparison_tables import comparison_tables, spent_table
+from hygen_lightning.report.formats import TextTable, markdown
+from hygen_lightning.report.runs import find_runs, grouped, run_table, task_sets_of
+
+PAGE = Path(__file__).parent.parent / "docs" / "results.md"
+BLOCK = re.compile(r"(<!-- (results/[\w.]+): ([^:]+): (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+@cache
+def tables_of(path: Path) -> dict[tuple[str, str], str]:
+    """(task set, name) -> Markdown of a table, without its heading."""
+    found = {}
+    for name, groups in task_sets_of(grouped(find_runs([path])[0])[0]).items():
+        tables = [*comparison_tables(compare(run_table(groups))), spent_table(groups)]
+        found |= {(name, table.name): _bare(table) for table in tables}
+    return found
+
+
+def _bare(table: TextTable) -> str:
+    """Its lines in Markdown, without heading and note."""
+    return markdown(replace(table, note="")).split("\n\n", 1)[1]
+
+
+def filled(text: str) -> str:
+    """The page with every block as the rows have it."""
+    return BLOCK.sub(lambda m: f"{m[1]}\n{tables_of(PAGE.parent / m[2])[m[3], m[4]]}{m[6]}", text)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
