@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
 from hygen_lightning.trainer_options import LayeredCLI, run_root
 
+NOT_INSTALLED = "a package that the options need is not installed"
+
 
 def run_trainer_command(argv: list[str]) -> int:
     """fit, validate, test or predict; the exit code."""
@@ -59,6 +62,8 @@ def run_trainer_command(argv: list[str]) -> int:
         raise UserError(own) from error
     except MisconfigurationException as error:
         raise UserError(str(error)) from error
+    except ModuleNotFoundError as error:  # a callback may look for it as late as when the run begins
+        raise UserError(f"{NOT_INSTALLED}: {error}") from error
     except RuntimeError as error:
         if "Early stopping conditioned on metric" not in str(error):
             raise
@@ -119,7 +124,7 @@ class HyGenCLI(LayeredCLI):
             missing = complaint_of(error, ImportError)  # of a logger, a plugin, a class of the user's
             if missing is None:
                 raise
-            raise UserError(f"a package that the options need is not installed: {missing}") from error
+            raise UserError(f"{NOT_INSTALLED}: {missing}") from error
 
     def _check_learned(self) -> None:
         """UserError where a task of the checkpoint is there no more."""
@@ -137,6 +142,8 @@ class HyGenCLI(LayeredCLI):
         terminal = sys.stdout is not None and sys.stdout.isatty()
         if self._get(self.config_init, "trainer.enable_progress_bar") is None and not terminal:
             kwargs["enable_progress_bar"] = False  # a file or a pipe keeps the lines without the bars
+        if self._get(self.config_init, "trainer.profiler") == "xla" and find_spec("torch_xla") is None:
+            raise UserError(f"{NOT_INSTALLED}: --trainer.profiler xla asks for torch_xla")
         strategy, devices = (self._get(self.config_init, f"trainer.{key}") for key in ("strategy", "devices"))
         start = strategy if isinstance(strategy, str) else getattr(strategy, "_start_method", "popen")
         if start.endswith(("spawn", "fork", "forkserver", "notebook")):

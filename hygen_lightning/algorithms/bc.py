@@ -75,15 +75,15 @@ class BC(MultiTaskAlgorithm):
 
     def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean cross-entropy over valid steps and agents (the dead choose no-op, which is certain)."""
-        acted = episodes.map(lambda x: x[:, :-1])
+        steps = episodes.map(lambda x: x[:, :-1])
         last_actions = episodes.last_actions[:, :-1]
-        told = self._told(return_to_go(episodes)[:, :-1], acted.obs.shape[2])
+        told = self._told(return_to_go(episodes)[:, :-1], steps.obs.shape[2])
         logits = self.network(
-            episodes.task.layout, acted.obs, last_actions, filled=acted.filled, extra_own=told
+            episodes.task.layout, steps.obs, last_actions, filled=steps.filled, extra_own=told
         )
         mask = episodes.mask[:, :-1]
-        loss = masked_mean(action_cross_entropy(logits, acted.actions), mask)
-        return loss, {"action_accuracy": action_accuracy(logits, acted, mask)}
+        loss = masked_mean(action_cross_entropy(logits, steps.actions), mask)
+        return loss, {"action_accuracy": action_accuracy(logits, steps, mask)}
 
     def _told(self, to_come: Tensor, n_agents: int) -> Tensor | None:
         """Returns to come [...] as a further number of each agent's own [..., A, 1]; None if untold."""

@@ -123,9 +123,9 @@ class HiSSD(ValueLearning):
 
     def loss(self, episodes: Episodes, offline_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         layout, mask = episodes.task.layout, episodes.mask[:, :-1]
-        acted, last_actions = episodes.map(lambda x: x[:, :-1]), episodes.last_actions[:, :-1]
-        told = self.network(layout, acted.obs, last_actions, mask)
-        imitation = masked_mean(action_cross_entropy(told.logits, acted.actions), mask)
+        steps, last_actions = episodes.map(lambda x: x[:, :-1]), episodes.last_actions[:, :-1]
+        told = self.network(layout, steps.obs, last_actions, mask)
+        imitation = masked_mean(action_cross_entropy(told.logits, steps.actions), mask)
         values, advantage, metrics = self._values(episodes)
         weight = (self.advantage_weight * advantage).exp().clamp(max=MOST_WEIGHT)
         error = self._prediction_error(episodes, told)
@@ -140,7 +140,7 @@ class HiSSD(ValueLearning):
             "cross_entropy": imitation.detach(),
             "prediction_error": masked_mean(error.detach(), mask),
             "plan_weight": masked_mean(weight, mask),
-            "action_accuracy": action_accuracy(told.logits, acted, mask),
+            "action_accuracy": action_accuracy(told.logits, steps, mask),
         }
 
     def _values(self, episodes: Episodes) -> tuple[Tensor, Tensor, dict[str, Tensor]]:

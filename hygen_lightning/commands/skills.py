@@ -11,7 +11,10 @@ from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import expand
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hygen_lightning.run.skill_report import SkillReport
+    from hygen_lightning.specs import TaskSpec
 
 
 def skills(
@@ -36,14 +39,13 @@ def skills(
         seed: seed of the battles and of all that is drawn
         json: one JSON object on stdout, instead of tables
     """
-    from hygen_lightning.algorithms.hygen import HyGen
-    from hygen_lightning.checkpoint import load_policy, read_checkpoint
+    from hygen_lightning.checkpoint import read_checkpoint
     from hygen_lightning.data.datamodule import MOST_EPISODES
     from hygen_lightning.data.files import check_place
     from hygen_lightning.envs import environment_for
     from hygen_lightning.report.skill_plot import draw_skills
     from hygen_lightning.rollouts.policies import environment_of
-    from hygen_lightning.run.skill_report import measure_skills, verdict_on
+    from hygen_lightning.run.skill_report import verdict_on
 
     check_seed(seed)
     check_place(out)
@@ -55,16 +57,8 @@ def skills(
     env = environment_of([str(ckpt_path)], env)
     specs = expand(tasks or list(learned.values()))
     env = environment_for(specs, env)
-    reports = []
     with progress("battles", total=len(specs)) as advance:
-        for task in specs:
-            model = load_policy(ckpt_path, task)
-            if not isinstance(model, HyGen):
-                raise UserError(
-                    f"{ckpt_path} is of {type(model).__name__}, which has no skills; give HyGen's"
-                )
-            reports.append(measure_skills(model, task, episodes, env, seed))
-            advance(1)
+        reports = [_measured(ckpt_path, task, episodes, env, seed, advance) for task in specs]
     n_skills = len(reports[0].use)
     draw_skills({report.task: report.battle.numpy() for report in reports}, n_skills, out)
     verdict = verdict_on(reports)
@@ -77,6 +71,22 @@ def skills(
     print(f"picture: {out}")
     print(verdict)
     return 0
+
+
+def _measured(
+    ckpt_path: Path, task: TaskSpec, episodes: int, env: str, seed: int, advance: Callable[[int], None]
+) -> SkillReport:
+    """One task, played; UserError where the checkpoint has no skills."""
+    from hygen_lightning.algorithms.hygen import HyGen
+    from hygen_lightning.checkpoint import load_policy
+    from hygen_lightning.run.skill_report import measure_skills
+
+    model = load_policy(ckpt_path, task)
+    if not isinstance(model, HyGen):
+        raise UserError(f"{ckpt_path} is of {type(model).__name__}, which has no skills; give HyGen's")
+    report = measure_skills(model, task, episodes, env, seed)
+    advance(1)
+    return report
 
 
 def print_report(report: SkillReport) -> None:

@@ -12,7 +12,15 @@ from lightning.pytorch import LightningDataModule
 from hygen_lightning.data.buffers import OfflineEpisodes, ReplayBuffer, load_offline
 from hygen_lightning.data.chunks import ChunkBuffer
 from hygen_lightning.data.loaders import BatchNumbers, BattleRequests, check_trainer
-from hygen_lightning.data.mixing import DynamicShare, FixedShare, Share, make_share, most_played, split
+from hygen_lightning.data.mixing import (
+    DynamicShare,
+    FixedShare,
+    Share,
+    check_replay_size,
+    make_share,
+    most_played,
+    split,
+)
 from hygen_lightning.data.summary import lines_about
 from hygen_lightning.policy import LearnsFromEpisodes
 from hygen_lightning.seeding import battle_seeds, stream_generator
@@ -26,7 +34,7 @@ from hygen_lightning.specs import (
     TaskSpec,
     UserError,
 )
-from hygen_lightning.tasks import TASK_SETS, chosen_set, common_widths, expand, sources
+from hygen_lightning.tasks import TASK_SETS, TaskSet, chosen_set, common_widths, expand, sources
 
 Quality = Literal["expert", "medium", "medium-expert", "medium-replay", "random", "none"]
 NO_RECORDINGS = "none"
@@ -94,35 +102,13 @@ class HybridDataModule(LightningDataModule):
         seed: int = 1,
     ) -> None:
         super().__init__()
-        chosen = chosen_set(task_set, train_tasks)
-        if eval_tasks is not None and not eval_tasks:
-            raise UserError("--data.eval_tasks is empty; name a task, or leave the option out for the set's")
-        self.sources = sources(chosen.train)
-        """Training tasks by name -> what `load_task` finds them by, from any folder."""
-        self.train_tasks = expand(chosen.train)
-        self.eval_tasks = expand(eval_tasks or [*self.train_tasks, *chosen.unseen])
-        extra = expand(chosen.extra if extra_tasks is None else extra_tasks)
-        self.extra_tasks = [task for task in extra if task not in self.eval_tasks]
-        everywhere = expand([*self.train_tasks, *self.eval_tasks, *self.extra_tasks])
-        self.widths = common_widths(everywhere)
-        self.seen = {task.name for task in self.train_tasks}
+        self._name_tasks(chosen_set(task_set, train_tasks), eval_tasks, extra_tasks)
         self.dataset_dir, self.quality = dataset_dir, quality
-        if max_in_memory_gb < 0:
-            raise UserError(f"--data.max_in_memory_gb is {max_in_memory_gb}; give 0 (nothing) or more")
         self.max_in_memory_gb = max_in_memory_gb
-        for option, value in {
-            "batch_size": batch_size,
-            "replay_episodes": replay_episodes,
-            "eval_episodes": eval_episodes,
-            "test_episodes": test_episodes,
-            "eval_batch": eval_batch,
-        }.items():
-            if not 1 <= value <= MOST_EPISODES:
-                raise UserError(f"--data.{option} is {value}; it counts episodes, give 1 to {MOST_EPISODES}")
         self.batch_size, self.replay_episodes = batch_size, replay_episodes
         self.eval_episodes, self.test_episodes, self.eval_batch = eval_episodes, test_episodes, eval_batch
         self._share_options = (share_schedule, share_begin, share_end, share_steps, share_fixed)
-        self._check_replay_size()
+        self._check_sizes()
         self.seed = seed
         self.replay_buffers: dict[str, ReplayBuffer] = {}
         self.chunk_buffers: dict[str, ChunkBuffer] = {}
@@ -138,6 +124,33 @@ class HybridDataModule(LightningDataModule):
         self.before_draw: Callable[[], None] | None = None
         """Called before each batch is drawn; all of the batch before is done and logged then."""
         self._said: set[str] = set()
+
+    def _name_tasks(self, chosen: TaskSet, evaluated: list[str] | None, extra: list[str] | None) -> None:
+        """Who trains, who is evaluated, who is played for interest, where the options replace the set's."""
+        if evaluated is not None and not evaluated:
+            raise UserError("--data.eval_tasks is empty; name a task, or leave the option out for the set's")
+        self.sources = sources(chosen.train)
+        """Training tasks by name -> what `load_task` finds them by, from any folder."""
+        self.train_tasks = expand(chosen.train)
+        self.eval_tasks = expand(evaluated or [*self.train_tasks, *chosen.unseen])
+        further = expand(chosen.extra if extra is None else extra)
+        self.extra_tasks = [task for task in further if task not in self.eval_tasks]
+        everywhere = expand([*self.train_tasks, *self.eval_tasks, *self.extra_tasks])
+        self.widths = common_widths(everywhere)
+        self.seen = {task.name for task in self.train_tasks}
+
+    def _check_sizes(self) -> None:
+        """UserError for numbers out of range."""
+        if self.max_in_memory_gb < 0:
+            raise UserError(f"--data.max_in_memory_gb is {self.max_in_memory_gb}; give 0 (nothing) or more")
+        for option in ("batch_size", "replay_episodes", "eval_episodes", "test_episodes", "eval_batch"):
+            value = getattr(self, option)
+            if not 1 <= value <= MOST_EPISODES:
+                raise UserError(f"--data.{option} is {value}; it counts episodes, give 1 to {MOST_EPISODES}")
+        share = make_share(*self._share_options, win_rate=1.0)
+        if self.quality == NO_RECORDINGS:
+            share = FixedShare(0.0)
+        check_replay_size(self.replay_episodes, self.batch_size, share)
 
     # Set-up
 
@@ -191,19 +204,6 @@ class HybridDataModule(LightningDataModule):
                 f"--data.quality none: nothing to learn from, for {which} optimiser steps learn from "
                 "recordings only; give recordings, or a model without that stage "
                 "(HyGen: --model.init_args.pretrain_steps 0)"
-            )
-
-    def _check_replay_size(self) -> None:
-        """UserError where the played part of a batch never fits into the replay buffer."""
-        share = make_share(*self._share_options, win_rate=1.0)
-        if self.quality == NO_RECORDINGS:
-            share = FixedShare(0.0)
-        played = most_played(self.batch_size, share)
-        if self.replay_episodes < played:
-            raise UserError(
-                f"--data.replay_episodes is {self.replay_episodes}, but at offline share {share.lowest:g} a "
-                f"batch of {self.batch_size} holds {played} played episodes, which could never be drawn; "
-                f"give at least {played}"
             )
 
     def _say_once(self, line: str, about: str = "") -> None:

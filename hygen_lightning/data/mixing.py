@@ -132,6 +132,17 @@ def most_played(batch_size: int, share: Share) -> int:
     return batch_size - int(batch_size * share.lowest + _ROUNDING)
 
 
+def check_replay_size(replay_episodes: int, batch_size: int, share: Share) -> None:
+    """UserError where the played part of a batch never fits into a replay buffer of replay_episodes."""
+    played = most_played(batch_size, share)
+    if replay_episodes < played:
+        raise UserError(
+            f"--data.replay_episodes is {replay_episodes}, but at offline share {share.lowest:g} a "
+            f"batch of {batch_size} holds {played} played episodes, which could never be drawn; "
+            f"give at least {played}"
+        )
+
+
 def split(batch_size: int, share: float, replay_size: int, has_offline: bool = True) -> tuple[int, int]:
     """(recorded, played) episodes of a batch of batch_size at this offline share (0..1).
 

@@ -131,19 +131,23 @@ class Summary:
 
     def read(self, files: Iterable[Path]) -> list[str]:
         """Add the sound episodes of these files; returns the problems of the others."""
-        problems = []
+        problems: list[str] = []
         for file in files:
             try:
-                for key, value in read_header(file).about.items():
-                    self.about.setdefault(key, {})[str(value)] = None
-                for found, block in read_blocks(file, self.task, with_onehot=True):
-                    problems += [str(problem) for problem in found.problems]
-                    self.accepted += found.accepted
-                    if block is not None:
-                        self.add(block)
+                problems.extend(self._problems_of(file))  # keeps those before an error
             except UserError as error:
                 problems.append(str(error))
         return problems
+
+    def _problems_of(self, file: Path) -> Iterator[str]:
+        """Add the sound episodes of this file; UserError where it cannot be read on."""
+        for key, value in read_header(file).about.items():
+            self.about.setdefault(key, {})[str(value)] = None
+        for found, block in read_blocks(file, self.task, with_onehot=True):
+            yield from map(str, found.problems)
+            self.accepted += found.accepted
+            if block is not None:
+                self.add(block)
 
     def add(self, block: Episodes) -> None:
         """Add episodes [B, T, ...] that passed the checks."""
@@ -154,8 +158,8 @@ class Summary:
         wins = self.task.success(block)
         self._wins += 0 if wins is None else int(wins.sum())
         self._tells_success = wins is not None
-        acted = block.actions[block.mask].flatten()
-        self._actions += torch.bincount(acted, minlength=len(self._actions))
+        taken = block.actions[block.mask].flatten()
+        self._actions += torch.bincount(taken, minlength=len(self._actions))
         self._obs.add(block.obs[block.filled].flatten(0, 1))
         self._state.add(block.state[block.filled])
 

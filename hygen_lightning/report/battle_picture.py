@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,11 +114,17 @@ def write_mp4(scene: Scene, title: str, path: Path) -> None:
     try:
         video: Any = get_writer(path, format="FFMPEG", fps=rate, codec="libx264", macro_block_size=2)
         with video:
-            for frame, seconds in moving_frames(Painter(scene, title, MP4_WIDTH), MP4_FRAMES_PER_STEP):
-                for _ in range(max(round(seconds * rate), 1)):
-                    video.append_data(np.asarray(frame))
+            painter = Painter(scene, title, MP4_WIDTH)
+            for image in _at_rate(moving_frames(painter, MP4_FRAMES_PER_STEP), rate):
+                video.append_data(image)
     except (OSError, RuntimeError) as error:
         raise UserError(f"{path}: ffmpeg failed ({str(error).strip().splitlines()[-1]})") from error
+
+
+def _at_rate(frames: Iterable[tuple[Image.Image, float]], rate: float) -> Iterator[np.ndarray]:
+    """Frames and the seconds that each is shown -> images, `rate` of them a second."""
+    for frame, seconds in frames:
+        yield from repeat(np.asarray(frame), max(round(seconds * rate), 1))
 
 
 def write_strip(scene: Scene, title: str, path: Path) -> None:

@@ -26,7 +26,9 @@ def test_both_ways_and_their_ratio_are_reported(
         assert all(0 < row[way]["share"] < 1 for way in ("plain", "compiled"))
     assert set(found["ready_s"]) == {"3m", "5m"}
     assert battles(**arguments) == 0
-    assert "compiled or loaded in" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "compiled or loaded in" in told
+    assert "evaluation: 2 tasks x 2 battles" in told, "no line of the table is broken"
 
 
 def test_wrong_numbers_and_a_missing_compiler_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from factories import make_episodes
 from refusals import refused
-from tiny_runs import tiny_fit
+from tiny_runs import callback, tiny_fit
 
 from hygen_lightning.cli import COMMANDS, TRAINER_COMMANDS, main
 from hygen_lightning.data.hdf5 import write_run
@@ -63,6 +63,7 @@ from hygen_lightning.tasks import load_task
         (["--evaluation.env", "smac", "--trainer.limit_val_batches", "0"], "doctor` says how to mend it"),
         (["--trainer.logger", "Foo"], "--trainer.logger: unknown name 'Foo'"),
         (["--trainer.logger", "lightning.pytorch.loggers.CometLogger"], "not installed"),
+        (["--trainer.profiler", "xla"], "not installed: --trainer.profiler xla asks for torch_xla"),
     ],
 )
 def test_bad_options_get_one_line_that_says_what_to_do(
@@ -82,6 +83,13 @@ def test_a_value_in_the_place_of_a_group_is_one_line(
 def test_a_metric_that_nobody_logs_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor", "val/nothing"]
     assert "val/nothing" in refused([*tiny_fit(tmp_path), *words], capsys, begun=True)
+
+
+def test_a_package_that_is_missed_only_when_a_run_begins_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused([*tiny_fit(tmp_path), *callback("WantsPsutil")], capsys)
+    assert "a package that the options need is not installed: Requirement 'psutil' not met" in line
 
 
 def test_an_unknown_command_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

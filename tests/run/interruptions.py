@@ -57,6 +57,13 @@ class StopsEarly(Callback):
         trainer.should_stop = trainer.global_step == self.step
 
 
+class WantsPsutil(Callback):
+    """Looks for its package as late as Lightning's DeviceStatsMonitor does."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        raise ModuleNotFoundError("Requirement 'psutil' not met")
+
+
 class RankReport(Callback):
     """What each rank did, in `rank<r>.pt` of the run folder: draws, schedules, battles, parameters."""
 
