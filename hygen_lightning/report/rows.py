@@ -36,12 +36,13 @@ def run_rows(groups: Groups) -> str:
 def _row(label: str, run: Run) -> dict[str, Any]:
     known = run.results
     environment = known.get("environment") or {}
-    row = {name: known.get(name) for name in FACTS}
+    row: dict[str, Any] = {name: known.get(name) for name in FACTS}
     row |= {"group": label, "run": run.name, "algorithm": run.algorithm, "seed": run.seed}
     row |= {"environment": environment.get("name"), "environment_version": environment.get("version")}
     row["command"] = _without_place(row["command"] or "")
     row["versions"] = " ".join(f"{name}={value}" for name, value in (known.get("versions") or {}).items())
-    row |= {name: round(float(row[name])) for name in ("battles", "env_steps") if row[name]}
+    for name in ("battles", "env_steps"):
+        row[name] = row[name] and round(float(row[name]))
     row["quality"] = row["quality"] or (known.get("data") or {}).get("quality")
     for task, entry in known["tasks"].items():
         wins = round(entry["win_rate"] * entry["episodes"])
