@@ -253,18 +253,18 @@ class HyGen(ValueLearning):
     def skill_loss(self, episodes: Episodes) -> tuple[Tensor, dict[str, Tensor]]:
         """Stage one: the recorded actions, told by relaxed skills."""
         layout, net = episodes.task.layout, self.network
-        acted, mask = episodes.map(lambda x: x[:, :-1]), episodes.mask[:, :-1]
+        steps, mask = episodes.map(lambda x: x[:, :-1]), episodes.mask[:, :-1]
         last_actions = episodes.last_actions[:, :-1]
         logits = net.skill_logits(layout, episodes.state, episodes.actions, episodes.filled)[:, :-1]
         logits = windows.pool(logits, mask, self.skill_steps)
         skill = self._hold(relaxed_skill(logits), mask)
-        action_logits = net.decode(layout, acted.obs, last_actions, skill, acted.filled)
-        parts = skill_vae_loss(action_logits, acted.actions, skill, mask, self.beta, self.loss_steps)
+        action_logits = net.decode(layout, steps.obs, last_actions, skill, steps.filled)
+        parts = skill_vae_loss(action_logits, steps.actions, skill, mask, self.beta, self.loss_steps)
         loss, logits = parts.loss, self._hold(logits, mask)
         metrics = {
             "cross_entropy": parts.cross_entropy.detach(),
             "skill_kl": parts.kl.detach(),
-            "action_accuracy": action_accuracy(action_logits, acted, mask),
+            "action_accuracy": action_accuracy(action_logits, steps, mask),
         }
         if self.balance > 0:
             unbalance = usage_balance(logits, mask)
@@ -272,7 +272,7 @@ class HyGen(ValueLearning):
             metrics["balance_kl"] = unbalance.detach()
         labels = logits.argmax(dim=-1)
         if self.prior_weight > 0:
-            local_logits = net.predict_skills(layout, acted.obs, last_actions, acted.filled)
+            local_logits = net.predict_skills(layout, steps.obs, last_actions, steps.filled)
             distillation, told = self._distillation(local_logits, labels, mask)
             loss, metrics = loss + self.phi * distillation, metrics | told
         return loss, metrics | skill_use(labels, mask, logits.shape[-1])
