@@ -42,7 +42,8 @@ def _row(label: str, run: Run) -> dict[str, Any]:
     row["command"] = _without_place(row["command"] or "")
     row["versions"] = " ".join(f"{name}={value}" for name, value in (known.get("versions") or {}).items())
     for name in ("battles", "env_steps"):
-        row[name] = row[name] and round(float(row[name]))
+        if row[name] not in (None, ""):
+            row[name] = round(float(row[name]))
     row["quality"] = row["quality"] or (known.get("data") or {}).get("quality")
     for task, entry in known["tasks"].items():
         wins = round(entry["win_rate"] * entry["episodes"])
