@@ -164,7 +164,7 @@ class HyGen(ValueLearning):
         if refine_battles > 0:
             if prior_weight == 0:
                 raise UserError(
-                    "--model.refine_battles refines stage one's policy: give --model.prior_weight"
+                    "--model.refine_battles refines stage one's policy: give a --model.prior_weight above 0"
                 )
             self.check_minibatches("refine_minibatches", "refine_battles")
             self.chunk_plan = ChunkPlan(refine_battles, 0, refine_epochs, refine_minibatches)

@@ -172,7 +172,7 @@ def test_battles_are_played_and_learned_from_as_the_options_say() -> None:
 
 
 def test_without_a_policy_of_stage_one_there_is_nothing_to_refine() -> None:
-    with pytest.raises(UserError, match=r"give --model\.prior_weight"):
+    with pytest.raises(UserError, match=r"give a --model\.prior_weight above 0"):
         HyGen(TASK.layout.widths, refine_battles=4)
 
 
