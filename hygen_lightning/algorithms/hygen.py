@@ -76,7 +76,7 @@ class HyGen(ValueLearning):
         refine_clip: how far (0..1) a probability ratio may move before its gain is cut
         refine_entropy: weight of the entropies of actions and skills
         refine_distinct: weight, in an agent's advantage, of the log probability that the trajectory encoder
-            tells its skill from what it did: keeps skills distinct; 0: off
+            tells its skill from what it did; 0: off
         teacher_weight: weight of stage one's loss on recordings while it refines, times the offline share
         loss_steps: steps that cross-entropies sum over: valid ones, or all stored as the authors do
         skills_from: checkpoint whose networks stage two starts from (use pretrain_steps 0)

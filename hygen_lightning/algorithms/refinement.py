@@ -33,7 +33,8 @@ class Refinement(nn.Module):
     Both share the team's advantage. The critic sees the state and the time; recordings teach it in
     stage one already. distinct: weight at which an agent's advantage also counts how well the trajectory
     encoder, which learns it from the same battles, tells its skill from what happened (as the
-    discriminator of Eysenbach et al. 2019, DIAYN, from whole windows): skills go on acting differently.
+    discriminator of Eysenbach et al. 2019, DIAYN, from whole windows). Acting differently by skill earns it,
+    and so does always choosing the same skill.
     """
 
     def __init__(self, model: HyGen, clip: float, entropy: float, distinct: float) -> None:
