@@ -54,6 +54,7 @@ RANGES = {
     "refine_battles": (0, 10**6),
     **dict.fromkeys(("refine_epochs", "refine_minibatches"), (1, 1000)),
     "refine_clip": (1e-6, 10**6),
+    "refine_random_skills": (0, 0.99),
     **dict.fromkeys(("refine_entropy", "refine_distinct", "teacher_weight"), (0, 10**6)),
     **dict.fromkeys(("alpha", "beta", "phi", "conservative_constant", "balance", "prior_weight"), (0, 10**6)),
     "advantage_weight": (0, 10**6),

@@ -75,8 +75,10 @@ class HyGen(ValueLearning):
         refine_minibatches: optimiser steps of a pass
         refine_clip: how far (0..1) a probability ratio may move before its gain is cut
         refine_entropy: weight of the entropies of actions and skills
-        refine_distinct: weight, in an agent's advantage, of the log probability that the trajectory encoder
-            tells its skill from what it did; 0: off
+        refine_distinct: weight, in the advantage of an action, of the log probability that the trajectory
+            encoder tells the agent's skill from what it did; 0: off
+        refine_random_skills: share (0..1) of skills that are drawn by chance while it refines, so that
+            all of them go on learning
         teacher_weight: weight of stage one's loss on recordings while it refines, times the offline share
         loss_steps: steps that cross-entropies sum over: valid ones, or all stored as the authors do
         skills_from: checkpoint whose networks stage two starts from (use pretrain_steps 0)
@@ -120,6 +122,7 @@ class HyGen(ValueLearning):
         refine_clip: float = 0.2,
         refine_entropy: float = 0.01,
         refine_distinct: float = 0.0,
+        refine_random_skills: float = 0.0,
         teacher_weight: float = 1.0,
         loss_steps: LossSteps = "valid",
         skills_from: str | None = None,
@@ -168,7 +171,9 @@ class HyGen(ValueLearning):
                 )
             self.check_minibatches("refine_minibatches", "refine_battles")
             self.chunk_plan = ChunkPlan(refine_battles, 0, refine_epochs, refine_minibatches)
-            self.refinement = Refinement(self, refine_clip, refine_entropy, refine_distinct)
+            self.refinement = Refinement(
+                self, refine_clip, refine_entropy, refine_distinct, refine_random_skills
+            )
         if skills_from is not None:
             self.network.load_state_dict(weights_of(skills_from, self.network, "skills_from"))
             self.hparams["skills_from"] = None  # a checkpoint of this model brings the weights itself
@@ -336,8 +341,8 @@ class HyGen(ValueLearning):
         return self.skill_scores(q, local_logits).argmax(dim=-1)
 
     def sampling(self, generator: torch.Generator) -> Policy:
-        draw = sampled_action(generator)
-        return SkillPolicy(self, lambda q, logits: draw(self.skill_scores(q, logits)), draw)
+        draw, by = sampled_action(generator), self.refinement.skill_log_probs
+        return SkillPolicy(self, lambda q, logits: draw(by(self.skill_scores(q, logits))), draw)
 
     def act(
         self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any

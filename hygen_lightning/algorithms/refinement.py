@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from hygen_lightning.losses import (
-    PolicyGradientLoss,
     clipped_policy_loss,
     generalised_advantages,
     masked_mean,
@@ -31,15 +32,18 @@ class Refinement(nn.Module):
     """The clipped objective of MAPPO for two choices: of a skill, where one begins, and of an action.
 
     Both share the team's advantage. The critic sees the state and the time; recordings teach it in
-    stage one already. distinct: weight at which an agent's advantage also counts how well the trajectory
-    encoder, which learns it from the same battles, tells its skill from what happened (as the
-    discriminator of Eysenbach et al. 2019, DIAYN, from whole windows). Acting differently by skill earns it,
-    and so does always choosing the same skill.
+    stage one already. distinct: weight at which the advantage of an action also counts how well the
+    trajectory encoder, which learns it from the same battles, tells the agent's skill from what happened
+    (as the discriminator of Eysenbach et al. 2019, DIAYN, from whole windows), less what it tells of that
+    skill on average. random_skills: share (0..1) of skills drawn by chance, so that none is given up.
     """
 
-    def __init__(self, model: HyGen, clip: float, entropy: float, distinct: float) -> None:
+    def __init__(
+        self, model: HyGen, clip: float, entropy: float, distinct: float, random_skills: float
+    ) -> None:
         super().__init__()
-        self.clip, self.entropy, self.distinct = clip, entropy, distinct
+        self.objective = partial(clipped_policy_loss, clip=clip, entropy_weight=entropy)
+        self.distinct, self.random_skills = distinct, random_skills
         self.gamma, self.gae_lambda, self.skill_steps = model.gamma, model.td_lambda, model.skill_steps
         self.critic = PooledCritic(model.widths)
 
@@ -60,16 +64,18 @@ class Refinement(nn.Module):
         )
         counted, target = advantage[mask], advantage + value
         advantage = ((advantage - counted.mean()) / (counted.std() + 1e-5)).unsqueeze(-1)
+        of_actions = advantage.expand(skills.shape)
         if self.distinct > 0:
             told = _of_choice(self._recognised(model.acting, episodes), skills)
-            advantage = advantage + self.distinct * (told - told[mask].mean())
+            of_actions = of_actions + self.distinct * _above_its_skill(told, skills, _decides(episodes))
         action_log_probs, skill_log_probs = self._log_probs(model, model.acting, episodes, skills)
         return OnPolicyEpisodes(
             **{f.name: getattr(episodes, f.name) for f in fields(Episodes)},
             skills=skills,
             log_probs=_of_choice(action_log_probs, episodes.actions),
             skill_log_probs=_of_choice(skill_log_probs, skills),
-            advantage=zero_outside(advantage.expand(skills.shape), mask),
+            advantage=zero_outside(of_actions, mask),
+            skill_advantage=zero_outside(advantage, mask),
             value_target=target,
         )
 
@@ -77,11 +83,15 @@ class Refinement(nn.Module):
         """Clipped objectives of actions and of skills, and the critic's squared error."""
         mask = battles.mask
         action_log_probs, skill_log_probs = self._log_probs(model, model.network, battles, battles.skills)
-        alive = mask.unsqueeze(-1) & (battles.avail_actions.sum(dim=-1) > 1)
+        alive = _decides(battles)
         steps = torch.arange(battles.n_steps, device=mask.device)
         decides = alive & windows.begins(steps, self.skill_steps)[:, None]
-        actions = self._policy(action_log_probs, battles.actions, battles.log_probs, battles, alive)
-        skills = self._policy(skill_log_probs, battles.skills, battles.skill_log_probs, battles, decides)
+        actions = self.objective(
+            action_log_probs, battles.actions, battles.log_probs, battles.advantage, alive
+        )
+        skills = self.objective(
+            skill_log_probs, battles.skills, battles.skill_log_probs, battles.skill_advantage, decides
+        )
         error = masked_mean((self.values(battles) - battles.value_target).square(), mask)
         metrics = {
             "policy_loss": actions.policy.detach(),
@@ -122,11 +132,6 @@ class Refinement(nn.Module):
         state = zero_outside(episodes.state, episodes.filled)
         return zero_outside(self.critic(episodes.task.layout, state, time), episodes.filled)
 
-    def _policy(
-        self, log_probs: Tensor, chosen: Tensor, old: Tensor, battles: OnPolicyEpisodes, acts: Tensor
-    ) -> PolicyGradientLoss:
-        return clipped_policy_loss(log_probs, chosen, old, battles.advantage, acts, self.clip, self.entropy)
-
     def _log_probs(
         self, model: HyGen, network: HyGenNetwork, episodes: Episodes, skills: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -136,7 +141,29 @@ class Refinement(nn.Module):
         given = one_hot(skills, network.n_skills, episodes.obs.dtype)
         logits = network.decode(layout, *seen, given, episodes.filled)
         possible = episodes.avail_actions | ~episodes.avail_actions.any(dim=-1, keepdim=True)
-        return logits.masked_fill(~possible, -torch.inf).log_softmax(-1), scores.log_softmax(-1)
+        return logits.masked_fill(~possible, -torch.inf).log_softmax(-1), self.skill_log_probs(scores)
+
+    def skill_log_probs(self, scores: Tensor) -> Tensor:
+        """Log probabilities [..., Z] by which skills of these scores are drawn: a share by chance."""
+        log_probs = scores.log_softmax(-1)
+        if self.random_skills == 0:
+            return log_probs
+        by_chance = torch.full_like(log_probs, math.log(self.random_skills / scores.shape[-1]))
+        return torch.logaddexp(log_probs + math.log1p(-self.random_skills), by_chance)
+
+
+def _decides(episodes: Episodes) -> Tensor:
+    """[B, T, A]: who has more than one action to choose from."""
+    return episodes.mask.unsqueeze(-1) & (episodes.avail_actions.sum(dim=-1) > 1)
+
+
+def _above_its_skill(told: Tensor, skills: Tensor, counted: Tensor) -> Tensor:
+    """told [B, T, A] less the mean over where the same skill was counted."""
+    above = told.clone()
+    for skill in skills.unique():
+        here = skills == skill
+        above[here] -= told[here & counted].mean().nan_to_num()
+    return above
 
 
 def _of_choice(log_probs: Tensor, chosen: Tensor) -> Tensor:

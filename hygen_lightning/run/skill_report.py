@@ -15,7 +15,7 @@ from hygen_lightning.rollouts.runner import Rollout, play
 from hygen_lightning.seeding import battle_seeds, stream_generator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from hygen_lightning.algorithms.hygen import HyGen
     from hygen_lightning.specs import Episodes, TaskSpec
@@ -24,7 +24,7 @@ Way = Literal["greedy", "sampled", "noisy"]
 WAYS: tuple[Way, ...] = ("greedy", "sampled", "noisy")
 """The best action, actions by their probability, the best action but for 5 % random ones."""
 NOISE = 0.05
-LEARNED = "learned"
+LEARNED, TRIED = "learned", "best tried"
 CHANCE = 0.05
 """Skills carry something where equal ones would differ so much in fewer than this share of samples."""
 ALIKE = 0.9
@@ -36,7 +36,8 @@ _BATTLES_AT_ONCE = 256
 class SkillReport:
     """Battles of one task.
 
-    win_rates: who chooses the skills ("learned", "predicted", "random", "skill 0", ...) -> way -> 0..1.
+    win_rates: who chooses the skills ("learned", "predicted", "random", "skill 0", ..., "best tried": the
+    fixed skill that won most of the other half of the battles) -> way -> 0..1.
     agreement: share (0..1) of the choices of an action, in battles of the learned policy, that two skills
     make alike. use [Z]: share of agent steps in each skill there; use_by_step [T, Z]: of each time step.
     battle [T, A]: the skills of one such battle. p_value: chance that skills that are all alike would
@@ -66,15 +67,14 @@ def measure_skills(
     seeds = battle_seeds(battles, seed, "skills", task.name)
     chance = stream_generator(seed, "random skills", task.name)
     chosen = choices(model, chance)
-    win_rates: dict[str, dict[Way, float]] = {}
+    won: dict[Way, dict[str, Tensor]] = {way: {} for way in ways}
     learned: Rollout | None = None
     for who, choose in chosen.items():
-        win_rates[who] = {}
         for way in ways:
             draws = stream_generator(seed, way, task.name, who)
             policy = SkillPolicy(model, choose, sampled_action(draws) if way == "sampled" else best_action)
             played = _play(policy, task, env, seeds, NOISE if way == "noisy" else 0.0, draws)
-            win_rates[who][way] = float(played.success.double().mean())
+            won[way][who] = played.success.double()
             learned = played if learned is None else learned
     assert learned is not None  # the first choice is the learned one
     assert learned.skills is not None
@@ -83,7 +83,9 @@ def measure_skills(
     used = torch.nn.functional.one_hot(skills.clamp(min=0), model.network.n_skills).double()
     used = torch.where(acted[:, :, None, None], used, 0).sum(dim=2)
     by_step = used.sum(dim=0)
-    fixed = [rates[ways[0]] for who, rates in win_rates.items() if who.startswith("skill ")]
+    win_rates = {who: {way: float(won[way][who].mean()) for way in ways} for who in chosen}
+    win_rates[TRIED] = {way: best_tried([won[way][who] for who in _fixed(chosen)]) for way in ways}
+    fixed = [win_rates[who][ways[0]] for who in _fixed(chosen)]
     return SkillReport(
         task=task.name,
         battles=battles,
@@ -94,6 +96,23 @@ def measure_skills(
         battle=skills[0, : int(learned.lengths[0])],
         p_value=homogeneity(fixed, battles),
     )
+
+
+def _fixed(choices: Iterable[str]) -> list[str]:
+    """Those that are one skill for all."""
+    return [who for who in choices if who.startswith("skill ")]
+
+
+def best_tried(won: Sequence[Tensor]) -> float:
+    """Win rate (0..1) of the skill that won most of the other half of the battles: both halves are tried
+    and played in turn, so that no battle counts in which the skill was chosen.
+
+    won: of each fixed skill, [B] of 0 and 1, the same battles for all.
+    """
+    rates = torch.stack(list(won))
+    halves = rates[:, ::2], rates[:, 1::2]
+    played = [here[there.mean(dim=1).nan_to_num().argmax()] for here, there in (halves, halves[::-1])]
+    return float(torch.cat(played).mean())
 
 
 def homogeneity(win_rates: Sequence[float], battles: int) -> float:
@@ -111,7 +130,7 @@ def verdict_on(reports: Sequence[SkillReport]) -> str:
     they act differently at all."""
     told = []
     for report in reports:
-        fixed = [rates["greedy"] for who, rates in report.win_rates.items() if who.startswith("skill ")]
+        fixed = [report.win_rates[who]["greedy"] for who in _fixed(report.win_rates)]
         told.append(f"{report.task} {100 * min(fixed):.0f} to {100 * max(fixed):.0f} %")
     wins = ", ".join(told)
     if min(report.p_value for report in reports) < CHANCE:

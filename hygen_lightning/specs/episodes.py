@@ -161,13 +161,14 @@ class OnPolicyEpisodes(Episodes):
 
     skills [B, T, A] int64 (0 after the end), log_probs and skill_log_probs [B, T, A] float (of the
     actions, given the skills, and of the skills, by the policy that played), advantage [B, T, A] float
-    (of each agent), value_target [B, T] float.
+    (of each agent's action), skill_advantage [B, T, 1] float (of the team), value_target [B, T] float.
     """
 
     skills: Tensor
     log_probs: Tensor
     skill_log_probs: Tensor
     advantage: Tensor
+    skill_advantage: Tensor
     value_target: Tensor
 
 

@@ -232,6 +232,7 @@ ROWS = {
     "refine_clip": Row(0.5, loss_of_a_policy_that_moved, REFINES, refused=(0.0,)),
     "refine_entropy": Row(0.5, loss_in_the_middle, REFINES, refused=(-1.0,)),
     "refine_distinct": Row(0.5, loss_in_the_middle, REFINES, refused=(-1.0,)),
+    "refine_random_skills": Row(0.5, loss_in_the_middle, REFINES, refused=(-0.1, 1.0)),
     "teacher_weight": Row(0.5, loss_in_the_middle, REFINES, refused=(-1.0,)),
     "init_from": Row("other.ckpt", first_weight),
     "entity_width": Row(16, parameters, refused=(0,)),

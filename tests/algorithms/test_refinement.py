@@ -133,9 +133,31 @@ def test_distinct_skills_are_worth_what_the_trajectory_encoder_can_tell_of_them(
     before = plain.prepare_battles(episodes, skills)
     after = module.prepare_battles(episodes, skills)
     counted = episodes.mask[0]
-    expected = 0.5 * (told - told[counted].mean()) * counted[:, None]
+    expected = 0.5 * (told - told[counted].mean(dim=0)) * counted[:, None]
     assert torch.allclose((after.advantage - before.advantage)[0], expected, atol=1e-4)
+    assert torch.equal(after.skill_advantage, before.skill_advantage), "skills are chosen for the battle alone"
     assert torch.equal(after.value_target, before.value_target), "the critic learns rewards alone"
+
+
+@torch.no_grad()
+def test_a_share_of_the_skills_is_drawn_by_chance() -> None:
+    scores = torch.tensor([0.9, 0.1, 0.0]).log()
+    by_score, mixed = (
+        refining(refine_random_skills=share).refinement.skill_log_probs(scores).exp() for share in (0.0, 0.3)
+    )
+    assert by_score.tolist() == pytest.approx([0.9, 0.1, 0.0])
+    assert mixed.tolist() == pytest.approx([0.63 + 0.1, 0.07 + 0.1, 0.1])
+
+
+@torch.no_grad()
+def test_sampled_play_draws_a_share_of_its_skills_by_chance() -> None:
+    """The prior is sure of one skill, and the values are zeros."""
+    module = refining(refine_random_skills=0.6)
+    predict = torch.full((400, 1, 3), -100.0)
+    predict[..., 1] = 100.0
+    choose = module.sampling(torch.Generator().manual_seed(0)).choose  # type: ignore[attr-defined]
+    shares = torch.bincount(choose(torch.zeros(400, 1, 3), predict).flatten(), minlength=3) / 400
+    assert shares.tolist() == pytest.approx([0.2, 0.6, 0.2], abs=0.06)
 
 
 def test_the_trajectory_encoder_learns_the_skills_that_were_played(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hygen_lightning.algorithms.hygen import HyGen
-from hygen_lightning.run.skill_report import SkillReport, homogeneity, measure_skills, verdict_on
+from hygen_lightning.run.skill_report import SkillReport, best_tried, homogeneity, measure_skills, verdict_on
 from hygen_lightning.tasks import load_task
 
 TASK = load_task("3m")
@@ -38,7 +38,9 @@ def test_equal_win_rates_are_likely_of_equal_skills_and_far_ones_are_not() -> No
 
 def test_skills_that_the_decoder_does_not_see_act_alike_and_are_warned_of() -> None:
     report = measure_skills(model(carries=False), TASK, 2, "simulator", seed=1, ways=["greedy"])
-    assert list(report.win_rates) == ["learned", "predicted", "random", "skill 0", "skill 1", "skill 2"]
+    assert list(report.win_rates) == [
+        *("learned", "predicted", "random", "skill 0", "skill 1", "skill 2", "best tried")
+    ]
     assert report.agreement == 1.0
     assert float(report.use.sum()) == pytest.approx(1.0)
     assert report.use_by_step.shape == (report.use_by_step.shape[0], 3)
@@ -50,6 +52,13 @@ def test_skills_that_the_decoder_does_not_see_act_alike_and_are_warned_of() -> N
 def test_skills_that_act_differently_are_seen_to_do_so() -> None:
     report = measure_skills(model(carries=True), TASK, 2, "simulator", seed=1, ways=["greedy"])
     assert report.agreement < 1.0
+
+
+def test_the_best_skill_of_one_half_of_the_battles_is_counted_in_the_other() -> None:
+    # Battles 0 and 2 are for skill 0, which wins one of 1 and 3; these are for skill 1, which wins one of 0 and 2.
+    won = [torch.tensor([1.0, 0.0, 1.0, 1.0]), torch.tensor([0.0, 1.0, 1.0, 1.0])]
+    assert best_tried(won) == pytest.approx((0 + 1 + 0 + 1) / 4)
+    assert best_tried([torch.tensor([1.0])] * 2) == 1.0, "nothing was tried before the only battle"
 
 
 def test_one_line_says_whether_skills_win_or_act_differently_on_one_of_the_tasks() -> None:
