@@ -21,6 +21,8 @@ MARGIN = 1.8
 """Ground shown around the outermost units."""
 LEAST_EXTENT = 14.0, 8.0
 """Width and height of ground that are shown at least."""
+WHOLE_UP_TO = 24
+"""Grounds of so many cells a side, with their edge, are shown whole."""
 SCALED_SPREAD = 12.0
 """Larger side of all places of a task without ground, once they are scaled to the picture."""
 
@@ -104,8 +106,12 @@ class Scene:
         return way / length if length > 0.2 and self.actions[step, ally] < self.first_target else None
 
     def window(self) -> tuple[Floats, Floats]:
-        """Lower left and upper right corner of what is shown: where anybody lived, and a margin."""
+        """Lower left and upper right corner of what is shown: where anybody lived, or all of a small
+        ground, and a margin."""
         places = np.concatenate([team.position[team.alive] for team in (self.allies, self.enemies)])
+        rows = self.look.ground
+        if rows and max(len(rows), len(rows[0])) <= WHOLE_UP_TO:
+            places = np.array([[1, 1], [len(rows[0]) - 1, len(rows) - 1]])
         low, high = places.min(axis=0) - MARGIN, places.max(axis=0) + MARGIN
         middle, extent = (low + high) / 2, np.maximum(high - low, LEAST_EXTENT)
         extent[1] = max(extent[1], extent[0] * 0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ from imageio.v3 import immeta
 from PIL import Image
 
 from hygen_lightning.data.hdf5 import read_folder
+from hygen_lightning.envs import make_env
 from hygen_lightning.report import battle_picture
 from hygen_lightning.report.battle_picture import draw_battle, write_gif
 from hygen_lightning.report.colours import ALLY, ENEMY, GROUND, HEALTHY, HIT, PAPER, SHIELD, SKILLS, palette
 from hygen_lightning.report.painter import Painter
 from hygen_lightning.report.scene import scene_of
 from hygen_lightning.report.unit_shapes import UNIT_SHAPES, shape_of
+from hygen_lightning.rollouts.runner import play
+from hygen_lightning.rollouts.scripted import scripted_policies
 from hygen_lightning.specs import Episodes, Side, TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 from hygen_lightning.tasks.battles import FIRST_TARGET, NO_OP, STATE_CENTRE, STATE_EXTENT, STOP
@@ -161,6 +165,15 @@ def test_agents_that_walk_carry_a_chevron_ahead_and_those_that_shoot_or_stay_non
     tip = shape_of("marine")[0] + 0.4
     lit = [sum(colour_at(painter, picture, 8 + tip, y)) > sum(GROUND) + 150 for y in (12, 14, 16)]
     assert lit == [True, False, False]
+
+
+def test_a_small_ground_is_shown_to_its_edges() -> None:
+    task = load_task("cn-2")
+    with closing(make_env("navigation", task, 1)) as env:
+        episodes = play(env, scripted_policies(task, "navigation")["assigned"](0), torch.tensor([1])).episodes
+    low, high = scene_of(task, episodes).window()
+    assert low.max() < 1, "the ground begins at 1"
+    assert high.min() > 7, "and has six cells a side"
 
 
 def test_closed_ground_is_dark_and_every_map_can_be_drawn() -> None:
