@@ -14,12 +14,13 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from hygen_lightning.envs.simulator import compiled, switch
 from hygen_lightning.envs.simulator.compiled import PHASES, Family
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.envs.simulator.state import root
+from hygen_lightning.envs.simulator.state import BattleState, root
 from hygen_lightning.envs.simulator.step import Dynamics
 from hygen_lightning.envs.simulator.terrain import Terrain
 from hygen_lightning.envs.simulator.unit_params import UnitParams
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
+from hygen_lightning.tasks.maps import map_names
 
 CPU = torch.device("cpu")
 KINDS = ["3m", "2s3z", "MMM", "2s_vs_1sc", "bane_vs_bane", "6h_vs_8z", "3s_vs_5z"]
@@ -64,13 +65,19 @@ def same(one: SimulatorEnv, other: SimulatorEnv, n_steps: int, restarts: bool) -
 
 
 def uncompiled_phases(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Let the phases run as they are traced, without a compiler."""
+    """Let the phases run as they are traced, without a compiler; input in memory has to be as traced."""
     params, terrain = parts(name)
-    specs = {phase: tree_flatten(inputs)[1] for phase, inputs in compiled._example_inputs(params).items()}
+    traced = {phase: tree_flatten(inputs) for phase, inputs in compiled._example_inputs(params).items()}
 
     def loaded(path: Path) -> Any:
-        phase = PHASES[path.stem](params, terrain)
-        return lambda flat: phase(*tree_unflatten(flat, specs[path.stem]))
+        phase, (example, spec) = PHASES[path.stem](params, terrain), traced[path.stem]
+
+        def run(flat: list[torch.Tensor]) -> Any:
+            assert [x.dtype for x in flat] == [x.dtype for x in example]
+            assert all(x.is_contiguous() for x in flat)
+            return phase(*tree_unflatten(flat, spec))
+
+        return run
 
     monkeypatch.setattr(compiled, "_loaded", loaded)
     monkeypatch.setattr(switch, "code_of", lambda *_: Path())
@@ -96,10 +103,42 @@ def test_one_battle_alone_is_played_by_compiled_code_too(monkeypatch: pytest.Mon
     assert torch.equal(one.x, other.x)
 
 
-def test_code_made_for_one_battle_plays_all_of_its_family(monkeypatch: pytest.MonkeyPatch) -> None:
-    uncompiled_phases(monkeypatch, "3m")
-    plain, traced = (SimulatorEnv(load_task("5m_vs_6m"), 3, compiled=way) for way in (False, True))
+@pytest.mark.parametrize(("made_for", "played"), [("3m", "5m_vs_6m"), ("2s3z", "4s6z"), ("3s5z", "3s_vs_3z")])
+def test_code_made_for_one_battle_plays_all_of_its_family(
+    made_for: str, played: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uncompiled_phases(monkeypatch, made_for)
+    plain, traced = (SimulatorEnv(load_task(played), 3, compiled=way) for way in (False, True))
     same(plain, traced, 4, restarts=True)
+
+
+@pytest.mark.parametrize("name", map_names())
+def test_the_numbers_of_every_battle_have_the_types_that_are_traced(name: str) -> None:
+    """A table of whole numbers alone, as of the damage among Stalkers, is no table of integers."""
+    params, _ = parts(name)
+    numbers, example = (compiled._graph_params(p) for p in (params, compiled._example(params)))
+    assert {k: v.dtype for k, v in numbers.items()} == {k: v.dtype for k, v in example.items()}
+    assert {k for k, v in numbers.items() if v.dtype not in (torch.float32, torch.bool)} == {"step_limit"}
+    assert all(v.is_contiguous() for v in numbers.values())
+
+
+def placed_columns(env: SimulatorEnv) -> None:
+    """Battles whose tensors [N, B] lie in memory as [B, N], as those of recordings do."""
+    turned = {k: v.t().contiguous().t() if v.dim() == 2 else v for k, v in env.battles.tensors().items()}
+    assert not turned["x"].is_contiguous()
+    env.battles = BattleState(**turned)
+
+
+def test_battles_that_lie_otherwise_in_memory_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    uncompiled_phases(monkeypatch, "2s3z")
+    params, terrain = parts("2s3z")
+    plain, traced = (SimulatorEnv(load_task("2s3z"), 3, compiled=way) for way in (False, True))
+    actions = torch.ones(5, 3, dtype=torch.int64)
+    for env in (plain, traced):
+        env.reset(torch.arange(3))
+        placed_columns(env)
+    one, other = (e.dynamics.step(params, terrain, e.battles, actions, e.battles) for e in (plain, traced))
+    assert all(torch.equal(v, other[0].tensors()[k]) for k, v in one[0].tensors().items())
 
 
 def test_a_family_holds_battles_that_differ_in_numbers_alone() -> None:
@@ -214,3 +253,18 @@ def test_compiled_battles_are_the_same_in_any_batch_and_are_kept(
     monkeypatch.setattr(switch, "compile_family", lambda *_: pytest.fail("compiled a second time"))
     monkeypatch.setenv(switch.SWITCH, "on")
     SimulatorEnv(load_task("9m_vs_10m"), 4)
+
+
+@pytest.mark.slow
+def test_compiled_battles_are_the_same_where_shields_break_and_from_recorded_states() -> None:
+    for name in ("2s3z", "2s4z", "3s5z"):
+        plain, code = (SimulatorEnv(load_task(name), 64, compiled=way) for way in (False, True))
+        same(plain, code, 60, restarts=True)
+        assert bool(((plain.battles.shield == 0) & plain.battles.alive).any())
+        placed_columns(plain)
+        placed_columns(code)
+        actions = random_actions(plain.observe().avail_actions, torch.Generator().manual_seed(1))
+        assert torch.equal(code.observe().obs, plain.observe().obs)
+        assert torch.equal(code.step(actions).observation.obs, plain.step(actions).observation.obs)
+        assert torch.equal(code.battles.health, plain.battles.health)
+        assert not (switch.code_of(*parts(name)) / switch.DIFFERS).exists()

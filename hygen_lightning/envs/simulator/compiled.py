@@ -117,9 +117,9 @@ class CompiledDynamics:
             battles, step = self.step(params, terrain, before.columns(twice), actions[:, twice], begun)
             return battles.columns(twice[:1]), _first(step)
         n = params.n_allies
-        old = _padded(before.tensors(), n)
+        old = _as_traced(before, n)
         after = self._advanced(old, actions)
-        new = old if fresh is None else _padded(fresh.tensors(), n)
+        new = old if fresh is None else _as_traced(fresh, n)
         begins = torch.tensor(fresh is not None)
         out = self._end([*self._params, *old.values(), *after.values(), *new.values(), begins])
         battles = BattleState(**_unpadded(dict(zip(STATE, out)), n))
@@ -133,11 +133,11 @@ class CompiledDynamics:
             twice = torch.zeros(FEWEST_BATTLES, dtype=torch.int64)
             return self.advance(params, terrain, before.columns(twice), actions[:, twice]).columns(twice[:1])
         n = params.n_allies
-        return BattleState(**_unpadded(self._advanced(_padded(before.tensors(), n), actions), n))
+        return BattleState(**_unpadded(self._advanced(_as_traced(before, n), actions), n))
 
     def _advanced(self, before: Tensors, actions: Tensor) -> Tensors:
         """The battles after the game loops of a step."""
-        out = self._orders([*self._params, *before.values(), actions])
+        out = self._orders([*self._params, *before.values(), actions.contiguous()])
         s = before | dict(zip(ORDERED, out))
         plan = out[len(ORDERED) :]
         for loop in torch.arange(c.LOOPS_PER_STEP).unbind():
@@ -178,6 +178,11 @@ def _padded(tensors: Tensors, n_allies: int) -> Tensors:
         k: torch.cat([v.new_zeros(n_allies, *v.shape[1:]), v]) if k in OF_ENEMIES else v
         for k, v in tensors.items()
     }
+
+
+def _as_traced(battles: BattleState, n_allies: int) -> Tensors:
+    """Input of the phases. Code reads memory in the order that was traced, and asks no tensor for its own."""
+    return {k: v.contiguous() for k, v in _padded(battles.tensors(), n_allies).items()}
 
 
 def _unpadded(tensors: Tensors, n_allies: Any) -> Tensors:

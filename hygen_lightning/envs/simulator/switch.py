@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 SWITCH, DEFAULT = "HYGEN_COMPILED", "auto"
 WORTH_S = 120.0
-"""Seconds of uncompiled steps of a family after which `auto` compiles it: about what compiling takes on one
-core, so a job takes at most twice as long as the better of the two ways."""
+"""CPU seconds of uncompiled steps of a family after which `auto` compiles it: about what compiling takes, so
+a job takes at most twice as long as the better of the two ways.
+Elapsed seconds would count what other jobs take."""
 CHECKED_BATTLES, CHECKED_STEPS = 37, 24
 """New code has to give these battles with random actions bit for bit. Not a multiple of a vector's width."""
 DIFFERS = "differs-in-rounding"
@@ -104,10 +105,10 @@ class AutoDynamics:
         """As `Dynamics.step`."""
         if self._code is not None:
             return self._code.step(params, terrain, before, actions, fresh)
-        start = time.perf_counter()
+        start = time.thread_time()
         played = self._plain.step(params, terrain, before, actions, fresh)
         if self._possible:
-            spent = _spent_s.get(self._family, 0.0) + time.perf_counter() - start
+            spent = _spent_s.get(self._family, 0.0) + time.thread_time() - start
             _spent_s[self._family] = spent
             if spent >= WORTH_S:
                 self._take_code()

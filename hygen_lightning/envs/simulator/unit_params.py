@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -136,9 +137,16 @@ class UnitParams:
             enemy_types=_type_bits(task, task.enemy_units, task.enemy_types, device),
             reward_factor=torch.tensor(REWARD_SCALE / _max_reward(units[task.n_allies :]), device=device),
             step_limit=torch.tensor(task.episode_limit_env_steps, device=device),
-            **{name: torch.tensor(values, device=device).unsqueeze(1) for name, values in columns.items()},
-            **{name: torch.tensor(rows, device=device).unsqueeze(2) for name, rows in pairs.items()},
+            **{name: _table(values, device).unsqueeze(1) for name, values in columns.items()},
+            **{name: _table(rows, device).unsqueeze(2) for name, rows in pairs.items()},
         )
+
+
+def _table(values: list[Any], device: torch.device) -> Tensor:
+    """float32, or bool where the values are; never int64, even if all are whole (the damage among Stalkers):
+    compiled code takes the table of every battle (Stalkers and Zealots) for the type that was traced."""
+    table = torch.tensor(values, device=device)
+    return table if table.dtype == torch.bool else table.float()
 
 
 def _max_reward(enemies: Sequence[UnitType]) -> float:
