@@ -152,6 +152,15 @@ def test_a_family_holds_battles_that_differ_in_numbers_alone() -> None:
     assert len({family.folder() for family in families.values()}) == 3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KINDS[2:])  # the first two are compiled below
+def test_every_kind_of_battle_can_be_traced_for_any_number_of_units(name: str) -> None:
+    params, terrain = parts(name)
+    for phase, inputs in compiled._example_inputs(params).items():
+        with torch.no_grad():
+            compiled._traced(PHASES[phase](params, terrain), inputs)
+
+
 def test_the_switch_takes_three_words(monkeypatch: pytest.MonkeyPatch) -> None:
     task = load_task("3m")
     monkeypatch.setenv(switch.SWITCH, "off")

@@ -306,8 +306,8 @@ def _scratch(folder: Path) -> Iterator[None]:
             os.environ["TORCHINDUCTOR_CACHE_DIR"] = before
 
 
-def _compile(phase: _Phase, inputs: tuple[Any, ...], path: Path) -> None:
-    from torch._inductor import aoti_compile_and_package
+def _traced(phase: _Phase, inputs: tuple[Any, ...]) -> Any:
+    """The graph of a phase, an `ExportedProgram`, for any numbers of battles and of units of the family."""
     from torch.export import Dim, export
     from torch.utils._pytree import tree_map
 
@@ -316,7 +316,12 @@ def _compile(phase: _Phase, inputs: tuple[Any, ...], path: Path) -> None:
         sizes[EXAMPLE_ALLIES] = Dim("A", min=FEWEST_UNITS[0], max=MOST_UNITS - FEWEST_UNITS[1])
         sizes[EXAMPLE_ALLIES + EXAMPLE_ENEMIES] = Dim("N", min=sum(FEWEST_UNITS), max=MOST_UNITS)
     shapes = tree_map(lambda x: {i: sizes[n] for i, n in enumerate(x.shape) if n in sizes}, inputs)
-    program = export(phase, inputs, dynamic_shapes=shapes, strict=False)
+    return export(phase, inputs, dynamic_shapes=shapes, strict=False)
+
+
+def _compile(phase: _Phase, inputs: tuple[Any, ...], path: Path) -> None:
+    from torch._inductor import aoti_compile_and_package
+
     aoti_compile_and_package(
-        program, package_path=str(path), inductor_configs=FUSED | {"cpp.dynamic_threads": True}
+        _traced(phase, inputs), package_path=str(path), inductor_configs=FUSED | {"cpp.dynamic_threads": True}
     )

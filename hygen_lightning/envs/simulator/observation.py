@@ -89,9 +89,7 @@ def _heal_targets(params: UnitParams, in_range: Tensor) -> Tensor:
     """in_range [A, N, B] -> [A, E, B]: a Medivac's target j is ally j, unless that one flies too."""
     n, e = params.n_allies, params.n_enemies
     allies = in_range[:, :n] * ~params.is_medivac[:n].unsqueeze(0)
-    if n >= e:
-        return allies[:, :e]
-    return torch.cat([allies, allies.new_zeros(n, e - n, allies.shape[2])], dim=1)
+    return torch.cat([allies, allies.new_zeros(n, e, allies.shape[2])], dim=1)[:, :e]
 
 
 def observations(params: UnitParams, state: BattleState, sight: Sight, available: Tensor) -> Tensor:
