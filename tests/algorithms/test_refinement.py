@@ -135,7 +135,7 @@ def test_distinct_skills_are_worth_what_the_trajectory_encoder_can_tell_of_them(
     counted = episodes.mask[0]
     expected = 0.5 * (told - told[counted].mean(dim=0)) * counted[:, None]
     assert torch.allclose((after.advantage - before.advantage)[0], expected, atol=1e-4)
-    assert torch.equal(after.skill_advantage, before.skill_advantage), "skills are chosen for the battle alone"
+    assert torch.equal(after.skill_advantage, before.skill_advantage), "the battle alone counts"
     assert torch.equal(after.value_target, before.value_target), "the critic learns rewards alone"
 
 

@@ -55,7 +55,7 @@ def test_skills_that_act_differently_are_seen_to_do_so() -> None:
 
 
 def test_the_best_skill_of_one_half_of_the_battles_is_counted_in_the_other() -> None:
-    # Battles 0 and 2 are for skill 0, which wins one of 1 and 3; these are for skill 1, which wins one of 0 and 2.
+    # Battles 0 and 2 choose skill 0, which wins one of 1 and 3; these choose skill 1, which wins one of 0, 2.
     won = [torch.tensor([1.0, 0.0, 1.0, 1.0]), torch.tensor([0.0, 1.0, 1.0, 1.0])]
     assert best_tried(won) == pytest.approx((0 + 1 + 0 + 1) / 4)
     assert best_tried([torch.tensor([1.0])] * 2) == 1.0, "nothing was tried before the only battle"
