@@ -45,7 +45,8 @@ def test_json_holds_every_choice_of_skills_in_every_way(
     told = json.loads(capsys.readouterr().out)
     assert list(told["tasks"]) == ["3m"]
     found = told["tasks"]["3m"]
-    assert list(found["win_rates"]) == ["learned", "predicted", "random", "skill 0", "skill 1"]
+    who = ["learned", "predicted", "random", "skill 0", "skill 1", "best tried"]
+    assert list(found["win_rates"]) == who
     assert all(list(rates) == ["greedy", "sampled", "noisy"] for rates in found["win_rates"].values())
     assert sum(found["use"]) == pytest.approx(1)
     assert {len(row) for row in found["battle"]} == {3}
