@@ -77,8 +77,8 @@ class HyGen(ValueLearning):
         refine_entropy: weight of the entropies of actions and skills
         refine_distinct: weight, in the advantage of an action, of the log probability that the trajectory
             encoder tells the agent's skill from what it did; 0: off
-        refine_random_skills: share (0..1) of skills that are drawn by chance while it refines, so that
-            all of them go on learning
+        refine_random_skills: probability (0..0.99) with which a choice of a skill is drawn uniformly while
+            it refines, so that all of them go on learning
         teacher_weight: weight of stage one's loss on recordings while it refines, times the offline share
         loss_steps: steps that cross-entropies sum over: valid ones, or all stored as the authors do
         skills_from: checkpoint whose networks stage two starts from (use pretrain_steps 0)

@@ -35,7 +35,8 @@ class Refinement(nn.Module):
     stage one already. distinct: weight at which the advantage of an action also counts how well the
     trajectory encoder, which learns it from the same battles, tells the agent's skill from what happened
     (as the discriminator of Eysenbach et al. 2019, DIAYN, from whole windows), less what it tells of that
-    skill on average. random_skills: share (0..1) of skills drawn by chance, so that none is given up.
+    skill on average. random_skills: probability (0..0.99) with which a choice of a skill is uniform, so that
+    none is given up.
     """
 
     def __init__(
@@ -144,7 +145,7 @@ class Refinement(nn.Module):
         return logits.masked_fill(~possible, -torch.inf).log_softmax(-1), self.skill_log_probs(scores)
 
     def skill_log_probs(self, scores: Tensor) -> Tensor:
-        """Log probabilities [..., Z] by which skills of these scores are drawn: a share by chance."""
+        """Log probabilities [..., Z] by which skills of these scores [..., Z] are drawn."""
         log_probs = scores.log_softmax(-1)
         if self.random_skills == 0:
             return log_probs
@@ -158,7 +159,7 @@ def _decides(episodes: Episodes) -> Tensor:
 
 
 def _above_its_skill(told: Tensor, skills: Tensor, counted: Tensor) -> Tensor:
-    """told [B, T, A] less the mean over where the same skill was counted."""
+    """told [B, T, A] less the mean of its skill where counted [B, T, A] bool; skills [B, T, A] int64."""
     above = told.clone()
     for skill in skills.unique():
         here = skills == skill

@@ -22,7 +22,7 @@ MARGIN = 1.8
 LEAST_EXTENT = 14.0, 8.0
 """Width and height of ground that are shown at least."""
 WHOLE_UP_TO = 24
-"""Grounds of so many cells a side, with their edge, are shown whole."""
+"""Grounds of at most so many cells a side, edge included, are shown whole."""
 SCALED_SPREAD = 12.0
 """Larger side of all places of a task without ground, once they are scaled to the picture."""
 

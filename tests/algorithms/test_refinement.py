@@ -115,25 +115,27 @@ def test_advantages_and_targets_of_battles_by_hand() -> None:
 
 @torch.no_grad()
 def test_distinct_skills_are_worth_what_the_trajectory_encoder_can_tell_of_them() -> None:
-    """Logits of skills are put in by hand, and pooled over windows of two steps."""
+    """Logits of skills are put in by hand, and pooled over windows of two steps; one agent is once dead."""
     plain, module = refining(skill_steps=2), refining(skill_steps=2, refine_distinct=0.5)
     episodes = make_episodes(TASK, 1, lengths=torch.tensor([4])).trimmed()
-    skills = torch.tensor([[[0, 1, 2]] * 4])
+    episodes.avail_actions[0, 1, 1] = torch.arange(episodes.avail_actions.shape[-1]) == 0
+    skills = torch.tensor([[[0, 0, 1]] * 4])
     logits = torch.zeros(1, 4, 3, 3)
-    logits[0, :2, 0, 0], logits[0, 2, 1, 1] = (
-        torch.tensor([1.0, 3.0]),
-        4.0,
-    )  # means of windows: 2, and 4 alone
+    logits[0, :2, 0, 0] = torch.tensor([1.0, 3.0])  # the mean of the window is 2
+    logits[0, 2, 2, 1] = 4.0  # alone in its window
     told = torch.full((4, 3), -math.log(3.0))
     told[:2, 0] = 2 - math.log(math.exp(2) + 2)
-    told[2:, 1] = 4 - math.log(math.exp(4) + 2)
+    told[2:, 2] = 4 - math.log(math.exp(4) + 2)
     for made in (plain, module):
         made.network.skill_logits = lambda *_: logits
         made.acting.skill_logits = made.network.skill_logits
     before = plain.prepare_battles(episodes, skills)
     after = module.prepare_battles(episodes, skills)
     counted = episodes.mask[0]
-    expected = 0.5 * (told - told[counted].mean(dim=0)) * counted[:, None]
+    decides = counted[:, None] & (episodes.avail_actions[0].sum(dim=-1) > 1)
+    assert decides[counted].sum() == 3 * counted.sum() - 1
+    mean = torch.stack([told[:, :2][decides[:, :2]].mean()] * 2 + [told[:, 2][decides[:, 2]].mean()])
+    expected = 0.5 * (told - mean) * counted[:, None]
     assert torch.allclose((after.advantage - before.advantage)[0], expected, atol=1e-4)
     assert torch.equal(after.skill_advantage, before.skill_advantage), "the battle alone counts"
     assert torch.equal(after.value_target, before.value_target), "the critic learns rewards alone"

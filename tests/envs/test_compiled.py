@@ -154,7 +154,7 @@ def test_a_family_holds_battles_that_differ_in_numbers_alone() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS[2:])  # the first two are compiled below
-def test_every_kind_of_battle_can_be_traced_for_any_number_of_units(name: str) -> None:
+def test_every_kind_of_battle_can_be_traced(name: str) -> None:
     params, terrain = parts(name)
     for phase, inputs in compiled._example_inputs(params).items():
         with torch.no_grad():

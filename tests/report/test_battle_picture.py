@@ -18,7 +18,7 @@ from hygen_lightning.report import battle_picture
 from hygen_lightning.report.battle_picture import draw_battle, write_gif
 from hygen_lightning.report.colours import ALLY, ENEMY, GROUND, HEALTHY, HIT, PAPER, SHIELD, SKILLS, palette
 from hygen_lightning.report.painter import Painter
-from hygen_lightning.report.scene import scene_of
+from hygen_lightning.report.scene import MARGIN, scene_of
 from hygen_lightning.report.unit_shapes import UNIT_SHAPES, shape_of
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.rollouts.scripted import scripted_policies
@@ -172,8 +172,7 @@ def test_a_small_ground_is_shown_to_its_edges() -> None:
     with closing(make_env("navigation", task, 1)) as env:
         episodes = play(env, scripted_policies(task, "navigation")["assigned"](0), torch.tensor([1])).episodes
     low, high = scene_of(task, episodes).window()
-    assert low.max() < 1, "the ground begins at 1"
-    assert high.min() > 7, "and has six cells a side"
+    assert (low[1], high[1]) == pytest.approx((1 - MARGIN, 7 + MARGIN)), "six cells a side, from 1 on"
 
 
 def test_closed_ground_is_dark_and_every_map_can_be_drawn() -> None:
