@@ -143,18 +143,8 @@ class HyGen(ValueLearning):
         )
         if pretrain_steps < 0:
             raise UserError(f"--model.pretrain_steps is {pretrain_steps}; give 0 or more optimiser steps")
-        self.network = HyGenNetwork(
-            self.widths,
-            n_skills,
-            width,
-            n_heads,
-            depth,
-            id_bits,
-            trajectory_encoder,
-            mixer,
-            skill_input,
-            agent,
-        )
+        sizes = n_skills, width, n_heads, depth, id_bits
+        self.network = HyGenNetwork(self.widths, *sizes, trajectory_encoder, mixer, skill_input, agent)
         self.pretrain_steps, self.beta, self.phi = pretrain_steps, beta, phi
         self.skill_steps, self.balance = skill_steps, balance
         self.prior_weight, self.prior_steps = prior_weight, prior_steps
