@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,8 @@ class HyGen(ValueLearning):
         refine_battles: battles of every task that stage two plays at once, by sampled choices, to go on
             learning the decoder and the choice of skills from them on-policy; 0, as published: it
             learns values of skills from the replay buffer. It starts from a prior_weight above 0
+        refine_allocation: equal, or losses: a task that lost more of its last battles gets more of the next
+            ones, `refine_battles` being the mean of the tasks
         refine_epochs: passes over these battles
         refine_minibatches: optimiser steps of a pass
         refine_clip: how far (0..1) a probability ratio may move before its gain is cut
@@ -117,6 +119,7 @@ class HyGen(ValueLearning):
         phi: float = 5.0,
         target_update_interval: int = 50,
         refine_battles: int = 0,
+        refine_allocation: Literal["equal", "losses"] = "equal",
         refine_epochs: int = 3,
         refine_minibatches: int = 4,
         refine_clip: float = 0.2,
@@ -160,7 +163,9 @@ class HyGen(ValueLearning):
                     "--model.refine_battles refines stage one's policy: give a --model.prior_weight above 0"
                 )
             self.check_minibatches("refine_minibatches", "refine_battles")
-            self.chunk_plan = ChunkPlan(refine_battles, 0, refine_epochs, refine_minibatches)
+            self.chunk_plan = ChunkPlan(
+                refine_battles, 0, refine_epochs, refine_minibatches, refine_allocation == "losses"
+            )
             self.refinement = Refinement(
                 self, refine_clip, refine_entropy, refine_distinct, refine_random_skills
             )

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback
 from hygen_lightning.data.datamodule import MOST_EPISODES
 from hygen_lightning.envs import environment_class, environment_for, make_env_for_policy
 from hygen_lightning.policy import ExploresSkills, LearnsFromBattles, LearnsFromChunks
+from hygen_lightning.rollouts.allocation import allocate
 from hygen_lightning.rollouts.endless import EndlessBattles
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
@@ -84,6 +85,7 @@ class OnlineRollouts(Callback):
         self._envs = OpenEnvs(env)
         self._generator = torch.Generator()
         self._endless: dict[str, EndlessBattles] = {}
+        self._lost: dict[str, float] = {}  # share of the last chunk's battles, by task
 
     def env_name(self, tasks: Sequence[TaskSpec]) -> str:
         """The environment that trains; `tasks`, which train, choose it where the options do not."""
@@ -196,16 +198,22 @@ class OnlineRollouts(Callback):
         assert isinstance(pl_module, LearnsFromBattles), "this is what its chunk_plan says"
         data, device = trainer.datamodule, pl_module.device
         policy = pl_module.sampling(self._generator)
+        given = dict.fromkeys((task.name for task in data.train_tasks), plan.num_envs)
+        if plan.by_losses and self._lost:
+            given = allocate(plan.num_envs, self._lost, plan.minibatches)
         for task in data.train_tasks:
+            n = given[task.name]
             names = trainer.global_rank, "on-policy", task.name, trainer.global_step
-            seeds = battle_seeds(plan.num_envs, data.seed, *names).to(device)
-            played = play(self._envs.of(task, plan.num_envs, device), policy, seeds)
+            seeds = battle_seeds(n, data.seed, *names).to(device)
+            played = play(self._envs.of(task, n, device), policy, seeds)
             assert played.skills is not None, "whole battles are played on-policy by a policy over skills"
             battles = pl_module.prepare_battles(played.episodes, played.skills)
             data.put_chunk(battles, plan.epochs, plan.minibatches)
-            self.played_episodes += plan.num_envs
+            self.played_episodes += n
             self.played_env_steps += int(played.lengths.sum())
+            self._lost[task.name] = 1 - float(played.success.float().mean())
             metrics = {
+                "episodes": float(n),
                 "win_rate_exploring": float(played.success.float().mean()),
                 "return_exploring": float(played.returns.mean()),
                 "env_steps": float(self.played_env_steps),
@@ -251,6 +259,7 @@ class OnlineRollouts(Callback):
             "played_env_steps": self.played_env_steps,
             "last_rollout_step": self._last_rollout_step,
             "seconds": self._seconds_so_far(),
+            "lost": dict(self._lost),
             "endless": {task: battles.state_dict() for task, battles in self._endless.items()},
         }
 
@@ -260,6 +269,7 @@ class OnlineRollouts(Callback):
         self.played_env_steps = state["played_env_steps"]
         self._last_rollout_step = state["last_rollout_step"]
         self._seconds = state["seconds"]
+        self._lost = dict(state.get("lost", {}))
         for task, battles in state["endless"].items():
             self._endless[task].load_state_dict(battles)
 

@@ -215,12 +215,16 @@ class Chunk(TensorStruct):
 @dataclass(frozen=True)
 class ChunkPlan:
     """How an on-policy algorithm plays and learns: num_envs battles of every task side by side, env_steps
-    steps of each (0: whole battles), learned from in `epochs` passes of `minibatches` optimiser steps."""
+    steps of each (0: whole battles), learned from in `epochs` passes of `minibatches` optimiser steps.
+
+    by_losses: num_envs is the mean of the tasks, and one gets more, the more battles of the last chunk it lost
+    (whole battles alone)."""
 
     num_envs: int
     env_steps: int
     epochs: int
     minibatches: int
+    by_losses: bool = False
 
     @property
     def optimiser_steps(self) -> int:
