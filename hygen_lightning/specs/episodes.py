@@ -217,8 +217,8 @@ class ChunkPlan:
     """How an on-policy algorithm plays and learns: num_envs battles of every task side by side, env_steps
     steps of each (0: whole battles), learned from in `epochs` passes of `minibatches` optimiser steps.
 
-    by_losses: num_envs is the mean of the tasks, and one gets more, the more battles of the last chunk it lost
-    (whole battles alone)."""
+    by_losses: a task gets more battles, the more of the last chunk it lost, num_envs on average; for whole
+    battles alone."""
 
     num_envs: int
     env_steps: int

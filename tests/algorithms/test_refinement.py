@@ -17,6 +17,8 @@ from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.algorithms.refinement import REWARD_SCALE
 from hygen_lightning.cli import main
 from hygen_lightning.data.hdf5 import write_run
+from hygen_lightning.envs.base import BattleEnv
+from hygen_lightning.rollouts.runner import Rollout, play
 from hygen_lightning.specs import ChunkPlan, OnPolicyEpisodes, UserError
 from hygen_lightning.tasks import load_task
 
@@ -205,19 +207,43 @@ def test_a_minibatch_without_a_battle_is_refused() -> None:
         refining(refine_minibatches=5)
 
 
-def test_a_run_of_both_stages_learns_from_recordings_then_from_both(tmp_path: Path) -> None:
-    write_run(tmp_path / "data" / "3m" / "medium" / "run", make_episodes(TASK, 8))
-    words = ["fit", "--model", "HyGen", "--run.root", str(tmp_path / "runs"), "--data.train_tasks=[3m]"]
-    words += [f"--data.dataset_dir={tmp_path / 'data'}", "--data.quality=medium", "--data.batch_size=4"]
+def logged_by_a_run(folder: Path, tasks: tuple[str, ...] = ("3m",), **options: Any) -> list[dict[str, str]]:
+    """The rows of metrics.csv of two steps of stage one and four of stage two."""
+    for task in tasks:
+        write_run(folder / "data" / task / "medium" / "run", make_episodes(load_task(task), 8))
+    words = ["fit", "--model", "HyGen", "--run.root", str(folder / "runs")]
+    words += [f"--data.train_tasks=[{','.join(tasks)}]"]
+    words += [f"--data.dataset_dir={folder / 'data'}", "--data.quality=medium", "--data.batch_size=4"]
     words += ["--data.eval_episodes=2", "--data.test_episodes=2", "--trainer.log_every_n_steps=1"]
     words += ["--files.curve=false", "--files.battle_gif=false", "--trainer.accelerator=cpu"]
-    options = {"width": 8, "n_heads": 1, "pretrain_steps": 2, "prior_weight": 1, "refine_battles": 4}
-    options |= {"refine_epochs": 1, "refine_minibatches": 2, "skill_steps": 5}
-    words += [f"--model.init_args.{name}={value}" for name, value in options.items()]
+    given = {"width": 8, "n_heads": 1, "pretrain_steps": 2, "prior_weight": 1, "refine_battles": 4}
+    given |= {"refine_epochs": 1, "refine_minibatches": 2, "skill_steps": 5} | options
+    words += [f"--model.init_args.{name}={value}" for name, value in given.items()]
     words += ["--data.share_begin=0.5", "--data.share_end=0", "--data.share_steps=2", "--trainer.max_steps=6"]
     assert main(words) == 0
-    (table,) = tmp_path.rglob("metrics.csv")
-    rows = list(csv.DictReader(table.open()))
+    (table,) = folder.rglob("metrics.csv")
+    return list(csv.DictReader(table.open()))
+
+
+def test_a_run_of_both_stages_learns_from_recordings_then_from_both(tmp_path: Path) -> None:
+    rows = logged_by_a_run(tmp_path)
     shares = [row["train/3m/offline_share"] for row in rows if row["train/mean/loss"]]
     assert shares == ["1.0", "1.0", "0.5", "0.25", "", ""]
     assert [bool(row["train/3m/kl"]) for row in rows if row["train/mean/loss"]] == [False] * 2 + [True] * 4
+
+
+@pytest.mark.parametrize(("allocation", "second"), [("equal", ("8.0", "8.0")), ("losses", ("2.0", "14.0"))])
+def test_battles_go_where_they_were_lost_if_asked(
+    allocation: str, second: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """3m is won, 5m lost."""
+
+    def play_battles(env: BattleEnv, *args: Any) -> Rollout:
+        played = play(env, *args)
+        return replace(played, success=torch.full_like(played.success, env.task.name == "3m"))
+
+    monkeypatch.setattr("hygen_lightning.rollouts.callback.play", play_battles)
+    rows = logged_by_a_run(tmp_path, ("3m", "5m"), refine_battles=8, refine_allocation=allocation)
+    for task, then in zip(("3m", "5m"), second):
+        battles = [row[f"rollout/{task}/episodes"] for row in rows]
+        assert [n for n in battles if n] == ["8.0", then]
