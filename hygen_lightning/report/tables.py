@@ -27,7 +27,7 @@ def results_table(results: Sequence[TaskResult]) -> Table:
     from rich.table import Table
 
     table = Table(
-        title="Win rates of the final policy",
+        title="Win rates",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),  # 80 columns hold it

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lightning.pytorch import Trainer
+    from torch import Tensor
 
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
     from hygen_lightning.data.datamodule import HybridDataModule
@@ -216,6 +217,7 @@ class OnlineRollouts(Callback):
                 "episodes": float(n),
                 "win_rate_exploring": float(played.success.float().mean()),
                 "return_exploring": float(played.returns.mean()),
+                "skills_in_use": _in_use(played.skills),
                 "env_steps": float(self.played_env_steps),
             }
             _log(trainer, task.name, metrics)
@@ -272,6 +274,12 @@ class OnlineRollouts(Callback):
         self._lost = dict(state.get("lost", {}))
         for task, battles in state["endless"].items():
             self._endless[task].load_state_dict(battles)
+
+
+def _in_use(skills: Tensor) -> float:
+    """Exponential of the entropy of the skills' use: n where n are used alike. skills: -1 after the end."""
+    share = skills[skills >= 0].bincount() / (skills >= 0).sum()
+    return float(torch.special.entr(share).sum().exp())
 
 
 def _log(trainer: Trainer, task: str, metrics: dict[str, float]) -> None:

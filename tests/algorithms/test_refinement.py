@@ -247,3 +247,19 @@ def test_battles_go_where_they_were_lost_if_asked(
     for task, then in zip(("3m", "5m"), second):
         battles = [row[f"rollout/{task}/episodes"] for row in rows]
         assert [n for n in battles if n] == ["8.0", then]
+
+
+@pytest.mark.parametrize(("skills", "used"), [([0, 0, -1, -1], 1), ([2, 0, 2, 0], 2), ([0, 1, 2, 3], 4)])
+def test_skills_that_are_used_alike_count_in_full(
+    skills: list[int], used: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def play_battles(env: BattleEnv, *args: Any) -> Rollout:
+        played = play(env, *args)
+        assert played.skills is not None
+        fixed = torch.tensor(skills).reshape(-1, 1, 1).expand_as(played.skills)
+        return replace(played, skills=fixed)
+
+    monkeypatch.setattr("hygen_lightning.rollouts.callback.play", play_battles)
+    rows = logged_by_a_run(tmp_path)
+    told = [row["rollout/3m/skills_in_use"] for row in rows if row["rollout/3m/skills_in_use"]]
+    assert [float(use) for use in told] == pytest.approx([used, used])
