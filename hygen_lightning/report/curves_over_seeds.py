@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from hygen_lightning.report.learning_curves import MEANS, read_metrics
 from hygen_lightning.report.runs import PROGRESS, Run
 from hygen_lightning.report.statistics import Estimate, mean_over_seeds
-from hygen_lightning.report.style import INK, new_figure, save_figure, series_style, share_axis, tidy_axes
+from hygen_lightning.report.style import (
+    INK,
+    count_axis,
+    new_figure,
+    save_figure,
+    series_style,
+    share_axis,
+    tidy_axes,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +62,7 @@ def draw_curves_over_seeds(curves: Mapping[str, Sequence[DataFrame]], path: Path
             for index, (group, tables) in enumerate(curves.items()):
                 line = {**series_style(index), "label": f"{group} ({len(tables)})"}
                 _draw_band(axes, tables, metric, column, **line)
+            count_axis(axes)
             share_axis(axes)
     handles = {text: line for axes in panels.flat for line, text in zip(*axes.get_legend_handles_labels())}
     if handles:

@@ -46,6 +46,14 @@ def tidy_axes(axes: Axes, title: str, x_label: str) -> None:
         spine.set_visible(False)
 
 
+def count_axis(axes: Axes) -> None:
+    """An x axis of counts, at most six of them: 500, 20k, 1.5M."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
 def share_axis(axes: Axes, top: float = 1.03) -> None:
     """A y axis from 0 to 1 in percent."""
     axes.set_ylim(-0.03, top)

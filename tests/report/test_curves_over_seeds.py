@@ -49,6 +49,16 @@ def test_means_stand_where_the_runs_had_spent_so_much_on_average(
     assert [list(map(float, axis)) for axis in line.get_data()] == [[0.1, 1.5], [0.1, pytest.approx(0.4)]]
 
 
+def test_counts_of_millions_are_short_and_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = drawn(runs_with_curves(tmp_path), tmp_path, monkeypatch)
+    for axes in figure.axes:
+        axes.set_xlim(0, 1_500_000)
+        figure.canvas.draw()
+        labels = [text.get_text() for text in axes.get_xticklabels()]
+        assert len(labels) <= 6
+        assert {"0", "600k", "1.2M"} <= set(labels)
+
+
 def test_older_runs_are_drawn_against_steps_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = drawn(runs_with_curves(tmp_path, progress=False), tmp_path, monkeypatch)
     assert len(figure.axes) == 2
