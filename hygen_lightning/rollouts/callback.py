@@ -145,9 +145,17 @@ class OnlineRollouts(Callback):
         self._play_if_due(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
-        """What the run has cost so far, beside each evaluation: battles and steps of all ranks, minutes."""
-        if trainer.state.fn != "fit" or trainer.sanity_checking:
-            return
+        """What the run has cost so far, beside each evaluation."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._log_cost(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
+        """What the whole run has cost, where no evaluation has told it: the last steps may play too."""
+        if trainer.global_step == trainer.max_steps and trainer.global_step % trainer.val_check_interval:
+            self._log_cost(trainer)
+
+    def _log_cost(self, trainer: Trainer) -> None:
+        """Battles and steps of all ranks, minutes."""
         cost = {
             "progress/episodes": float(self.played_episodes * trainer.world_size),
             "progress/env_steps": float(self.played_env_steps * trainer.world_size),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,7 +209,9 @@ def test_a_minibatch_without_a_battle_is_refused() -> None:
         refining(refine_minibatches=5)
 
 
-def logged_by_a_run(folder: Path, tasks: tuple[str, ...] = ("3m",), **options: Any) -> list[dict[str, str]]:
+def logged_by_a_run(
+    folder: Path, tasks: tuple[str, ...] = ("3m",), more: Sequence[str] = (), **options: Any
+) -> list[dict[str, str]]:
     """The rows of metrics.csv of two steps of stage one and four of stage two."""
     for task in tasks:
         write_run(folder / "data" / task / "medium" / "run", make_episodes(load_task(task), 8))
@@ -220,9 +224,20 @@ def logged_by_a_run(folder: Path, tasks: tuple[str, ...] = ("3m",), **options: A
     given |= {"refine_epochs": 1, "refine_minibatches": 2, "skill_steps": 5} | options
     words += [f"--model.init_args.{name}={value}" for name, value in given.items()]
     words += ["--data.share_begin=0.5", "--data.share_end=0", "--data.share_steps=2", "--trainer.max_steps=6"]
-    assert main(words) == 0
+    assert main([*words, *more]) == 0
     (table,) = folder.rglob("metrics.csv")
     return list(csv.DictReader(table.open()))
+
+
+@pytest.mark.parametrize("steps", [5, 6])
+def test_what_a_run_has_cost_counts_battles_after_the_last_evaluation(tmp_path: Path, steps: int) -> None:
+    """Battles before the third and the fifth step; evaluations every three."""
+    more = ["--trainer.val_check_interval=3", f"--trainer.max_steps={steps}", "--files.skills=false"]
+    rows = logged_by_a_run(tmp_path, more=more)
+    told = [row["progress/episodes"] for row in rows if row["progress/episodes"]]
+    assert told == ["4.0", "8.0"]
+    (results,) = tmp_path.rglob("results.json")
+    assert json.loads(results.read_text())["battles"] == 8
 
 
 def test_a_run_of_both_stages_learns_from_recordings_then_from_both(tmp_path: Path) -> None:
