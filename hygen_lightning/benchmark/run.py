@@ -133,7 +133,8 @@ def schedule_of(options: dict[str, Any]) -> Schedule:
 def steps_per_chunk(options: dict[str, Any]) -> int:
     """Optimiser steps that learn from one chunk of battles; 0 for what learns from episodes."""
     arguments = options["model"]["init_args"]
-    return int(arguments.get("epochs", 0)) * int(arguments.get("minibatches", 0))
+    prefix = "refine_" if arguments.get("refine_battles", 0) else ""
+    return int(arguments.get(f"{prefix}epochs", 0)) * int(arguments.get(f"{prefix}minibatches", 0))
 
 
 def _measured(
@@ -155,7 +156,7 @@ def _measured(
         "--rollouts.every_n_steps": str(every),
         "--rollouts.episodes_per_step": str(battles // every),
     }
-    if "pretrain_steps" in wanted["model"]["init_args"]:
+    if wanted["model"]["init_args"].get("pretrain_steps", 0) > 0:
         options["--model.init_args.pretrain_steps"] = str(each)
     return measured_fit(words, options, threads)
 

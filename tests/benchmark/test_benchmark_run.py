@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lightning.pytorch.utilities import rank_zero_only
 
 from hygen_lightning.benchmark.fit_times import FitTimes, calls
 from hygen_lightning.benchmark.measured_fit import measured_fit
-from hygen_lightning.benchmark.run import Part, Schedule, estimate, parts_of, schedule_of
+from hygen_lightning.benchmark.run import Part, Schedule, estimate, parts_of, reckon, schedule_of
 from hygen_lightning.cli import main
 from hygen_lightning.specs import UserError
 
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "trainer": {"max_steps": 20, "val_check_interval": 6},
     "model": {"init_args": {"pretrain_steps": 5}},
     "data": {"test_episodes": 320, "eval_batch": 64},
@@ -33,6 +35,30 @@ def test_counts_follow_from_the_options() -> None:
     assert schedule_of(cloning).pretrain_steps == 0, "an algorithm without stages"
     chunks = {**OPTIONS, "model": {"init_args": {"epochs": 3, "minibatches": 2}}}
     assert schedule_of(chunks).rollouts == 4, "one for every six steps"
+    refines = {"refine_battles": 8, "refine_epochs": 3, "refine_minibatches": 1}
+    refining = {**OPTIONS, "model": {"init_args": OPTIONS["model"]["init_args"] | refines}}
+    assert schedule_of(refining).rollouts == -(-schedule_of(OPTIONS).policy_steps // 3)
+
+
+@pytest.mark.parametrize(("stage_one", "short"), [(400, "5"), (0, None)])
+def test_the_short_fit_has_stage_one_where_the_run_has(
+    stage_one: int, short: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without recordings a stage one would have nothing to learn from."""
+    asked: list[dict[str, str]] = []
+
+    def measured(words: Sequence[str], options: dict[str, str], threads: int | None) -> dict[str, Any]:
+        asked.append(options)
+        return {"seconds": {}, "peak_bytes": 0}
+
+    monkeypatch.setattr("hygen_lightning.benchmark.run.measured_fit", measured)
+    wanted = {
+        **OPTIONS,
+        "model": {"init_args": {"pretrain_steps": stage_one}},
+        "run": {"record_episodes": 4},
+    }
+    reckon([], wanted, steps=3)
+    assert [options.get("--model.init_args.pretrain_steps") for options in asked] == [short]
 
 
 def test_parts_are_medians_after_two_calls_of_warm_up() -> None:
