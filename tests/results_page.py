@@ -19,7 +19,7 @@ from hygen_lightning.report.formats import TextTable, markdown
 from hygen_lightning.report.runs import find_runs, grouped, run_table, task_sets_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
-BLOCK = re.compile(r"(<!-- (results/[\w.]+): ([^:]+): (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (results/[\w.-]+): ([^:]+): (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 @cache
