@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from hygen_lightning.algorithms.base import LRSchedule, action_accuracy
-from hygen_lightning.algorithms.refinement import Refinement
+from hygen_lightning.algorithms.refinement import Allocation, Refinement, plan_of
 from hygen_lightning.algorithms.skills import SkillPolicy, exploring, sampled_action, skill_use
 from hygen_lightning.algorithms.value_learning import Conservative, ValueLearning
 from hygen_lightning.checkpoint import weights_of
@@ -19,7 +19,7 @@ from hygen_lightning.models.hygen_network import HyGenNetwork
 from hygen_lightning.models.mixers import MixerKind
 from hygen_lightning.models.trajectory_encoder import TemporalKind
 from hygen_lightning.policy import PolicyOutput
-from hygen_lightning.specs import ChunkPlan, EntityWidths, Episodes, OnPolicyEpisodes, TaskSpec, UserError
+from hygen_lightning.specs import EntityWidths, Episodes, OnPolicyEpisodes, TaskSpec, UserError
 
 if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
@@ -71,8 +71,8 @@ class HyGen(ValueLearning):
         refine_battles: battles of every task that stage two plays at once, by sampled choices, to go on
             learning the decoder and the choice of skills from them on-policy; 0, as published: it
             learns values of skills from the replay buffer. It starts from a prior_weight above 0
-        refine_allocation: equal, or losses: a task that lost more of its last battles gets more of the next
-            ones, `refine_battles` being the mean of the tasks
+        refine_allocation: equal, or defeats: tasks with more defeats in the last chunk play more of the next;
+            `refine_battles` is the mean over tasks, and a quarter of it the least
         refine_epochs: passes over these battles
         refine_minibatches: optimiser steps of a pass
         refine_clip: how far (0..1) a probability ratio may move before its gain is cut
@@ -119,7 +119,7 @@ class HyGen(ValueLearning):
         phi: float = 5.0,
         target_update_interval: int = 50,
         refine_battles: int = 0,
-        refine_allocation: Literal["equal", "losses"] = "equal",
+        refine_allocation: Allocation = "equal",
         refine_epochs: int = 3,
         refine_minibatches: int = 4,
         refine_clip: float = 0.2,
@@ -163,9 +163,7 @@ class HyGen(ValueLearning):
                     "--model.refine_battles refines stage one's policy: give a --model.prior_weight above 0"
                 )
             self.check_minibatches("refine_minibatches", "refine_battles")
-            self.chunk_plan = ChunkPlan(
-                refine_battles, 0, refine_epochs, refine_minibatches, refine_allocation == "losses"
-            )
+            self.chunk_plan = plan_of(refine_battles, refine_allocation, refine_epochs, refine_minibatches)
             self.refinement = Refinement(
                 self, refine_clip, refine_entropy, refine_distinct, refine_random_skills
             )

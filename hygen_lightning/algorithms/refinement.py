@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import fields
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from hygen_lightning.losses import (
 from hygen_lightning.models import windows
 from hygen_lightning.models.layers import one_hot
 from hygen_lightning.models.pooled import PooledCritic
-from hygen_lightning.specs import Episodes, OnPolicyEpisodes, zero_outside
+from hygen_lightning.specs import ChunkPlan, Episodes, OnPolicyEpisodes, UserError, zero_outside
 
 if TYPE_CHECKING:
     from hygen_lightning.algorithms.hygen import HyGen
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 REWARD_SCALE = 0.1
 """Rewards are multiplied by it: returns of battles, up to 20, become values of about one."""
+
+Allocation = Literal["equal", "defeats"]
+"""How many battles of a chunk each task plays: as many, or by its share of defeats in the last chunk."""
 
 
 class Refinement(nn.Module):
@@ -151,6 +154,18 @@ class Refinement(nn.Module):
             return log_probs
         by_chance = torch.full_like(log_probs, math.log(self.random_skills / scores.shape[-1]))
         return torch.logaddexp(log_probs + math.log1p(-self.random_skills), by_chance)
+
+
+def plan_of(battles: int, allocation: Allocation, epochs: int, minibatches: int) -> ChunkPlan:
+    """Of these options of HyGen; UserError where a task may get fewer battles than there are minibatches."""
+    plan = ChunkPlan(battles, 0, epochs, minibatches, allocation == "defeats")
+    if plan.least_battles < minibatches:
+        raise UserError(
+            f"--model.refine_allocation {allocation}: a task may get {plan.least_battles} of "
+            f"--model.refine_battles {battles}, fewer than --model.refine_minibatches {minibatches}; "
+            "give more battles"
+        )
+    return plan
 
 
 def _decides(episodes: Episodes) -> Tensor:

@@ -95,8 +95,9 @@ def reckon(
     UserError with fit's own line where it refuses to start.
     """
     schedule = schedule_of(wanted)
-    measured = _measured(words, wanted, steps, record_episodes, threads)
-    parts = parts_of(measured["seconds"], schedule, steps + WARM_UP_CALLS if schedule.pretrain_steps else 0)
+    each = max(steps + WARM_UP_CALLS, steps_per_chunk(wanted))
+    measured = _measured(words, wanted, each, record_episodes, threads)
+    parts = parts_of(measured["seconds"], schedule, each if schedule.pretrain_steps else 0)
     found = estimate(parts) | {"schedule": asdict(schedule), "cores": os.cpu_count(), "threads": threads}
     return {**found, "measured_peak_mb": round(measured["peak_bytes"] / 1e6)}
 
@@ -138,10 +139,9 @@ def steps_per_chunk(options: dict[str, Any]) -> int:
 
 
 def _measured(
-    words: Sequence[str], wanted: dict[str, Any], steps: int, record_episodes: int | None, threads: int | None
+    words: Sequence[str], wanted: dict[str, Any], each: int, record_episodes: int | None, threads: int | None
 ) -> dict[str, Any]:
-    """Durations of the parts of a short `fit`."""
-    each = max(steps + WARM_UP_CALLS, steps_per_chunk(wanted))
+    """Durations of the parts of a short `fit`, `each` optimiser steps of every stage."""
     rollouts, data = wanted["rollouts"], wanted["data"]
     battles = rollouts["every_n_steps"] * rollouts["episodes_per_step"]
     every = max(n for n in range(1, max(each // 3, 1) + 1) if battles % n == 0)

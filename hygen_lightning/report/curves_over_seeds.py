@@ -62,7 +62,8 @@ def draw_curves_over_seeds(curves: Mapping[str, Sequence[DataFrame]], path: Path
             for index, (group, tables) in enumerate(curves.items()):
                 line = {**series_style(index), "label": f"{group} ({len(tables)})"}
                 _draw_band(axes, tables, metric, column, **line)
-            count_axis(axes)
+            if column != "minutes":
+                count_axis(axes)
             share_axis(axes)
     handles = {text: line for axes in panels.flat for line, text in zip(*axes.get_legend_handles_labels())}
     if handles:

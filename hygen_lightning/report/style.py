@@ -47,7 +47,7 @@ def tidy_axes(axes: Axes, title: str, x_label: str) -> None:
 
 
 def count_axis(axes: Axes) -> None:
-    """An x axis of counts, at most six of them: 500, 20k, 1.5M."""
+    """An x axis of counts with at most six ticks: 500, 20k, 1.5M."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(5))

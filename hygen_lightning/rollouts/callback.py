@@ -11,7 +11,6 @@ from lightning.pytorch import Callback
 from hygen_lightning.data.datamodule import MOST_EPISODES
 from hygen_lightning.envs import environment_class, environment_for, make_env_for_policy
 from hygen_lightning.policy import ExploresSkills, LearnsFromBattles, LearnsFromChunks
-from hygen_lightning.rollouts.allocation import allocate
 from hygen_lightning.rollouts.endless import EndlessBattles
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
@@ -86,7 +85,8 @@ class OnlineRollouts(Callback):
         self._envs = OpenEnvs(env)
         self._generator = torch.Generator()
         self._endless: dict[str, EndlessBattles] = {}
-        self._lost: dict[str, float] = {}  # share of the last chunk's battles, by task
+        self._defeats: dict[str, float] = {}  # share of the last chunk's battles, by task
+        self._cost_step = -1
 
     def env_name(self, tasks: Sequence[TaskSpec]) -> str:
         """The environment that trains; `tasks`, which train, choose it where the options do not."""
@@ -150,8 +150,9 @@ class OnlineRollouts(Callback):
             self._log_cost(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
-        """What the whole run has cost, where no evaluation has told it: the last steps may play too."""
-        if trainer.global_step == trainer.max_steps and trainer.global_step % trainer.val_check_interval:
+        """Cost of the whole run, if it went on after its last evaluation; nothing of one that was stopped."""
+        ended = trainer.max_steps in (-1, trainer.global_step)
+        if ended and self._cost_step != trainer.global_step:
             self._log_cost(trainer)
 
     def _log_cost(self, trainer: Trainer) -> None:
@@ -163,6 +164,7 @@ class OnlineRollouts(Callback):
         }
         for logger in trainer.loggers:
             logger.log_metrics(cost, step=trainer.global_step)
+        self._cost_step = trainer.global_step
 
     def _seconds_so_far(self) -> float:
         """Time spent in training, evaluations included, over all starts of the run."""
@@ -207,9 +209,7 @@ class OnlineRollouts(Callback):
         assert isinstance(pl_module, LearnsFromBattles), "this is what its chunk_plan says"
         data, device = trainer.datamodule, pl_module.device
         policy = pl_module.sampling(self._generator)
-        given = dict.fromkeys((task.name for task in data.train_tasks), plan.num_envs)
-        if plan.by_losses and self._lost:
-            given = allocate(plan.num_envs, self._lost, plan.minibatches)
+        given = plan.battles({task.name: self._defeats.get(task.name, 1.0) for task in data.train_tasks})
         for task in data.train_tasks:
             n = given[task.name]
             names = trainer.global_rank, "on-policy", task.name, trainer.global_step
@@ -220,7 +220,7 @@ class OnlineRollouts(Callback):
             data.put_chunk(battles, plan.epochs, plan.minibatches)
             self.played_episodes += n
             self.played_env_steps += int(played.lengths.sum())
-            self._lost[task.name] = 1 - float(played.success.float().mean())
+            self._defeats[task.name] = 1 - float(played.success.float().mean())
             metrics = {
                 "episodes": float(n),
                 "win_rate_exploring": float(played.success.float().mean()),
@@ -269,7 +269,7 @@ class OnlineRollouts(Callback):
             "played_env_steps": self.played_env_steps,
             "last_rollout_step": self._last_rollout_step,
             "seconds": self._seconds_so_far(),
-            "lost": dict(self._lost),
+            "defeats": dict(self._defeats),
             "endless": {task: battles.state_dict() for task, battles in self._endless.items()},
         }
 
@@ -279,13 +279,13 @@ class OnlineRollouts(Callback):
         self.played_env_steps = state["played_env_steps"]
         self._last_rollout_step = state["last_rollout_step"]
         self._seconds = state["seconds"]
-        self._lost = dict(state.get("lost", {}))
+        self._defeats = dict(state.get("defeats", {}))
         for task, battles in state["endless"].items():
             self._endless[task].load_state_dict(battles)
 
 
 def _in_use(skills: Tensor) -> float:
-    """Exponential of the entropy of the skills' use: n where n are used alike. skills: -1 after the end."""
+    """Effective number of skills: exp of the entropy of their use. skills: -1 after the end."""
     share = skills[skills >= 0].bincount() / (skills >= 0).sum()
     return float(torch.special.entr(share).sum().exp())
 

@@ -11,11 +11,11 @@ Shape letters, used in every docstring of the package:
 Importing this imports no torch: to read the table of tasks costs nothing.
 """
 
+from hygen_lightning.specs.chunk_plan import ChunkPlan
 from hygen_lightning.specs.episodes import (
     EPISODE_TENSORS,
     BattleRequest,
     Chunk,
-    ChunkPlan,
     DataStatistics,
     Episodes,
     HybridBatch,

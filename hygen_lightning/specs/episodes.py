@@ -212,26 +212,6 @@ class Chunk(TensorStruct):
         return self.avail_actions.sum(dim=-1) > 1
 
 
-@dataclass(frozen=True)
-class ChunkPlan:
-    """How an on-policy algorithm plays and learns: num_envs battles of every task side by side, env_steps
-    steps of each (0: whole battles), learned from in `epochs` passes of `minibatches` optimiser steps.
-
-    by_losses: a task gets more battles, the more of the last chunk it lost, num_envs on average; for whole
-    battles alone."""
-
-    num_envs: int
-    env_steps: int
-    epochs: int
-    minibatches: int
-    by_losses: bool = False
-
-    @property
-    def optimiser_steps(self) -> int:
-        """Optimiser steps between two chunks."""
-        return self.epochs * self.minibatches
-
-
 def zero_outside(x: Tensor, mask: Tensor) -> Tensor:
     """x [B, T, ...] with zeros, instead of NaN too, where mask [B, T] bool is False."""
     return x.masked_fill(~mask.reshape(*mask.shape, *[1] * (x.dim() - 2)), 0)

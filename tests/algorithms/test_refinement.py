@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from factories import make_episodes
+from tiny_runs import callback
 from update_steps import Steps, batch_for
 
 from hygen_lightning.algorithms.hygen import HyGen
@@ -209,10 +209,8 @@ def test_a_minibatch_without_a_battle_is_refused() -> None:
         refining(refine_minibatches=5)
 
 
-def logged_by_a_run(
-    folder: Path, tasks: tuple[str, ...] = ("3m",), more: Sequence[str] = (), **options: Any
-) -> list[dict[str, str]]:
-    """The rows of metrics.csv of two steps of stage one and four of stage two."""
+def both_stages(folder: Path, *tasks: str, **options: Any) -> list[str]:
+    """`fit` with two steps of stage one and four of stage two; the tasks' recordings are written first."""
     for task in tasks:
         write_run(folder / "data" / task / "medium" / "run", make_episodes(load_task(task), 8))
     words = ["fit", "--model", "HyGen", "--run.root", str(folder / "runs")]
@@ -223,8 +221,12 @@ def logged_by_a_run(
     given = {"width": 8, "n_heads": 1, "pretrain_steps": 2, "prior_weight": 1, "refine_battles": 4}
     given |= {"refine_epochs": 1, "refine_minibatches": 2, "skill_steps": 5} | options
     words += [f"--model.init_args.{name}={value}" for name, value in given.items()]
-    words += ["--data.share_begin=0.5", "--data.share_end=0", "--data.share_steps=2", "--trainer.max_steps=6"]
-    assert main([*words, *more]) == 0
+    words += ["--data.share_begin=0.5", "--data.share_end=0", "--data.share_steps=2"]
+    return [*words, "--trainer.max_steps=6", "--files.skills=false"]
+
+
+def logged(folder: Path) -> list[dict[str, str]]:
+    """The rows of the run's metrics.csv."""
     (table,) = folder.rglob("metrics.csv")
     return list(csv.DictReader(table.open()))
 
@@ -232,36 +234,58 @@ def logged_by_a_run(
 @pytest.mark.parametrize("steps", [5, 6])
 def test_what_a_run_has_cost_counts_battles_after_the_last_evaluation(tmp_path: Path, steps: int) -> None:
     """Battles before the third and the fifth step; evaluations every three."""
-    more = ["--trainer.val_check_interval=3", f"--trainer.max_steps={steps}", "--files.skills=false"]
-    rows = logged_by_a_run(tmp_path, more=more)
-    told = [row["progress/episodes"] for row in rows if row["progress/episodes"]]
+    more = ["--trainer.val_check_interval=3", f"--trainer.max_steps={steps}"]
+    assert main([*both_stages(tmp_path, "3m"), *more]) == 0
+    told = [row["progress/episodes"] for row in logged(tmp_path) if row["progress/episodes"]]
     assert told == ["4.0", "8.0"]
     (results,) = tmp_path.rglob("results.json")
     assert json.loads(results.read_text())["battles"] == 8
 
 
 def test_a_run_of_both_stages_learns_from_recordings_then_from_both(tmp_path: Path) -> None:
-    rows = logged_by_a_run(tmp_path)
+    assert main(both_stages(tmp_path, "3m")) == 0
+    rows = logged(tmp_path)
     shares = [row["train/3m/offline_share"] for row in rows if row["train/mean/loss"]]
     assert shares == ["1.0", "1.0", "0.5", "0.25", "", ""]
     assert [bool(row["train/3m/kl"]) for row in rows if row["train/mean/loss"]] == [False] * 2 + [True] * 4
 
 
-@pytest.mark.parametrize(("allocation", "second"), [("equal", ("8.0", "8.0")), ("losses", ("2.0", "14.0"))])
-def test_battles_go_where_they_were_lost_if_asked(
+def won_on_3m_alone(env: BattleEnv, *args: Any) -> Rollout:
+    """`play`, but all battles on 3m are won, all others lost."""
+    played = play(env, *args)
+    return replace(played, success=torch.full_like(played.success, env.task.name == "3m"))
+
+
+def battles_by_chunk(folder: Path) -> list[tuple[str, str]]:
+    """Battles of 3m and 5m in each chunk."""
+    cells = [(row["rollout/3m/episodes"], row["rollout/5m/episodes"]) for row in logged(folder)]
+    return [pair for pair in cells if any(pair)]
+
+
+@pytest.mark.parametrize(("allocation", "second"), [("equal", ("8.0", "8.0")), ("defeats", ("2.0", "14.0"))])
+def test_battles_follow_defeats_if_asked(
     allocation: str, second: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """3m is won, 5m lost."""
+    monkeypatch.setattr("hygen_lightning.rollouts.callback.play", won_on_3m_alone)
+    assert main(both_stages(tmp_path, "3m", "5m", refine_battles=8, refine_allocation=allocation)) == 0
+    assert battles_by_chunk(tmp_path) == [("8.0", "8.0"), second]
 
-    def play_battles(env: BattleEnv, *args: Any) -> Rollout:
-        played = play(env, *args)
-        return replace(played, success=torch.full_like(played.success, env.task.name == "3m"))
 
-    monkeypatch.setattr("hygen_lightning.rollouts.callback.play", play_battles)
-    rows = logged_by_a_run(tmp_path, ("3m", "5m"), refine_battles=8, refine_allocation=allocation)
-    for task, then in zip(("3m", "5m"), second):
-        battles = [row[f"rollout/{task}/episodes"] for row in rows]
-        assert [n for n in battles if n] == ["8.0", then]
+def test_a_run_that_goes_on_knows_the_defeats_of_its_last_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hygen_lightning.rollouts.callback.play", won_on_3m_alone)
+    words = both_stages(tmp_path, "3m", "5m", refine_battles=8, refine_allocation="defeats")
+    words += ["--checkpoint.every_n_steps=1"]
+    assert main([*words, *callback("StopAt", step=3)]) == 130
+    assert battles_by_chunk(tmp_path) == [("8.0", "8.0")]
+    assert main([*words, "--resume=auto"]) == 0
+    assert battles_by_chunk(tmp_path) == [("8.0", "8.0"), ("2.0", "14.0")]
+
+
+def test_a_task_that_may_get_no_battle_for_a_minibatch_is_refused() -> None:
+    with pytest.raises(UserError, match=r"a task may get 2 of --model\.refine_battles 8, fewer than"):
+        refining(refine_battles=8, refine_minibatches=4, refine_allocation="defeats")
 
 
 @pytest.mark.parametrize(("skills", "used"), [([0, 0, -1, -1], 1), ([2, 0, 2, 0], 2), ([0, 1, 2, 3], 4)])
@@ -275,6 +299,6 @@ def test_skills_that_are_used_alike_count_in_full(
         return replace(played, skills=fixed)
 
     monkeypatch.setattr("hygen_lightning.rollouts.callback.play", play_battles)
-    rows = logged_by_a_run(tmp_path)
-    told = [row["rollout/3m/skills_in_use"] for row in rows if row["rollout/3m/skills_in_use"]]
+    assert main(both_stages(tmp_path, "3m")) == 0
+    told = [row["rollout/3m/skills_in_use"] for row in logged(tmp_path) if row["rollout/3m/skills_in_use"]]
     assert [float(use) for use in told] == pytest.approx([used, used])

@@ -61,6 +61,19 @@ def test_the_short_fit_has_stage_one_where_the_run_has(
     assert [options.get("--model.init_args.pretrain_steps") for options in asked] == [short]
 
 
+def test_a_short_fit_that_refines_is_one_chunk_of_each_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine steps of stage one, of a second each, then nine of two; the first two of each do not count."""
+    steps = [9.0, 9.0] + [1.0] * 7 + [9.0, 9.0] + [2.0] * 7
+    seconds = {"run_training_batch": steps, "next_batch": [0.0] * 18}
+    monkeypatch.setattr(
+        "hygen_lightning.benchmark.run.measured_fit", lambda *_: {"seconds": seconds, "peak_bytes": 0}
+    )
+    refines = {"pretrain_steps": 5, "refine_battles": 8, "refine_epochs": 3, "refine_minibatches": 3}
+    found = reckon([], {**OPTIONS, "model": {"init_args": refines}, "run": {"record_episodes": 4}}, steps=3)
+    told = {name: part["seconds"] for name, part in found["parts"].items()}
+    assert told == {"pretraining update": 1.0, "policy update": 2.0}
+
+
 def test_parts_are_medians_after_two_calls_of_warm_up() -> None:
     seconds = {
         "run_training_batch": [9.0, 9.0, 1.0, 3.0, 2.0, 9.0, 9.0, 4.0, 4.0, 4.0],

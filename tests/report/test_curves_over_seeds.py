@@ -52,6 +52,11 @@ def test_means_stand_where_the_runs_had_spent_so_much_on_average(
 def test_counts_of_millions_are_short_and_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figure = drawn(runs_with_curves(tmp_path), tmp_path, monkeypatch)
     for axes in figure.axes:
+        if axes.get_xlabel() == "minutes":
+            axes.set_xlim(0, 1.5)
+            figure.canvas.draw()
+            assert "0.4" in [text.get_text() for text in axes.get_xticklabels()]
+            continue
         axes.set_xlim(0, 1_500_000)
         figure.canvas.draw()
         labels = [text.get_text() for text in axes.get_xticklabels()]
