@@ -121,7 +121,10 @@ def draw_aggregates(aggregates: Sequence[Aggregate], improvements: Sequence[Impr
     kind = "unseen" if any(aggregate.kind == "unseen" for aggregate in aggregates) else "seen"
     shown = [aggregate for aggregate in aggregates if aggregate.kind == kind]
     pairs = [pair for pair in improvements if pair.kind == kind]
-    figure = new_figure(width=12.0, height=2.4 + 0.32 * max(len(shown), len(pairs), 3))
+    names, compared = [a.group for a in shown], [pair.group + pair.over for pair in pairs]
+    characters = max(map(len, names), default=0) + max(map(len, compared), default=0)
+    width = max(12.0, 9.0 + 0.07 * characters)  # inches; names take theirs from the panels
+    figure = new_figure(width, height=2.4 + 0.32 * max(len(shown), len(pairs), 3))
     panels = figure.subplots(1, 4 if pairs else 3, width_ratios=[1, 1, 1.3, 1][: 4 if pairs else 3])
     _draw_estimates(panels[0], f"IQM, {kind} tasks", [(a.group, a.iqm) for a in shown])
     _draw_estimates(panels[1], "Optimality gap", [("", a.optimality_gap) for a in shown])
