@@ -19,6 +19,7 @@ from hygen_lightning.models import windows
 from hygen_lightning.models.layers import one_hot
 from hygen_lightning.models.pooled import PooledCritic
 from hygen_lightning.specs import ChunkPlan, Episodes, OnPolicyEpisodes, UserError, zero_outside
+from hygen_lightning.specs.chunk_plan import PARTS
 
 if TYPE_CHECKING:
     from hygen_lightning.algorithms.hygen import HyGen
@@ -157,8 +158,13 @@ class Refinement(nn.Module):
 
 
 def plan_of(battles: int, allocation: Allocation, epochs: int, minibatches: int) -> ChunkPlan:
-    """Of these options of HyGen; UserError where a task may get fewer battles than there are minibatches."""
+    """Of these options of HyGen; UserError where a task may get fewer battles than there are minibatches, and
+    where there are too few to follow defeats."""
     plan = ChunkPlan(battles, 0, epochs, minibatches, allocation == "defeats")
+    if plan.by_defeats and battles < PARTS:
+        raise UserError(
+            f"--model.refine_allocation defeats needs --model.refine_battles {PARTS} or more, not {battles}"
+        )
     if plan.least_battles < minibatches:
         raise UserError(
             f"--model.refine_allocation {allocation}: a task may get {plan.least_battles} of "

@@ -227,7 +227,7 @@ ROWS = {
     "target_update_interval": Row(3, target_at_step_three, refused=(0,)),
     "skills_from": Row("other.ckpt", first_weight),
     "refine_battles": Row(8, chunk_plan, {"prior_weight": 1.0}, refused=(-1,)),
-    "refine_allocation": Row("defeats", chunk_plan, REFINES),
+    "refine_allocation": Row("defeats", chunk_plan, REFINES | {"refine_battles": 16}),
     "refine_epochs": Row(2, chunk_plan, REFINES, refused=(0,)),
     "refine_minibatches": Row(2, chunk_plan, REFINES, refused=(0,)),
     "refine_clip": Row(0.5, loss_of_a_policy_that_moved, REFINES, refused=(0.0,)),

@@ -283,6 +283,11 @@ def test_a_run_that_goes_on_knows_the_defeats_of_its_last_chunk(
     assert battles_by_chunk(tmp_path) == [("8.0", "8.0"), ("2.0", "14.0")]
 
 
+def test_battles_too_few_to_follow_defeats_are_refused() -> None:
+    with pytest.raises(UserError, match=r"defeats needs --model\.refine_battles 8 or more, not 7"):
+        refining(refine_battles=7, refine_minibatches=1, refine_allocation="defeats")
+
+
 def test_a_task_that_may_get_no_battle_for_a_minibatch_is_refused() -> None:
     with pytest.raises(UserError, match=r"a task may get 2 of --model\.refine_battles 8, fewer than"):
         refining(refine_battles=8, refine_minibatches=4, refine_allocation="defeats")
