@@ -65,6 +65,22 @@ def action_cross_entropy(logits: Tensor, actions: Tensor) -> Tensor:
     return -logits.log_softmax(dim=-1).gather(-1, actions.unsqueeze(-1))[..., 0]
 
 
+def return_weights(reward: Tensor, mask: Tensor, sharpness: float) -> Tensor:
+    """How many times each episode counts: like exp(sharpness * z), with mean 1 (Peters and Schaal 2007).
+
+    reward [B, T], mask [B, T] bool -> [B]; z is an episode's return less the batch's mean, in
+    standard deviations.
+    """
+    returns = torch.where(mask, reward, 0).sum(dim=1)
+    scores = (returns - returns.mean()) / returns.std(correction=0).clamp_min(1e-5)
+    return (sharpness * scores).softmax(dim=0) * len(returns)
+
+
+def _weighted(nats: Tensor, weight: Tensor | None) -> Tensor:
+    """nats [B, T, A], each episode's times its weight [B]."""
+    return nats if weight is None else nats * weight[:, None, None]
+
+
 @dataclass
 class SkillVAELoss:
     """Stage one: loss = cross_entropy / steps + beta * kl; the terms as scalars.
@@ -84,16 +100,18 @@ def skill_vae_loss(
     mask: Tensor,
     beta: float = 1e-3,
     steps: LossSteps = "valid",
+    weight: Tensor | None = None,
 ) -> SkillVAELoss:
     """Reconstruct the actions from relaxed skills, and keep the skills near uniform (HyGen, stage one).
 
     action_logits [B, T, A, K], actions [B, T, A] int64, skill [B, T, A, Z] relaxed one-hot,
     mask [B, T] bool. T counts the steps with a reward, one fewer than stored. The cross-entropy
-    is averaged per time step over valid episodes and agents, then over the time steps.
+    is averaged per time step over valid episodes and agents, then over the time steps. weight [B]:
+    how many times the cross-entropy of each episode counts (None: once).
     """
     counted = mask if steps == "valid" else torch.ones_like(mask)
     nats = action_cross_entropy(torch.where(counted[:, :, None, None], action_logits, 0), actions)
-    nats = torch.where(counted.unsqueeze(-1), nats, 0)
+    nats = _weighted(torch.where(counted.unsqueeze(-1), nats, 0), weight)
     divergence = skill * (skill.clamp_min(1e-30).log() + math.log(skill.shape[-1]))
     n_valid = per_process(mask.sum(dim=0))
     per_step = nats.mean(dim=2).sum(dim=0) / _at_least_one(n_valid[: mask.shape[1]])
@@ -205,13 +223,20 @@ def usage_balance(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def skill_distillation(
-    skill_logits: Tensor, labels: Tensor, mask: Tensor, steps: LossSteps = "valid"
+    skill_logits: Tensor,
+    labels: Tensor,
+    mask: Tensor,
+    steps: LossSteps = "valid",
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """Cross-entropy of each agent's own prediction [B, T, A, Z] against labels [B, T, A]."""
+    """Cross-entropy of each agent's own prediction [B, T, A, Z] against labels [B, T, A].
+
+    weight [B]: how many times each episode counts (None: once).
+    """
     if steps == "valid":
         skill_logits = torch.where(mask[:, :, None, None], skill_logits, 0)
-        return masked_mean(action_cross_entropy(skill_logits, labels), mask)
-    nats = action_cross_entropy(skill_logits, labels)
+        return masked_mean(_weighted(action_cross_entropy(skill_logits, labels), weight), mask)
+    nats = _weighted(action_cross_entropy(skill_logits, labels), weight)
     return nats.sum() / _at_least_one(per_process(mask.sum()[None])[0] * nats.shape[-1])
 
 

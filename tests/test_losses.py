@@ -17,6 +17,7 @@ from hygen_lightning.losses import (
     lambda_returns,
     masked_mean,
     relaxed_skill,
+    return_weights,
     skill_distillation,
     skill_vae_loss,
     usage_balance,
@@ -78,6 +79,29 @@ def test_stage_one_averages_each_step_first_and_the_steps_after() -> None:
     second = math.log(1 + math.e**2)
     assert loss.cross_entropy.item() == pytest.approx((first + second) / 2)
     assert loss.kl.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_an_episode_counts_by_the_exponential_of_its_standardised_return() -> None:
+    reward = torch.tensor([[1.0, 1.0, NAN], [3.0, 1.0, 2.0]])
+    mask = torch.tensor([[True, True, False], [True, True, True]])
+    low, high = 2 / (1 + math.exp(4)), 2 / (1 + math.exp(-4))  # returns 2 and 6 are scores -1 and 1
+    torch.testing.assert_close(return_weights(reward, mask, 2.0), torch.tensor([low, high]))
+    torch.testing.assert_close(return_weights(reward[:1], mask[:1], 2.0), torch.ones(1))
+    equal = torch.ones(3, 2)
+    torch.testing.assert_close(return_weights(equal, equal.bool(), 2.0), torch.ones(3))
+
+
+def test_weights_of_episodes_multiply_the_cross_entropies_of_actions_and_skills() -> None:
+    logits = torch.zeros(2, 1, 1, 2)
+    logits[1] = torch.tensor([0.0, 1.0])
+    actions = torch.zeros(2, 1, 1, dtype=torch.int64)
+    mask, weight = torch.ones(2, 1, dtype=torch.bool), torch.tensor([0.5, 1.5])
+    mean = (0.5 * math.log(2) + 1.5 * math.log(1 + math.e)) / 2
+    skill = torch.full((2, 1, 1, 2), 0.5)
+    assert skill_vae_loss(logits, actions, skill, mask, weight=weight).cross_entropy.item() == pytest.approx(
+        mean
+    )
+    assert skill_distillation(logits, actions, mask, weight=weight).item() == pytest.approx(mean)
 
 
 def test_stage_one_weighs_the_divergence_from_uniform_by_beta() -> None:

@@ -57,7 +57,7 @@ RANGES = {
     "refine_random_skills": (0, 0.99),
     **dict.fromkeys(("refine_entropy", "refine_distinct", "teacher_weight"), (0, 10**6)),
     **dict.fromkeys(("alpha", "beta", "phi", "conservative_constant", "balance", "prior_weight"), (0, 10**6)),
-    "advantage_weight": (0, 10**6),
+    **dict.fromkeys(("advantage_weight", "return_weight"), (0, 10**6)),
 }
 """Least and greatest value of options that several algorithms have: sizes, and weights of losses."""
 

@@ -12,7 +12,14 @@ from hygen_lightning.algorithms.refinement import Allocation, Refinement, plan_o
 from hygen_lightning.algorithms.skills import SkillPolicy, exploring, sampled_action, skill_use
 from hygen_lightning.algorithms.value_learning import Conservative, ValueLearning
 from hygen_lightning.checkpoint import weights_of
-from hygen_lightning.losses import LossSteps, relaxed_skill, skill_distillation, skill_vae_loss, usage_balance
+from hygen_lightning.losses import (
+    LossSteps,
+    relaxed_skill,
+    return_weights,
+    skill_distillation,
+    skill_vae_loss,
+    usage_balance,
+)
 from hygen_lightning.models import windows
 from hygen_lightning.models.agents import AgentKind, SkillInput
 from hygen_lightning.models.hygen_network import HyGenNetwork
@@ -55,6 +62,8 @@ class HyGen(ValueLearning):
         ema_decay: decay per optimiser step of the mean of the weights, which plays and, at the
             switch, starts stage two; 0: the weights themselves do, as the authors'
         beta: weight of the skill prior (KL of each skill to uniform) in stage one
+        return_weight: an episode counts exp(return_weight * z) times in stage one, z being its return less
+            the mean of the batch's episodes of the task, in standard deviations; 0, as published: all alike
         balance: weight of the KL of the skills' mean use to uniform in stage one; 0 as published
         prior_weight: w in the choice of skills, argmax(Q + w log p), p being the agent's own prediction;
             above 0 stage one distils the prediction already, values start at zero, and the policy of
@@ -108,6 +117,7 @@ class HyGen(ValueLearning):
         lr_schedule: LRSchedule = "constant",
         ema_decay: float = 0.0,
         beta: float = 1e-3,
+        return_weight: float = 0.0,
         balance: float = 0.0,
         prior_weight: float = 0.0,
         prior_steps: int = 0,
@@ -149,7 +159,7 @@ class HyGen(ValueLearning):
         sizes = n_skills, width, n_heads, depth, id_bits
         self.network = HyGenNetwork(self.widths, *sizes, trajectory_encoder, mixer, skill_input, agent)
         self.pretrain_steps, self.beta, self.phi = pretrain_steps, beta, phi
-        self.skill_steps, self.balance = skill_steps, balance
+        self.skill_steps, self.balance, self.return_weight = skill_steps, balance, return_weight
         self.prior_weight, self.prior_steps = prior_weight, prior_steps
         if prior_weight > 0:
             self.register_buffer("prior", torch.tensor(float(prior_weight)))
@@ -257,7 +267,8 @@ class HyGen(ValueLearning):
         logits = windows.pool(logits, mask, self.skill_steps)
         skill = self._hold(relaxed_skill(logits), mask)
         action_logits = net.decode(layout, steps.obs, last_actions, skill, steps.filled)
-        parts = skill_vae_loss(action_logits, steps.actions, skill, mask, self.beta, self.loss_steps)
+        weight = return_weights(steps.reward, mask, self.return_weight) if self.return_weight > 0 else None
+        parts = skill_vae_loss(action_logits, steps.actions, skill, mask, self.beta, self.loss_steps, weight)
         loss, logits = parts.loss, self._hold(logits, mask)
         metrics = {
             "cross_entropy": parts.cross_entropy.detach(),
@@ -271,7 +282,7 @@ class HyGen(ValueLearning):
         labels = logits.argmax(dim=-1)
         if self.prior_weight > 0:
             local_logits = net.predict_skills(layout, steps.obs, last_actions, steps.filled)
-            distillation, told = self._distillation(local_logits, labels, mask)
+            distillation, told = self._distillation(local_logits, labels, mask, weight)
             loss, metrics = loss + self.phi * distillation, metrics | told
         return loss, metrics | skill_use(labels, mask, logits.shape[-1])
 
@@ -303,10 +314,10 @@ class HyGen(ValueLearning):
         return windows.hold(values, mask.shape[1], self.skill_steps)
 
     def _distillation(
-        self, local_logits: Tensor, labels: Tensor, mask: Tensor
+        self, local_logits: Tensor, labels: Tensor, mask: Tensor, weight: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of the agents' own predictions [B, T, A, Z] of the labels [B, T, A], and what to log of it."""
-        distillation = skill_distillation(local_logits, labels, mask, self.loss_steps)
+        distillation = skill_distillation(local_logits, labels, mask, self.loss_steps, weight)
         return distillation, {
             "distillation_loss": distillation.detach(),
             "distillation_accuracy": (local_logits.argmax(-1) == labels)[mask].float().mean(),

@@ -214,6 +214,7 @@ ROWS = {
     "HiSSD.beta": Row(0.5, loss_of_two_tasks),
     "expectile": Row(0.5, value_loss, refused=(0.0, 1.0)),
     "advantage_weight": Row(1.0, value_loss, refused=(-1.0,)),
+    "return_weight": Row(1.0, stage_one_loss, refused=(-1.0,)),
     "balance": Row(0.5, stage_one_loss, refused=(-1.0,)),
     "prior_weight": Row(0.5, switch, refused=(-1.0,)),
     "prior_steps": Row(4, prior_at_step_two, {"prior_weight": 1.0}, refused=(-1,)),
