@@ -141,19 +141,9 @@ class HyGen(ValueLearning):
         skills_from: str | None = None,
         compile: bool = False,
     ) -> None:
-        super().__init__(
-            widths,
-            lr,
-            lr_schedule,
-            ema_decay,
-            compile,
-            gamma,
-            td_lambda,
-            conservative,
-            conservative_constant,
-            alpha,
-            target_update_interval,
-        )
+        learning = lr, lr_schedule, ema_decay, compile, gamma, td_lambda
+        values = conservative, conservative_constant, alpha, target_update_interval
+        super().__init__(widths, *learning, *values)
         if pretrain_steps < 0:
             raise UserError(f"--model.pretrain_steps is {pretrain_steps}; give 0 or more optimiser steps")
         sizes = n_skills, width, n_heads, depth, id_bits
@@ -232,13 +222,9 @@ class HyGen(ValueLearning):
     def on_after_backward(self) -> None:
         """Stage two leaves trajectory encoder, skill head and decoder as they are, unless it refines them."""
         if self.in_stage_two and self.chunk_plan is None:
-            for frozen in (
-                self.network.trajectory_encoder,
-                self.network.skill_head,
-                self.network.action_decoder,
-            ):
-                for parameter in frozen.parameters():
-                    parameter.grad = None
+            net = self.network
+            for frozen in (net.trajectory_encoder, net.skill_head, net.action_decoder):
+                frozen.zero_grad()
 
     # Losses
 
