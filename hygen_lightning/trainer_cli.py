@@ -192,6 +192,12 @@ class HyGenCLI(LayeredCLI):
         stopped = early_end(self.trainer, checkpoint.saved_step)
         if stopped and self.trainer.is_global_zero:
             print(f"{stopped}; --resume auto goes on from there", flush=True)
+        played = checkpoint.best_step if best.exists() else steps
+        self.model.loaded_steps = played
+        if played != steps and self.trainer.is_global_zero:
+            print(
+                f"the weights of step {played} did best on seen tasks; they play the last battles", flush=True
+            )
         self.trainer.test(
             self.model,
             datamodule=self.datamodule,
@@ -200,7 +206,8 @@ class HyGenCLI(LayeredCLI):
             verbose=False,
         )
         if self.trainer.is_global_zero:
-            known = {"finished": stopped is None, "stopped": stopped, **spent(self.run_dir)}
+            known = {"finished": stopped is None, "stopped": stopped, "played_step": played}
+            known |= spent(self.run_dir)
             self._write_results(steps, known)
             wanted: RunFiles = self._callback(RunFiles)
             if wanted.curve:

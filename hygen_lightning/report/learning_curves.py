@@ -7,6 +7,7 @@ logs some steps again; of a step, the last cells count. Names are `<stage>/<task
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +67,7 @@ def draw_learning_curves(metrics_csv: Path, picture: Path, seen: Collection[str]
         (_draw_tasks, task_win_rates(metrics, seen)),
         (_draw_losses, _averaged(metrics, lambda name: "loss" in name)),
         (_draw_shares, _averaged(metrics, lambda name: name.endswith(SHARES))),
-        (_draw_skills, _averaged(metrics, lambda name: name.startswith("skill") and name.endswith("_use"))),
+        (_draw_skills, skill_uses(metrics)),
     ]
     panels = [(draw, data) for draw, data in panels if not data.empty]
     if not panels:
@@ -94,6 +95,11 @@ def task_win_rates(metrics: DataFrame, seen: Collection[str]) -> DataFrame:
     names = {name.removeprefix(ends[0]).removesuffix(ends[1]): name for name in metrics if _has(name, *ends)}
     tasks = sorted((task for task in names if task != "mean"), key=lambda task: task not in seen)
     return metrics[[names[task] for task in tasks]].set_axis(tasks, axis="columns").dropna(how="all")
+
+
+def skill_uses(metrics: DataFrame) -> DataFrame:
+    """How often each skill is chosen, averaged over tasks, where all skills are known."""
+    return _averaged(metrics, lambda name: re.fullmatch(r"skill\d+_use", name) is not None).dropna()
 
 
 def _has(name: str, start: str, end: str) -> bool:
@@ -155,9 +161,8 @@ def _draw_shares(axes: Axes, shares: DataFrame) -> None:
 def _draw_skills(axes: Axes, uses: DataFrame) -> None:
     """How often each skill is chosen, stacked to the whole."""
     tidy_axes(axes, "Skill use", "optimiser steps")
-    whole = uses.dropna()
-    labels = [name.removesuffix("_use") for name in whole]
-    axes.stackplot(whole.index, whole.T, labels=labels, colors=SERIES_COLOURS, alpha=0.85)
+    labels = [name.removesuffix("_use") for name in uses]
+    axes.stackplot(uses.index, uses.T, labels=labels, colors=SERIES_COLOURS, alpha=0.85)
     share_axis(axes)
     place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 0.99)}
     place |= {"handlelength": 0.8, "columnspacing": 0.8}

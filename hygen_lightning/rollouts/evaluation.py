@@ -181,7 +181,9 @@ class BattleEvaluation(Callback):
                 trainer.datamodule.record_wins(task, [r.success for r in records])
         if trainer.is_global_zero:
             _append_rows(trainer, self.records, stage)
-            print(_plain_line(steps, stage, metrics), flush=True)
+            print(
+                _plain_line(pl_module.loaded_steps if stage == "test" else steps, stage, metrics), flush=True
+            )
 
     def tasks_of(self, group: str) -> set[str]:
         """Tasks played since the last start: "seen" in training, "unseen", or "extra"."""

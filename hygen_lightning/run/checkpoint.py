@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -21,6 +22,9 @@ from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
+
+SPARE_BYTES = 2**20
+"""With less space left on the disk, a write that fails has failed for that."""
 
 
 class RunCheckpoint(Checkpoint):
@@ -133,7 +137,10 @@ class RunCheckpoint(Checkpoint):
             where = f"saved step {trainer.global_step} in {self.last_path}"
         else:
             where = f"step {trainer.global_step} could not be saved"
-        print(f"asked to stop: {where}; go on with the same command and --resume auto", flush=True)
+        if self.saved_step < 0:
+            print(f"asked to stop: {where}, nor any before it; begin again where there is space", flush=True)
+        else:
+            print(f"asked to stop: {where}; go on with the same command and --resume auto", flush=True)
         raise SystemExit(self._stop.exit_code)
 
     # What is written
@@ -283,6 +290,8 @@ def save_atomically(content: dict[str, Any], path: Path) -> None:
         try:
             torch.save(content, temporary)
         except RuntimeError as error:  # torch's own writer hides what the system said
+            if shutil.disk_usage(path.parent).free < SPARE_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
             raise OSError(errno.EIO, str(error).strip().split("\n", 1)[0]) from error
 
 

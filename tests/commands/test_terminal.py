@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
-from tiny_runs import tiny_fit
+from tiny_runs import the_run, tiny_fit
 
 from hygen_lightning.cli import main
 
@@ -17,7 +19,8 @@ def test_the_terminal_shows_the_stages_and_the_table(
     out = capsys.readouterr().out
     assert "step 0: stage one: skills" in out
     assert "step 5: stage two: policy" in out
-    assert "win rate seen" in out
+    played = json.loads((the_run(tmp_path) / "results.json").read_text())["played_step"]
+    assert re.findall(r"step (\d+): win rate seen", out)[-1] == str(played)
     assert "Win rates" in [line.strip() for line in out.splitlines()]
 
 

@@ -47,6 +47,12 @@ def test_a_run_leaves_config_metrics_checkpoints_results_and_pictures(run: Path)
     assert (run / "learning_curves.png").read_bytes()[1:4] == b"PNG"
 
 
+def test_results_tell_whose_weights_played(run: Path) -> None:
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    results = json.loads((run / "results.json").read_text())
+    assert results["played_step"] == best["global_step"] <= results["optimiser_steps"]
+
+
 def test_results_tell_seen_unseen_and_extra_tasks_apart(run: Path) -> None:
     results = json.loads((run / "results.json").read_text())
     tasks = results["tasks"]

@@ -11,6 +11,7 @@ from hygen_lightning.report.learning_curves import (
     _averaged,
     draw_learning_curves,
     read_metrics,
+    skill_uses,
     task_win_rates,
 )
 from hygen_lightning.specs import UserError
@@ -72,6 +73,12 @@ def test_skill_use_gets_a_panel_of_its_own(tmp_path: Path) -> None:
     draw_learning_curves(metrics_file(tmp_path, "step,train/3m/loss\n1,1\n2,2\n"), tmp_path / "loss.png")
     with Image.open(tmp_path / "skills.png") as both, Image.open(tmp_path / "loss.png") as one:
         assert both.width > 1.7 * one.width
+
+
+def test_numbers_of_played_skills_do_not_empty_the_panel_of_their_use(tmp_path: Path) -> None:
+    text = "step,train/3m/skill0_use,train/3m/skill1_use,rollout/3m/skills_in_use\n1,0.4,0.6,\n2,,,2\n"
+    uses = skill_uses(read_metrics(metrics_file(tmp_path, text)))
+    assert uses.to_dict() == {"skill0_use": {1: 0.4}, "skill1_use": {1: 0.6}}
 
 
 def test_nothing_to_draw_and_no_file_are_one_clear_line(tmp_path: Path) -> None:

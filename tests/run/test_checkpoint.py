@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,17 @@ def test_a_write_that_torch_gives_up_on_is_an_os_error(
 
     monkeypatch.setattr(torch, "save", save)
     with pytest.raises(OSError, match="unexpected pos 64 vs 0"):
+        save_atomically({}, tmp_path / "some.ckpt")
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(*_: Any) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc] unexpected pos 64 vs 0\nstack")
+
+    monkeypatch.setattr(torch, "save", save)
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(OSError, match="No space left on device"):
         save_atomically({}, tmp_path / "some.ckpt")
 
 
