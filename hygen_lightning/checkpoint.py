@@ -113,6 +113,18 @@ def other_architecture(model: Any, checkpoint: dict[str, Any]) -> str | None:
     )
 
 
+def check_goes_on(model: Any, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """UserError where training of `model` cannot go on from a checkpoint: other networks, weights alone."""
+    problem = other_architecture(model, checkpoint)
+    if problem is not None:
+        raise UserError(problem)
+    if "optimizer_states" not in checkpoint:
+        raise UserError(
+            f"{path} holds weights only, no run goes on from it; "
+            "give the last.ckpt beside it, or start anew from it with --model.init_args.skills_from"
+        )
+
+
 def _shapes_follow(model: Any, name: str, value: Any) -> bool:
     """Whether the sizes of an algorithm's networks would be others with this value of an option."""
     taken = signature(type(model)).parameters

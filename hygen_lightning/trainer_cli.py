@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from hygen_lightning.algorithms.hygen import HyGen
-from hygen_lightning.checkpoint import read_checkpoint
+from hygen_lightning.checkpoint import check_goes_on, read_checkpoint
 from hygen_lightning.commands.output import lasting_output
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class
@@ -174,9 +174,11 @@ class HyGenCLI(LayeredCLI):
         if self.trainer.is_global_zero:
             parser = self._parser(self.subcommand)
             self._callback(RunFiles).config_yaml = parser.dump(config, skip_unset=False)
+        if config.ckpt_path:  # before anything is recorded
+            check_goes_on(self.model, read_checkpoint(config.ckpt_path, "state_dict"), config.ckpt_path)
         data = self.datamodule
         rollouts: OnlineRollouts = self._callback(OnlineRollouts)
-        rollouts.check_tasks(data.train_tasks)  # before anything is recorded
+        rollouts.check_tasks(data.train_tasks)
         if data.needs_recordings and isinstance(self.model, LearnsFromEpisodes):
             env = rollouts.env_name(data.train_tasks)
             wanted = Wanted(data.quality, config.run.record_episodes, env)

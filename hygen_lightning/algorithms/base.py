@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from hygen_lightning.checkpoint import other_architecture
+from hygen_lightning.checkpoint import check_goes_on, other_architecture
 from hygen_lightning.models.agents import EntityTransformer
 from hygen_lightning.models.layers import agent_id_code
 from hygen_lightning.policy import LearnsFromEpisodes, LearnsOnPolicy
@@ -286,11 +286,8 @@ class MultiTaskAlgorithm(LightningModule, ABC):
         self.loaded_data = checkpoint.get("learned_from")
         held = checkpoint.get("data_statistics", {})
         self.data_statistics = {task: DataStatistics(**statistics) for task, statistics in held.items()}
-        if self._fits and "optimizer_states" not in checkpoint:
-            raise UserError(
-                f"{self.trainer.ckpt_path} holds weights only, no run goes on from it; "
-                "give the last.ckpt beside it, or start anew from it with --model.init_args.skills_from"
-            )
+        if self._fits:
+            check_goes_on(self, checkpoint, self.trainer.ckpt_path or "the checkpoint")
 
     def on_train_start(self) -> None:
         """Take the learning rate of the options, not that of the loaded checkpoint."""

@@ -16,6 +16,7 @@ from refusals import refused
 from tiny_runs import assert_same_run, callback, the_run, tiny_fit
 from torch import Tensor
 
+from hygen_lightning import trainer_cli
 from hygen_lightning.checkpoint import load_policy, read_checkpoint
 from hygen_lightning.cli import main
 from hygen_lightning.envs import make_env
@@ -252,11 +253,22 @@ def test_a_checkpoint_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: 
         read_checkpoint(path)
 
 
-def test_no_run_goes_on_from_weights_alone(
-    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [("best", [], "holds weights only"), ("last", ["--model.init_args.width=16"], "another architecture")],
+)
+def test_what_no_run_goes_on_from_is_refused_before_anything_is_recorded(
+    name: str,
+    options: list[str],
+    said: str,
+    tiny_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    words = tiny_fit(tmp_path, "--ckpt_path", str(tiny_run / "checkpoints" / "best.ckpt"))
-    assert "holds weights only" in refused(words, capsys)
+    monkeypatch.setattr(trainer_cli, "recordings_for", None)
+    words = tiny_fit(tmp_path, *options, "--ckpt_path", str(tiny_run / "checkpoints" / f"{name}.ckpt"))
+    assert said in refused(words, capsys)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])
