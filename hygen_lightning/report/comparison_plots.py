@@ -139,7 +139,7 @@ def draw_aggregates(aggregates: Sequence[Aggregate], improvements: Sequence[Impr
         _draw_estimates(panels[3], "Probability of improvement", rows, colours=(INK,))
         panels[3].axvline(0.5, color=INK, lw=0.8, ls=":")
     place: dict[str, Any] = {"loc": "outside lower center", "ncols": 4, "frameon": False}
-    place["title"] = "Bars: 95 % stratified bootstrap intervals over seeds."
+    place["title"] = "Bars: 95 % stratified bootstrap intervals over seeds; one run has none."
     legend = figure.legend(*panels[2].get_legend_handles_labels(), fontsize=8.5, labelcolor=INK, **place)
     legend.get_title().set_fontsize(8.5)
     save_figure(figure, path, path.with_suffix(".pdf"))

@@ -54,7 +54,9 @@ def _means(comparison: Comparison) -> TextTable:
     ]
     columns = ("group", "tasks", "mean %", "noisy %", "IQM %", "optimality gap %", "seeds", "battles")
     note = "Noisy: the mean of the same battles with some random actions. "
-    note += "In brackets: 95 % over seeds (mean: Student's; IQM, gap: stratified bootstrap)."
+    note += (
+        "In brackets: 95 % over seeds (mean: Student's; IQM, gap: stratified bootstrap); one run has none."
+    )
     return TextTable("means", "Means over tasks", columns, rows, note, texts=2)
 
 
@@ -69,7 +71,7 @@ def _side_by_side(comparison: Comparison) -> TextTable:
     }
     tasks = [(kind, task) for kind in TASK_KINDS for task in told[told.kind == kind].task.unique()]
     heading = ("by_task", "Win rates by task, %")
-    note = "In brackets: 95 % over seeds."
+    note = "In brackets: 95 % over seeds; one run has none."
     if len(groups) > MOST_SIDE_BY_SIDE:
         columns = ("group", *(f"{task} ({kind})" for kind, task in tasks))
         below = [(group, *(cells.get((group, *task), "–") for task in tasks)) for group in groups]

@@ -68,7 +68,7 @@ def draw_curves_over_seeds(curves: Mapping[str, Sequence[DataFrame]], path: Path
     handles = {text: line for axes in panels.flat for line, text in zip(*axes.get_legend_handles_labels())}
     if handles:
         place: dict[str, Any] = {"loc": "outside lower center", "ncols": 4, "frameon": False}
-        place["title"] = "In brackets: runs. Bands: 95 % intervals over seeds."
+        place["title"] = "In brackets: runs. Bands: 95 % intervals over seeds; one run has none."
         legend = figure.legend(handles.values(), handles.keys(), fontsize=8.5, labelcolor=INK, **place)
         legend.get_title().set_fontsize(8.5)
     save_figure(figure, path, path.with_suffix(".pdf"))

@@ -98,6 +98,8 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
         if path.suffix == ".csv":
             runs |= {run.folder: run for run in read_run_rows(path)}
             continue
+        if not path.exists():
+            raise UserError(f"{path} does not exist; give run folders, results.json or results.csv files")
         files = [path] if path.is_file() else sorted(path.rglob(RESULTS_FILE))
         configs = [] if path.is_file() else sorted(path.rglob(CONFIG_FILE))
         found = {file.resolve().parent: _read_run(file.resolve()) for file in files}

@@ -116,6 +116,11 @@ def test_the_results_of_the_repository_are_tables_of_runs(tmp_path: Path) -> Non
         assert report([path], out=tmp_path / path.stem) == 0
 
 
+def test_a_path_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(["report", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")], capsys)
+    assert "nowhere does not exist; give run folders" in line
+
+
 @pytest.mark.parametrize("name", ["empty", "foreign"])
 def test_an_empty_and_a_foreign_folder_are_refused(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
