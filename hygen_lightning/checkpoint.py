@@ -91,7 +91,7 @@ def _class(ckpt_path: str | Path, class_path: str) -> Any:
         ) from error
 
 
-def other_architecture(model: Any, checkpoint: dict[str, Any]) -> str | None:
+def _other_architecture(model: Any, checkpoint: dict[str, Any]) -> str | None:
     """One line saying why a checkpoint's weights do not fit an algorithm; None if they do."""
     saved = checkpoint["state_dict"]
     if {name: x.shape for name, x in saved.items()} == _shapes(model):
@@ -113,11 +113,16 @@ def other_architecture(model: Any, checkpoint: dict[str, Any]) -> str | None:
     )
 
 
-def check_goes_on(model: Any, checkpoint: dict[str, Any], path: str | Path) -> None:
-    """UserError where training of `model` cannot go on from a checkpoint: other networks, weights alone."""
-    problem = other_architecture(model, checkpoint)
+def check_architecture(model: Any, checkpoint: dict[str, Any]) -> None:
+    """UserError where a checkpoint's weights do not fit an algorithm."""
+    problem = _other_architecture(model, checkpoint)
     if problem is not None:
         raise UserError(problem)
+
+
+def check_goes_on(model: Any, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """UserError where training of `model` cannot go on from a checkpoint: other networks, weights alone."""
+    check_architecture(model, checkpoint)
     if "optimizer_states" not in checkpoint:
         raise UserError(
             f"{path} holds weights only, no run goes on from it; "

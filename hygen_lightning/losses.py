@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, distributed
@@ -65,15 +65,26 @@ def action_cross_entropy(logits: Tensor, actions: Tensor) -> Tensor:
     return -logits.log_softmax(dim=-1).gather(-1, actions.unsqueeze(-1))[..., 0]
 
 
-def return_weights(reward: Tensor, mask: Tensor, sharpness: float) -> Tensor:
-    """How many times each episode counts: like exp(sharpness * z), with mean 1 (Peters and Schaal 2007).
+def return_weights(reward: Tensor, mask: Tensor, return_weight: float) -> Tensor:
+    """How many times each episode counts: in proportion to exp(return_weight * z), 1 on average.
 
-    reward [B, T], mask [B, T] bool -> [B]; z is an episode's return less the batch's mean, in
-    standard deviations.
+    reward [B, T], mask [B, T] bool -> [B]; z is an episode's return less the mean of the batch, that of
+    all processes, in standard deviations. (Reward-weighted regression, Peters and Schaal 2007.)
     """
     returns = torch.where(mask, reward, 0).sum(dim=1)
-    scores = (returns - returns.mean()) / returns.std(correction=0).clamp_min(1e-5)
-    return (sharpness * scores).softmax(dim=0) * len(returns)
+    everyone = _of_all_processes(returns)
+    spread = everyone.std(correction=0).clamp_min(1e-5)
+    scores, own = (return_weight * (x - everyone.mean()) / spread for x in (everyone, returns))
+    return (own - scores.logsumexp(dim=0)).exp() * len(everyone)
+
+
+def _of_all_processes(x: Tensor) -> Tensor:
+    """x [N] of every process of the run, one after the other; of one process x itself."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        return x
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, x.tolist())
+    return x.new_tensor([number for part in parts for number in part])
 
 
 def _weighted(nats: Tensor, weight: Tensor | None) -> Tensor:

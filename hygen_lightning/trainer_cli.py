@@ -174,7 +174,8 @@ class HyGenCLI(LayeredCLI):
         if self.trainer.is_global_zero:
             parser = self._parser(self.subcommand)
             self._callback(RunFiles).config_yaml = parser.dump(config, skip_unset=False)
-        if config.ckpt_path:  # before anything is recorded
+        # What is wrong shows before anything is recorded.
+        if config.ckpt_path:
             check_goes_on(self.model, read_checkpoint(config.ckpt_path, "state_dict"), config.ckpt_path)
         data = self.datamodule
         rollouts: OnlineRollouts = self._callback(OnlineRollouts)
@@ -193,9 +194,9 @@ class HyGenCLI(LayeredCLI):
         best, steps = checkpoint.best_path, self.trainer.global_step
         stopped = early_end(self.trainer, checkpoint.saved_step)
         if stopped and self.trainer.is_global_zero:
-            print(f"{stopped}; --resume auto goes on from there", flush=True)
-        played = checkpoint.best_step if best.exists() else steps
-        self.model.loaded_steps = played
+            hint = "; --resume auto goes on from there" if checkpoint.saved_step >= 0 else ""
+            print(stopped + hint, flush=True)
+        played = read_checkpoint(best, "global_step")["global_step"] if best.exists() else steps
         if played != steps and self.trainer.is_global_zero:
             print(
                 f"the weights of step {played} did best on seen tasks; they play the last battles", flush=True

@@ -91,17 +91,29 @@ def test_an_episode_counts_by_the_exponential_of_its_standardised_return() -> No
     torch.testing.assert_close(return_weights(equal, equal.bool(), 2.0), torch.ones(3))
 
 
-def test_weights_of_episodes_multiply_the_cross_entropies_of_actions_and_skills() -> None:
-    logits = torch.zeros(2, 1, 1, 2)
-    logits[1] = torch.tensor([0.0, 1.0])
-    actions = torch.zeros(2, 1, 1, dtype=torch.int64)
-    mask, weight = torch.ones(2, 1, dtype=torch.bool), torch.tensor([0.5, 1.5])
+@pytest.mark.parametrize("padding", [NAN, 0.0])
+def test_weights_of_episodes_multiply_the_cross_entropies_of_actions_and_skills(padding: float) -> None:
+    logits = torch.zeros(2, 2, 1, 2)
+    logits[1, 0] = torch.tensor([0.0, 1.0])
+    logits[:, 1] = padding
+    actions = torch.zeros(2, 2, 1, dtype=torch.int64)
+    mask, weight = torch.tensor([[True, False], [True, False]]), torch.tensor([0.5, 1.5])
     mean = (0.5 * math.log(2) + 1.5 * math.log(1 + math.e)) / 2
-    skill = torch.full((2, 1, 1, 2), 0.5)
+    skill = torch.full((2, 2, 1, 2), 0.5)
     assert skill_vae_loss(logits, actions, skill, mask, weight=weight).cross_entropy.item() == pytest.approx(
         mean
     )
     assert skill_distillation(logits, actions, mask, weight=weight).item() == pytest.approx(mean)
+
+
+def test_weights_of_episodes_count_padded_steps_as_the_published_normalisation_does() -> None:
+    logits, actions = torch.zeros(2, 2, 1, 2), torch.zeros(2, 2, 1, dtype=torch.int64)
+    mask, weight = torch.tensor([[True, True], [True, False]]), torch.tensor([0.5, 1.5])
+    told = skill_distillation(logits, actions, mask, "stored", weight)
+    assert told.item() == pytest.approx(4 / 3 * math.log(2))
+    skill = torch.full((2, 2, 1, 2), 0.5)
+    parts = skill_vae_loss(logits, actions, skill, mask, steps="stored", weight=weight)
+    assert parts.cross_entropy.item() == pytest.approx((1 + 2) / 2 * math.log(2))
 
 
 def test_stage_one_weighs_the_divergence_from_uniform_by_beta() -> None:

@@ -18,13 +18,17 @@ TASK = load_task("3m")
 LENGTHS = torch.tensor([4, 30, 61, 9, 17, 44])
 """Stored steps of the six episodes: the halves differ in number and in the longest."""
 
+STAGES = ("skills", "weighted", "policy")
+
 
 def gradients(stage: str, episodes: Episodes) -> dict[str, Tensor]:
     """Gradients of one stage's loss for a small network with fixed weights and without noise."""
     torch.manual_seed(0)
-    model = hygen.HyGen(TASK.layout.widths, width=8, n_heads=1).double()
+    weighted = stage == "weighted"
+    options = {"return_weight": 2.0, "prior_weight": 1.0} if weighted else {}
+    model = hygen.HyGen(TASK.layout.widths, width=8, n_heads=1, **options).double()
     hygen.relaxed_skill = lambda logits: logits.softmax(dim=-1)
-    loss, _ = model.skill_loss(episodes) if stage == "skills" else model.policy_loss(episodes, 0.5)
+    loss, _ = model.policy_loss(episodes, 0.5) if stage == "policy" else model.skill_loss(episodes)
     loss.backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -42,7 +46,7 @@ def process(rank: int, folder: str) -> None:
     """One of two: its half of the batch, then the mean of both gradients, as DDP computes it."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    for stage in ("skills", "policy"):
+    for stage in STAGES:
         found = gradients(stage, half_of(all_episodes(), rank))
         for gradient in found.values():
             distributed.all_reduce(gradient)
@@ -64,7 +68,7 @@ def mean_gradients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["skills", "policy"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_half_the_batch_on_each_of_two_processes_is_the_whole_batch(
     stage: str, mean_gradients: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

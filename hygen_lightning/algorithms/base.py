@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from hygen_lightning.checkpoint import check_goes_on, other_architecture
+from hygen_lightning.checkpoint import check_architecture, check_goes_on
 from hygen_lightning.models.agents import EntityTransformer
 from hygen_lightning.models.layers import agent_id_code
 from hygen_lightning.policy import LearnsFromEpisodes, LearnsOnPolicy
@@ -279,15 +279,14 @@ class MultiTaskAlgorithm(LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """UserError for networks of other sizes, and where a run cannot go on from weights alone."""
-        problem = other_architecture(self, checkpoint)
-        if problem is not None:
-            raise UserError(problem)
+        if self._fits:
+            check_goes_on(self, checkpoint, self.trainer.ckpt_path or "the checkpoint")
+        else:
+            check_architecture(self, checkpoint)
         self.loaded_steps = checkpoint.get("global_step", 0)
         self.loaded_data = checkpoint.get("learned_from")
         held = checkpoint.get("data_statistics", {})
         self.data_statistics = {task: DataStatistics(**statistics) for task, statistics in held.items()}
-        if self._fits:
-            check_goes_on(self, checkpoint, self.trainer.ckpt_path or "the checkpoint")
 
     def on_train_start(self) -> None:
         """Take the learning rate of the options, not that of the loaded checkpoint."""

@@ -62,8 +62,9 @@ class HyGen(ValueLearning):
         ema_decay: decay per optimiser step of the mean of the weights, which plays and, at the
             switch, starts stage two; 0: the weights themselves do, as the authors'
         beta: weight of the skill prior (KL of each skill to uniform) in stage one
-        return_weight: an episode counts exp(return_weight * z) times in stage one, z being its return less
-            the mean of the batch's episodes of the task, in standard deviations; 0, as published: all alike
+        return_weight: an episode counts in proportion to exp(return_weight * z) in stage one's loss, also
+            while it refines; z is its return less the mean of the batch's episodes of the task, in
+            standard deviations; 0, as published: all alike
         balance: weight of the KL of the skills' mean use to uniform in stage one; 0 as published
         prior_weight: w in the choice of skills, argmax(Q + w log p), p being the agent's own prediction;
             above 0 stage one distils the prediction already, values start at zero, and the policy of

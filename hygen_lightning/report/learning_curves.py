@@ -98,7 +98,7 @@ def task_win_rates(metrics: DataFrame, seen: Collection[str]) -> DataFrame:
 
 
 def skill_uses(metrics: DataFrame) -> DataFrame:
-    """How often each skill is chosen, averaged over tasks, where all skills are known."""
+    """How often each skill is chosen, averaged over tasks, at the steps that logged all of them."""
     return _averaged(metrics, lambda name: re.fullmatch(r"skill\d+_use", name) is not None).dropna()
 
 

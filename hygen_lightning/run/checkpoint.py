@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
 SPARE_BYTES = 2**20
-"""With less space left on the disk, a write that fails has failed for that."""
+"""With less space left than this, a write that fails is put down to a full disk."""
 
 
 class RunCheckpoint(Checkpoint):
@@ -137,10 +137,10 @@ class RunCheckpoint(Checkpoint):
             where = f"saved step {trainer.global_step} in {self.last_path}"
         else:
             where = f"step {trainer.global_step} could not be saved"
-        if self.saved_step < 0:
-            print(f"asked to stop: {where}, nor any before it; begin again where there is space", flush=True)
-        else:
-            print(f"asked to stop: {where}; go on with the same command and --resume auto", flush=True)
+        hint = (
+            "; go on with the same command and --resume auto" if self.saved_step >= 0 else ", nor any before"
+        )
+        print(f"asked to stop: {where}{hint}", flush=True)
         raise SystemExit(self._stop.exit_code)
 
     # What is written

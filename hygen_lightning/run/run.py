@@ -130,12 +130,14 @@ class RunFiles(Callback):
 def early_end(trainer: Trainer, saved_step: int) -> str | None:
     """Why training ended before all its steps were done and saved; None if they are.
 
-    saved_step: the optimiser step of last.ckpt.
+    saved_step: the optimiser step of last.ckpt; -1 where there is none.
     """
     step, steps = trainer.global_step, trainer.max_steps
     out_of_time = any(isinstance(c, Timer) and (c.time_remaining() or 0) <= 0 for c in trainer.callbacks)
     if step < steps or (steps == -1 and not out_of_time):
         return f"stopped at step {step} of {steps}, because {_reason(trainer, out_of_time)}"
+    if saved_step < 0:
+        return f"all {step} steps are done, but no checkpoint could be written"
     if saved_step < step:
         return f"all {step} steps are done, but the last checkpoint that was written is of step {saved_step}"
     return None

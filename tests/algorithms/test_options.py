@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from update_steps import Steps, batch_for, batch_of, loss_of
 
 from hygen_lightning.algorithms import ALGORITHMS
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
+from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.models.agents import EntityTransformer
 from hygen_lightning.specs import Observation, UserError
 from hygen_lightning.tasks import load_task
@@ -46,6 +47,13 @@ def parameters_of_every_part(steps: Steps) -> list[float]:
 
 def stage_one_loss(steps: Steps) -> list[float]:
     return [loss_at(steps, 0)]
+
+
+def both_losses_of_stage_one(steps: Steps) -> list[float]:
+    torch.manual_seed(1)
+    episodes = batch_for(steps.module, "3m").episodes["3m"]
+    told = cast(HyGen, steps.module).skill_loss(episodes)[1]
+    return [float(told["cross_entropy"]), float(told["distillation_loss"])]
 
 
 def value_loss(steps: Steps) -> list[float]:
@@ -214,7 +222,7 @@ ROWS = {
     "HiSSD.beta": Row(0.5, loss_of_two_tasks),
     "expectile": Row(0.5, value_loss, refused=(0.0, 1.0)),
     "advantage_weight": Row(1.0, value_loss, refused=(-1.0,)),
-    "return_weight": Row(1.0, stage_one_loss, refused=(-1.0,)),
+    "return_weight": Row(1.0, both_losses_of_stage_one, {"prior_weight": 1.0}, refused=(-1.0,)),
     "balance": Row(0.5, stage_one_loss, refused=(-1.0,)),
     "prior_weight": Row(0.5, switch, refused=(-1.0,)),
     "prior_steps": Row(4, prior_at_step_two, {"prior_weight": 1.0}, refused=(-1,)),

@@ -133,6 +133,21 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         save_atomically({}, tmp_path / "some.ckpt")
 
 
+def test_a_run_that_could_save_nothing_does_not_promise_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def save(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", save)
+    assert main(tiny_fit(tmp_path, *callback("SignalAt", step=3))) == 143
+    assert "asked to stop: step 4 could not be saved, nor any before\n" in capsys.readouterr().out
+    assert main(tiny_fit(tmp_path / "whole")) == 0
+    out = capsys.readouterr().out
+    assert "all 10 steps are done, but no checkpoint could be written\n" in out
+    assert json.loads((the_run(tmp_path / "whole") / "results.json").read_text())["played_step"] == 10
+
+
 # Without the replay
 
 
