@@ -172,8 +172,7 @@ class BattleEvaluation(Callback):
         for record in self.records:
             by_task[record.task].append(record)
         metrics = _task_metrics(stage, by_task) | _mean_metrics(stage, by_task, self.groups)
-        loaded = trainer.ckpt_path is not None and trainer.state.fn != "fit"
-        steps = pl_module.loaded_steps if loaded else trainer.global_step
+        steps = trainer.global_step or pl_module.loaded_steps
         # Lightning would log one step too few: it counts the step after its validation.
         at = {"step": float(steps)}
         pl_module.log_dict(metrics | at, batch_size=1, on_epoch=True, rank_zero_only=False)
@@ -181,8 +180,10 @@ class BattleEvaluation(Callback):
             for task, records in by_task.items():
                 trainer.datamodule.record_wins(task, [r.success for r in records])
         if trainer.is_global_zero:
-            _append_rows(trainer, self.records, stage, steps)
-            print(_plain_line(steps, stage, metrics), flush=True)
+            _append_rows(trainer, self.records, stage)
+            loaded = trainer.ckpt_path is not None and trainer.state.fn != "fit"
+            played = pl_module.loaded_steps if loaded else steps
+            print(_plain_line(played, stage, metrics), flush=True)
 
     def tasks_of(self, group: str) -> set[str]:
         """Tasks played since the last start: "seen" in training, "unseen", or "extra"."""
@@ -235,12 +236,12 @@ def _mean(values: Any) -> float:
     return sum(numbers) / len(numbers)
 
 
-def _append_rows(trainer: Trainer, records: list[BattleRecord], stage: str, step: int) -> None:
+def _append_rows(trainer: Trainer, records: list[BattleRecord], stage: str) -> None:
     if not records:
         return
     path = Path(trainer.default_root_dir) / EVALUATIONS_FILE
     try:
-        append_rows(path, [{"stage": stage, "step": step, **asdict(r)} for r in records])
+        append_rows(path, [{"stage": stage, "step": trainer.global_step, **asdict(r)} for r in records])
     except OSError as error:
         print(f"could not write {path}: {error.strerror}; these battles are missing in it", flush=True)
 

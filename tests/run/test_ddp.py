@@ -78,10 +78,10 @@ def test_schedules_agree(two_ranks: Path) -> None:
 
 def test_an_evaluation_is_shared_out_and_every_battle_counted_once(two_ranks: Path) -> None:
     rows = table(two_ranks / "evaluations.csv")
-    results = json.loads((two_ranks / "results.json").read_text())
-    for stage, step, episodes in (("val", 4, 5), ("val", 8, 5), ("test", results["played_step"], 3)):
-        seeds = [row["seed"] for row in rows if row["stage"] == stage and row["step"] == str(step)]
+    for stage, step, episodes in (("val", "4", 5), ("val", "8", 5), ("test", "10", 3)):
+        seeds = [row["seed"] for row in rows if row["stage"] == stage and row["step"] == step]
         assert len(seeds) == len(set(seeds)) == episodes
+    results = json.loads((two_ranks / "results.json").read_text())
     assert results["tasks"]["3m"]["episodes"] == 3
 
 
