@@ -20,6 +20,7 @@ def test_the_terminal_shows_the_stages_and_the_table(
     assert "step 0: stage one: skills" in out
     assert "step 5: stage two: policy" in out
     played = json.loads((the_run(tmp_path) / "results.json").read_text())["played_step"]
+    assert f"the weights of step {played} did best on seen tasks" in out  # the last step is another
     assert re.findall(r"step (\d+): win rate seen", out)[-1] == str(played)
     assert "Win rates" in [line.strip() for line in out.splitlines()]
 
