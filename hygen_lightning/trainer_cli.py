@@ -214,7 +214,7 @@ class HyGenCLI(LayeredCLI):
             self._write_results(steps, known)
             wanted: RunFiles = self._callback(RunFiles)
             if wanted.curve:
-                draw_curves(self.datamodule, self.run_dir)
+                draw_curves(self.model, self.datamodule, self.run_dir)
             env = self._callback(BattleEvaluation).env_name
             if wanted.battle_gif:
                 draw_unseen_battle(self.model, self.datamodule, self.run_dir, env)

@@ -29,7 +29,7 @@ from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from pandas import DataFrame
+    from pandas import DataFrame, Index
 
 WIN_RATE = "win_rate"
 SHARES = ("share", "epsilon", "accuracy", "win_rate_exploring")
@@ -53,12 +53,15 @@ def read_metrics(path: Path) -> DataFrame:
     return by_step.dropna(axis="columns", how="all").dropna(how="all")
 
 
-def draw_learning_curves(metrics_csv: Path, picture: Path, seen: Collection[str] = ()) -> None:
+def draw_learning_curves(
+    metrics_csv: Path, picture: Path, seen: Collection[str] = (), switch: int | None = None
+) -> None:
     """Draw a run's learning curves to a PNG (or any format matplotlib knows by suffix).
 
     Panels, each only if the run logged something for it: mean win rates on seen and unseen tasks;
     win rate per task over time (`seen` tasks first); losses; shares and exploration; how often each
-    skill is used. Metrics of several tasks are averaged.
+    skill is used. Metrics of several tasks are averaged. A line in each marks the `switch`, the step
+    where stage two begins.
     UserError if the run logged none of these.
     """
     metrics = read_metrics(metrics_csv)
@@ -79,7 +82,20 @@ def draw_learning_curves(metrics_csv: Path, picture: Path, seen: Collection[str]
     for index, (draw, data) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         draw(axes, data)
+        place = None if switch is None else switch_place(data.index, switch, by_column=draw is _draw_tasks)
+        if place is not None:
+            _mark_switch(axes, place)
     save_figure(figure, picture)
+
+
+def switch_place(steps: Index, switch: int, *, by_column: bool) -> float | None:
+    """Where the switch stands on a panel's axis of these ascending steps; None where it is at an end of it.
+
+    By column, the axis counts the steps: there it stands between the last one of stage one and the next.
+    """
+    if not steps[0] <= switch < steps[-1]:
+        return None
+    return float((steps <= switch).sum()) - 0.5 if by_column else float(switch)
 
 
 MEANS = {
@@ -167,6 +183,13 @@ def _draw_skills(axes: Axes, uses: DataFrame) -> None:
     place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 0.99)}
     place |= {"handlelength": 0.8, "columnspacing": 0.8}
     axes.legend(frameon=False, ncols=len(labels), labelcolor=INK, fontsize=7.5, **place)
+
+
+def _mark_switch(axes: Axes, place: float) -> None:
+    """A dashed line, named at its foot."""
+    axes.axvline(place, color=INK, lw=1, ls=(0, (4, 3)), alpha=0.6, zorder=3)
+    text: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
+    axes.annotate("stage two", (place, 0), (4, 5), fontsize=7.5, color=INK, **text)
 
 
 def _draw_lines(axes: Axes, curves: DataFrame) -> None:

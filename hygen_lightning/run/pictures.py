@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from hygen_lightning.data.datamodule import HybridDataModule
 
 
-def draw_curves(data: HybridDataModule, folder: Path) -> None:
+def draw_curves(model: MultiTaskAlgorithm, data: HybridDataModule, folder: Path) -> None:
     """learning_curves.png beside the metrics.csv that it is drawn from, if there is one."""
     metrics = folder / "metrics.csv"
     if not metrics.is_file():
         return
     try:
-        draw_learning_curves(metrics, folder / "learning_curves.png", sorted(data.seen))
+        switch = model.offline_phase_steps
+        draw_learning_curves(metrics, folder / "learning_curves.png", sorted(data.seen), switch)
     except UserError as error:  # a run of a few steps logs nothing to draw; its results stand
         print(error, flush=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pandas import Index
 from PIL import Image
 
 from hygen_lightning.report.learning_curves import (
@@ -12,6 +13,7 @@ from hygen_lightning.report.learning_curves import (
     draw_learning_curves,
     read_metrics,
     skill_uses,
+    switch_place,
     task_win_rates,
 )
 from hygen_lightning.specs import UserError
@@ -79,6 +81,25 @@ def test_numbers_of_played_skills_do_not_empty_the_panel_of_their_use(tmp_path: 
     text = "step,train/3m/skill0_use,train/3m/skill1_use,rollout/3m/skills_in_use\n1,0.4,0.6,\n2,,,2\n"
     uses = skill_uses(read_metrics(metrics_file(tmp_path, text)))
     assert uses.to_dict() == {"skill0_use": {1: 0.4}, "skill1_use": {1: 0.6}}
+
+
+@pytest.mark.parametrize(
+    ("switch", "by_step", "by_column"),
+    [(20, 20, 1.5), (25, 25, 1.5), (30, 30, 2.5), (9, None, None), (40, None, None), (50, None, None)],
+)
+def test_the_switch_stands_at_its_step_or_behind_the_last_column_of_stage_one(
+    switch: int, by_step: float | None, by_column: float | None
+) -> None:
+    steps = Index([10, 20, 30, 40])
+    assert switch_place(steps, switch, by_column=False) == by_step
+    assert switch_place(steps, switch, by_column=True) == by_column
+
+
+def test_each_panel_marks_the_switch_of_stages(tmp_path: Path) -> None:
+    for name, switch in (("none", None), ("off", 10**9), ("marked", 15)):
+        draw_learning_curves(metrics_file(tmp_path), tmp_path / f"{name}.png", switch=switch)
+    pictures = {name: (tmp_path / f"{name}.png").read_bytes() for name in ("none", "off", "marked")}
+    assert pictures["none"] == pictures["off"] != pictures["marked"]
 
 
 def test_nothing_to_draw_and_no_file_are_one_clear_line(tmp_path: Path) -> None:
