@@ -10,14 +10,23 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 
+NO_EDGE = 10_000
+"""Columns of a line in a file."""
+
+
 def print_json(payload: dict[str, Any]) -> None:
     """One JSON object on stdout."""
     sys.stdout.write(json_format.dumps(payload, allow_nan=False) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout; the first column is left-aligned, the others right-aligned."""
+    """A table on stdout; the first column is left-aligned, the others right-aligned.
+
+    A terminal's lines end where it ends; in a file or a pipe they are as long as the table needs, unless
+    the environment variable COLUMNS says otherwise.
+    """
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
@@ -25,7 +34,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*[str(cell) for cell in row])
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        needed = Measurement.get(console, console.options.update(width=NO_EDGE), table).maximum
+        console.width = max(console.width, needed)
+    console.print(table)
 
 
 @contextmanager

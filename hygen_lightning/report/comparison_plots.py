@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,10 @@ def draw_win_rates(table: DataFrame, path: Path) -> None:
     kinds = dict(zip(table.task, table.kind))
     tasks = sorted(kinds, key=lambda name: TASK_KINDS.index(kinds[name]))
     groups = list(table.group.unique())
-    figure = new_figure(width=max(7.0, 1.5 + 0.75 * len(tasks)), height=4.0)
+    entry_width = 2.7 + 0.07 * max(map(len, groups))  # inches
+    figure_width = max(7.0, 1.5 + 0.75 * len(tasks), entry_width)
+    columns = min(2, int(figure_width // entry_width))
+    figure = new_figure(figure_width, height=3.6 + 0.2 * math.ceil(len(groups) / columns))
     axes = figure.add_subplot()
     tidy_axes(axes, "Win rate per task", "")
     width = 0.8 / len(groups)
@@ -86,9 +90,7 @@ def draw_win_rates(table: DataFrame, path: Path) -> None:
             axes.axvline(place - 0.5, color=INK, lw=0.8, ls=":")
             axes.text(place - 0.45, 1.05, kinds[name], ha="left", color=INK, fontsize=8.5)
     share_axis(axes, top=1.12)
-    axes.legend(
-        frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, labelcolor=INK, fontsize=9
-    )
+    figure.legend(frameon=False, loc="outside lower center", ncols=columns, labelcolor=INK, fontsize=9)
     save_figure(figure, path, path.with_suffix(".pdf"))
 
 
@@ -149,20 +151,23 @@ def draw_seen_against_unseen(aggregates: Sequence[Aggregate], path: Path) -> Non
     """A cross per group: its mean win rates on seen and unseen tasks, with intervals over seeds."""
     means = {(a.group, a.kind): a.mean for a in aggregates}
     groups = [group for group, kind in means if kind == "unseen" and (group, "seen") in means]
-    figure = new_figure(width=5.4, height=4.2)
+    legend_width = 0.7 + 0.07 * max(map(len, groups), default=0)  # inches
+    figure = new_figure(width=4.4 + legend_width, height=max(4.2, 0.4 + 0.2 * len(groups)))
     axes = figure.add_subplot()
     tidy_axes(axes, "Does it carry over?", "mean win rate, seen tasks")
+    whiskers = {"capsize": 2.5} if len(groups) <= MOST_SIDE_BY_SIDE else {"elinewidth": 0.4}
     axes.plot([0, 1], [0, 1], color=GRID, lw=1.2, ls="--")
     for index, group in enumerate(groups):
         x, y = means[group, "seen"], means[group, "unseen"]
         lengths = [np.abs(np.subtract(e.ci95 or [e.value] * 2, e.value))[:, None] for e in (x, y)]
-        cross = {**series_style(index, marked=True), "linestyle": "", "capsize": 2.5, "label": group}
+        cross = {**series_style(index, marked=True), "linestyle": "", "label": group, **whiskers}
         axes.errorbar([x.value], [y.value], xerr=lengths[0], yerr=lengths[1], **cross)
     share_axis(axes)
     axes.set_xlim(-0.03, 1.03)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
     axes.set_ylabel("mean win rate, unseen tasks", fontsize=9, color=AXIS_INK)
-    figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside right upper")
+    if groups:
+        figure.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="outside right upper")
     save_figure(figure, path, path.with_suffix(".pdf"))
 
 

@@ -15,12 +15,12 @@ MOST_BATTLES = 8
 """Groups of which a battle is shown; a GIF takes some hundred kilobytes."""
 STYLE = """
 :root { color-scheme: light; }
-body { margin: 0 auto; max-width: 1180px; padding: 1rem; color: #22303c; background: #fff;
+body { margin: 0 auto; max-width: 1240px; padding: 1rem; color: #22303c; background: #fff;
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; border-bottom: 2px solid #e3e8ec; }
 h3 { font-size: 1rem; margin-bottom: .4rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #e3e8ec; text-align: left; white-space: nowrap; }
+th, td { padding: .25rem .5rem; border-bottom: 1px solid #e3e8ec; text-align: left; white-space: nowrap; }
 th { color: #56636e; font-weight: 600; } .figure { text-align: right; font-variant-numeric: tabular-nums; }
 tbody tr:hover { background: #f4f7f9; } .note, li { color: #56636e; font-size: .88rem; }
 img { max-width: 100%; height: auto; } figure { margin: 1rem 0; }
@@ -49,8 +49,10 @@ def html_page(title: str, said: Sequence[str], parts: Sequence[Part]) -> str:
         body.append(f"<details><summary>{len(said)} remarks on the runs</summary><ul>{lines}</ul></details>")
     for part in parts:
         body.append(f"<h2>Learned: {html.escape(part.name)}</h2>")
-        body += [html_table(table) for table in part.tables]
+        means, details = part.tables[:1], part.tables[1:]
+        body += [html_table(table) for table in means]
         body += [_picture(path) for path in part.pictures]
+        body += [html_table(table) for table in details]
         body.append(_battles(part.groups))
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     text = "\n".join(body)

@@ -47,6 +47,19 @@ def test_a_command_whose_reader_goes_away_is_done(words: list[str], monkeypatch:
         assert main(words) == 0
 
 
+@pytest.mark.parametrize(("columns", "fits"), [(None, True), ("400", True), ("60", False)])
+def test_in_a_file_a_line_is_as_long_as_its_table_needs(
+    columns: str | None, fits: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    words = ["a group with a long name", *["0.123 [0.100-0.150]"] * 6]
+    print_table("title", [str(index) for index in range(7)], [words])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(all(word in line for word in words) for line in lines) == fits
+
+
 def print_where_all_is_full(dropped: type[OSError], monkeypatch: pytest.MonkeyPatch) -> None:
     full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115 (closing it would write once more)
     with monkeypatch.context() as patch:

@@ -138,6 +138,20 @@ def test_plots_are_drawn_for_what_there_is(tmp_path: Path) -> None:
             assert len(picture.convert("RGB").getcolors(10**6) or []) > 20
 
 
+def test_long_names_of_groups_widen_pictures_and_leave_the_panels_theirs(tmp_path: Path) -> None:
+    widths = {}
+    for letters in (1, 60):
+        folder = tmp_path / str(letters)
+        for algorithm in ("a", "b"):
+            for seed in (1, 2):
+                finished_run(folder / "runs", algorithm * letters, seed, {"3m": seed, "4m": 5})
+        for path in write_plots(groups_in(folder / "runs"), compared(folder / "runs"), folder / "plots")[1:]:
+            with Image.open(path) as picture:
+                widths[letters, path.name] = picture.width
+    for name in ("seen_unseen.png", "aggregates.png"):
+        assert widths[60, name] > widths[1, name] + 400
+
+
 def test_runs_of_extra_tasks_alone_have_no_aggregate_to_draw(tmp_path: Path) -> None:
     finished_run(tmp_path, "a", 1, {"8m": 3}, extra={"8m"})
     written = write_plots(groups_in(tmp_path), compared(tmp_path), tmp_path / "plots")

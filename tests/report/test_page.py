@@ -44,3 +44,4 @@ def test_the_page_holds_its_pictures_and_every_tag_is_closed(tmp_path: Path) -> 
     assert not re.findall(r"https?://", text)
     assert 'name="viewport"' in text
     assert "Learned: 3m" in text
+    assert text.index("Means over tasks") < text.index("<img") < text.index("Every task, with both intervals")
