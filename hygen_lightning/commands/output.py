@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-
 NO_EDGE = 10_000
 """Columns of a line in a file."""
 
