@@ -16,7 +16,7 @@ from hygen_lightning.losses import (
     masked_mean,
 )
 from hygen_lightning.models import windows
-from hygen_lightning.models.layers import one_hot
+from hygen_lightning.models.layers import Packing, one_hot
 from hygen_lightning.models.pooled import PooledCritic
 from hygen_lightning.specs import ChunkPlan, Episodes, OnPolicyEpisodes, UserError, zero_outside
 from hygen_lightning.specs.chunk_plan import PARTS
@@ -132,10 +132,11 @@ class Refinement(nn.Module):
 
     def values(self, episodes: Episodes) -> Tensor:
         """[B, T]: of the states, zeros where not filled."""
+        packing = Packing.of(episodes.filled, episodes.state)
         steps = torch.arange(episodes.n_steps, device=episodes.state.device)
         time = (steps / episodes.task.episode_limit_env_steps).expand(episodes.filled.shape)
-        state = zero_outside(episodes.state, episodes.filled)
-        return zero_outside(self.critic(episodes.task.layout, state, time), episodes.filled)
+        value = self.critic(episodes.task.layout, packing.pack(episodes.state), packing.pack(time))
+        return packing.unpack(value)
 
     def _log_probs(
         self, model: HyGen, network: HyGenNetwork, episodes: Episodes, skills: Tensor

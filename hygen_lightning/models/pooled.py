@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hygen_lightning.models.agents import SkillInput
-from hygen_lightning.models.layers import observation_features, state_features, zero_unfilled
+from hygen_lightning.models.layers import Packing, observation_features, state_features
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
 TEAM_SIZE = 10.0
@@ -49,6 +49,8 @@ def _orthogonal(module: nn.Module) -> None:
 
 class PooledAgent(nn.Module):
     """What an agent has seen so far as an embedding [width] per time step; a GRU remembers.
+
+    Steps that do not exist are not computed.
 
     `width` is that of the hidden state, `entity_width` that of an embedded entity, `extra_own` the number
     of further numbers about the agent itself that come with every call.
@@ -90,26 +92,32 @@ class PooledAgent(nn.Module):
     def unroll(
         self,
         layout: EntityLayout,
+        packing: Packing,
         obs: Tensor,
         last_actions: Tensor,
-        filled: Tensor | None = None,
         extra_own: Tensor | None = None,
-        hidden: Tensor | None = None,
-        begins: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """T steps of B rows: whole episodes, or a chunk in which battles may begin.
+        """Whole episodes, the P steps that exist: obs [P, A, obs_dim], last_actions [P, A], extra_own
+        [P, A, X] or None, all packed -> own [P, A, width], embedded enemies [P, A, E, D]."""
+        x, enemies = self._encode(layout, obs, last_actions, extra_own)
+        hidden = x.new_zeros(packing.shape[0], layout.n_allies, self.width)
+        states = []
+        for of_step in self.from_input(x).split(packing.counts):
+            hidden = self._remember(of_step, hidden[: len(of_step)])
+            states.append(hidden)
+        return self.out_norm(torch.cat(states)), enemies
 
-        obs [B, T, A, obs_dim], last_actions [B, T, A], filled [B, T] bool: the steps that exist (None:
-        all), extra_own [B, T, A, X], hidden [B, A, width] before the first step (None: zeros), begins
-        [B, T] bool: a battle begins with this step, nothing is remembered (None: nowhere) ->
+    def unroll_chunk(
+        self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, hidden: Tensor, begins: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """T steps of B rows in which battles may begin.
+
+        obs [B, T, A, obs_dim], last_actions [B, T, A], hidden [B, A, width] before the first step, begins
+        [B, T] bool: a battle begins with this step, nothing is remembered ->
         own [B, T, A, width], embedded enemies [B, T, A, E, D].
         """
-        extra_own = None if extra_own is None else zero_unfilled(extra_own, filled)
-        x, enemies = self._encode(layout, zero_unfilled(obs, filled), last_actions, extra_own)
-        gates = self.from_input(x)
-        hidden = x.new_zeros(len(x), layout.n_allies, self.width) if hidden is None else hidden
-        begins = x.new_zeros(x.shape[:2], dtype=torch.bool) if begins is None else begins
-        kept = (~begins).to(x.dtype)[..., None, None]
+        x, enemies = self._encode(layout, obs, last_actions, None)
+        gates, kept = self.from_input(x), (~begins).to(x.dtype)[..., None, None]
         states = []
         for of_step, keeps in zip(gates.unbind(1), kept.unbind(1)):  # a slice's gradient is a whole tensor
             hidden = self._remember(of_step, hidden * keeps)
@@ -141,9 +149,11 @@ class PooledEncoder(PooledAgent):
     def forward(
         self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, filled: Tensor | None = None
     ) -> Tensor:
-        """Whole episodes: obs [B, T, A, obs_dim], last_actions [B, T, A], filled [B, T] bool or None ->
-        [B, T, A, width]."""
-        return self.unroll(layout, obs, last_actions, filled)[0]
+        """Whole episodes: obs [B, T, A, obs_dim], last_actions [B, T, A], filled [B, T] bool: the steps that
+        exist (None: all) -> [B, T, A, width], zeros where not filled."""
+        packing = Packing.of(filled, obs)
+        own, _ = self.unroll(layout, packing, packing.pack(obs), packing.pack(last_actions))
+        return packing.unpack(own)
 
     def act(
         self, layout: EntityLayout, obs: Tensor, last_actions: Tensor, hidden: Tensor
@@ -192,9 +202,20 @@ class PooledActor(PooledAgent):
         hidden: Tensor | None = None,
         begins: Tensor | None = None,
     ) -> Tensor:
-        """skill [B, T, A, Z] (one-hot or relaxed) or None, the rest as in `unroll` -> [B, T, A, K]."""
+        """obs [B, T, A, obs_dim], last_actions [B, T, A] -> [B, T, A, K].
+
+        Of whole episodes, with skill [B, T, A, Z] (one-hot or relaxed) or None, and filled [B, T] bool: the
+        steps that exist (None: all); zeros where not filled. Of a chunk, where hidden and begins are given
+        (`unroll_chunk`).
+        """
+        if hidden is not None and begins is not None:
+            return self._logits(*self.unroll_chunk(layout, obs, last_actions, hidden, begins), None)
+        packing = Packing.of(filled, obs)
+        obs, last_actions = packing.pack(obs), packing.pack(last_actions)
+        skill = None if skill is None else packing.pack(skill)
         read = skill if self.skill_in_token else None
-        return self._logits(*self.unroll(layout, obs, last_actions, filled, read, hidden, begins), skill)
+        own, enemies = self.unroll(layout, packing, obs, last_actions, read)
+        return packing.unpack(self._logits(own, enemies, skill))
 
     def act(
         self,

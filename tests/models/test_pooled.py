@@ -6,7 +6,8 @@ import pytest
 import torch
 from factories import make_episodes
 
-from hygen_lightning.models.pooled import PooledActor, PooledCritic
+from hygen_lightning.models.agents import SkillInput
+from hygen_lightning.models.pooled import PooledActor, PooledCritic, PooledEncoder
 from hygen_lightning.tasks import load_task
 
 WIDTHS = load_task("3m").layout.widths
@@ -40,6 +41,33 @@ def test_a_chunk_is_its_steps_one_after_another_and_a_new_battle_remembers_nothi
             hidden = torch.stack([hidden[0], torch.zeros(3, 8)])
         logits, hidden = actor.act(task.layout, obs[:, t], last[:, t], hidden)
         torch.testing.assert_close(together[:, t], logits)
+
+
+@pytest.mark.parametrize("skill_input", ["bias", "token"])
+def test_whole_episodes_are_their_steps_one_after_another_and_zeros_behind_their_ends(
+    skill_input: SkillInput,
+) -> None:
+    """What stands behind the end of an episode, even NaN, reaches neither outputs nor gradients."""
+    task = load_task("3m")
+    episodes = make_episodes(task, 3, lengths=torch.tensor([2, 6, 4]))
+    torch.manual_seed(0)
+    actor = PooledActor(WIDTHS, 8, 4, n_skills=2, skill_input=skill_input)
+    encoder = PooledEncoder(WIDTHS, 8, 4)
+    filled, last = episodes.filled, episodes.last_actions
+    obs = episodes.obs.masked_fill(~filled[..., None, None], torch.nan)
+    skill = torch.rand(*filled.shape, 3, 2)
+    logits, own = actor(task.layout, obs, last, skill, filled), encoder(task.layout, obs, last, filled)
+    (logits.square().sum() + own.square().sum()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in actor.parameters())
+    hidden, seen = actor.initial_hidden(3, 3), encoder.initial_hidden(3, 3)
+    for t in range(filled.shape[1]):
+        of_step, hidden = actor.act(task.layout, episodes.obs[:, t], last[:, t], hidden, skill[:, t])
+        own_step, seen = encoder.act(task.layout, episodes.obs[:, t], last[:, t], seen)
+        goes_on = filled[:, t]
+        torch.testing.assert_close(logits[goes_on, t], of_step[goes_on])
+        torch.testing.assert_close(own[goes_on, t], own_step[goes_on])
+        assert not logits[~goes_on, t].any()
+        assert not own[~goes_on, t].any()
 
 
 def test_units_that_are_not_there_change_nothing() -> None:
