@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from hygen_lightning.algorithms.hygen import HyGen
+    from hygen_lightning.models.agents import AgentKind
     from hygen_lightning.specs import Episodes
 
 OFFLINE_SHARE = 0.5
@@ -26,6 +27,7 @@ OFFLINE_SHARE = 0.5
 
 def update(
     map: str = "9m_vs_10m",
+    agent: Literal["transformer", "pooled"] = "transformer",
     batch: int = 32,
     timesteps: int = 45,
     against: Literal["plain"] | None = None,
@@ -42,6 +44,7 @@ def update(
 
     Args:
         map: the task
+        agent: networks of observation encoder and decoder
         batch: episodes per update
         timesteps: stored time steps of the longest episode
         against: plain also times the same networks by definition (every time step, token and
@@ -69,6 +72,7 @@ def update(
     episodes = draw_episodes(task, batch, timesteps, recordings, quality, seed).to(device)
     found: dict[str, Any] = {
         "map": map,
+        "agent": agent,
         "batch": batch,
         "timesteps": episodes.n_steps,
         "mean_length": round(float(episodes.length.float().mean()), 2),
@@ -77,9 +81,9 @@ def update(
     }
     paths = ["fast", "plain"] if against == "plain" else ["fast"]
     for stage in ("pretrain", "policy"):
-        found[stage] = time_stage(task, episodes, stage, paths, repeats)
+        found[stage] = time_stage(task, episodes, stage, paths, repeats, agent)
         if memory:
-            found[stage] |= {f"{p}_peak_mb": peak_mb(task, episodes, stage, p, device) for p in paths}
+            found[stage] |= {f"{p}_peak_mb": peak_mb(task, episodes, stage, p, device, agent) for p in paths}
     (print_json if json else _print)(found)
     return 0
 
@@ -136,11 +140,17 @@ def made_up_episodes(task: TaskSpec, lengths: Tensor, seed: int) -> Episodes:
 
 
 def time_stage(
-    task: TaskSpec, episodes: Episodes, stage: str, paths: list[str], repeats: int
+    task: TaskSpec,
+    episodes: Episodes,
+    stage: str,
+    paths: list[str],
+    repeats: int,
+    agent: AgentKind = "transformer",
 ) -> dict[str, float]:
     """Median seconds of one update for each path, taken in turn, and their ratio; on the episodes' device."""
     device = str(episodes.obs.device)
-    updates = {path: make_update(make_model(task).to(device), episodes, stage, path) for path in paths}
+    models = {path: make_model(task, agent).to(device) for path in paths}
+    updates = {path: make_update(models[path], episodes, stage, path) for path in paths}
     rounds = [{path: timed(run, device) for path, run in updates.items()} for _ in range(repeats + 1)]
     found = {f"{path}_s": statistics.median(row[path] for row in rounds[1:]) for path in paths}
     if "plain_s" in found:
@@ -148,11 +158,11 @@ def time_stage(
     return found
 
 
-def make_model(task: TaskSpec) -> HyGen:
+def make_model(task: TaskSpec, agent: AgentKind = "transformer") -> HyGen:
     """HyGen of default sizes, with the id bits that the task's agents need."""
     from hygen_lightning.algorithms.hygen import HyGen
 
-    return HyGen(task.layout.widths, id_bits=max(4, task.n_allies.bit_length()))
+    return HyGen(task.layout.widths, id_bits=max(4, task.n_allies.bit_length()), agent=agent)
 
 
 def make_update(model: HyGen, episodes: Episodes, stage: str, path: str) -> Callable[[], None]:
@@ -180,7 +190,14 @@ def loss_of(model: HyGen, episodes: Episodes, stage: str, path: str) -> Tensor:
         return model.policy_loss(episodes, OFFLINE_SHARE)[0]
 
 
-def peak_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str, device: str = "cpu") -> float:
+def peak_mb(
+    task: TaskSpec,
+    episodes: Episodes,
+    stage: str,
+    path: str,
+    device: str = "cpu",
+    agent: AgentKind = "transformer",
+) -> float:
     """Memory in 10^6 bytes that two updates need beyond what stood before, in a process of its own.
 
     Of the process or, on a GPU, of the tensors there.
@@ -188,11 +205,13 @@ def peak_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str, device: s
     import torch.multiprocessing as processes
 
     with processes.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_grown_mb, (task, episodes.to("cpu"), stage, path, device))
+        return pool.apply(_grown_mb, (task, episodes.to("cpu"), stage, path, device, agent))
 
 
-def _grown_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str, device: str) -> float:
-    model = make_model(task).to(device)
+def _grown_mb(
+    task: TaskSpec, episodes: Episodes, stage: str, path: str, device: str, agent: AgentKind
+) -> float:
+    model = make_model(task, agent).to(device)
     smallest = made_up_episodes(task, episodes.length[:1].clamp(max=2), seed=0).to(device)
     make_update(model, smallest, stage, path)()  # what libraries load on first use is not the update's
     before = peak_bytes(device)
@@ -204,8 +223,9 @@ def _grown_mb(task: TaskSpec, episodes: Episodes, stage: str, path: str, device:
 
 def _print(found: dict[str, Any]) -> None:
     title = (
-        f"One update, {found['map']}, {found['batch']} episodes of {found['mean_length']} time steps "
-        f"(longest {found['timesteps']}), {found['device']}, {found['threads']} threads"
+        f"One update, {found['map']}, {found['agent']} agents, {found['batch']} episodes of "
+        f"{found['mean_length']} time steps (longest {found['timesteps']}), {found['device']}, "
+        f"{found['threads']} threads"
     )
     columns = list(found["policy"])
     rows = [[stage, *(f"{found[stage][name]:.3g}" for name in columns)] for stage in ("pretrain", "policy")]

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hygen_lightning.models import fast
 from hygen_lightning.models.agents import SkillInput
-from hygen_lightning.models.layers import Packing, observation_features, state_features
+from hygen_lightning.models.layers import Packing, observation_features, state_features, zero_unfilled
 from hygen_lightning.specs import EntityLayout, EntityWidths
 
 TEAM_SIZE = 10.0
@@ -151,6 +152,12 @@ class PooledEncoder(PooledAgent):
     ) -> Tensor:
         """Whole episodes: obs [B, T, A, obs_dim], last_actions [B, T, A], filled [B, T] bool: the steps that
         exist (None: all) -> [B, T, A, width], zeros where not filled."""
+        if not fast.is_on():
+            hidden, steps = self.initial_hidden(len(obs), layout.n_allies), []
+            for seen, last in zip(zero_unfilled(obs, filled).unbind(1), last_actions.unbind(1)):
+                of_step, hidden = self.act(layout, seen, last, hidden)
+                steps.append(of_step)
+            return zero_unfilled(torch.stack(steps, dim=1), filled)
         packing = Packing.of(filled, obs)
         own, _ = self.unroll(layout, packing, packing.pack(obs), packing.pack(last_actions))
         return packing.unpack(own)
@@ -210,12 +217,32 @@ class PooledActor(PooledAgent):
         """
         if hidden is not None and begins is not None:
             return self._logits(*self.unroll_chunk(layout, obs, last_actions, hidden, begins), None)
+        if not fast.is_on():
+            return self._by_steps(layout, obs, last_actions, skill, filled)
         packing = Packing.of(filled, obs)
         obs, last_actions = packing.pack(obs), packing.pack(last_actions)
         skill = None if skill is None else packing.pack(skill)
         read = skill if self.skill_in_token else None
         own, enemies = self.unroll(layout, packing, obs, last_actions, read)
         return packing.unpack(self._logits(own, enemies, skill))
+
+    def _by_steps(
+        self,
+        layout: EntityLayout,
+        obs: Tensor,
+        last_actions: Tensor,
+        skill: Tensor | None,
+        filled: Tensor | None,
+    ) -> Tensor:
+        """As `forward` of whole episodes, by definition: one step of all of them after another."""
+        hidden, steps = self.initial_hidden(len(obs), layout.n_allies), []
+        obs = zero_unfilled(obs, filled)
+        skill = None if skill is None else zero_unfilled(skill, filled)
+        for t in range(obs.shape[1]):
+            given = None if skill is None else skill[:, t]
+            logits, hidden = self.act(layout, obs[:, t], last_actions[:, t], hidden, given)
+            steps.append(logits)
+        return zero_unfilled(torch.stack(steps, dim=1), filled)
 
     def act(
         self,

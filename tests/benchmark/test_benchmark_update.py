@@ -20,6 +20,7 @@ from hygen_lightning.benchmark.update import (
     peak_mb,
     update,
 )
+from hygen_lightning.models.agents import AgentKind
 from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
 
@@ -39,10 +40,11 @@ def mixed_episodes(name: str) -> Episodes:
 
 @pytest.mark.parametrize("name", ["3m", "5m_vs_6m", "2s3z", "cn-4"])
 @pytest.mark.parametrize("stage", ["pretrain", "policy"])
-def test_fast_and_plain_path_have_equal_losses_and_gradients(name: str, stage: str) -> None:
+@pytest.mark.parametrize("agent", ["transformer", "pooled"])
+def test_fast_and_plain_path_have_equal_losses_and_gradients(name: str, stage: str, agent: AgentKind) -> None:
     task = load_task(name)
     torch.manual_seed(2)
-    model = HyGen(task.layout.widths)
+    model = HyGen(task.layout.widths, agent=agent)
     episodes = mixed_episodes(name)
     losses, gradients = [], []
     for path in ("fast", "plain"):
@@ -107,6 +109,21 @@ def test_the_memory_of_an_update_is_measured_in_its_own_process() -> None:
     held = torch.ones(250_000_000)  # 10^9 bytes of this process are not the update's
     assert 20 < peak_mb(task, episodes, "policy", "fast") < 900
     assert len(held)
+
+
+def test_the_networks_that_are_asked_for_are_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agents = []
+
+    def noted(*sizes: Any, agent: str, **options: Any) -> HyGen:
+        agents.append(agent)
+        return HyGen(*sizes, agent=agent, **options)
+
+    monkeypatch.setattr("hygen_lightning.algorithms.hygen.HyGen", noted)
+    assert update(**SMALL, agent="pooled", json=True) == 0
+    assert set(agents) == {"pooled"}
+    assert json.loads(capsys.readouterr().out)["agent"] == "pooled"
 
 
 def test_without_a_rival_only_the_fast_path_is_timed(capsys: pytest.CaptureFixture[str]) -> None:
