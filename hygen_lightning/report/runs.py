@@ -261,14 +261,27 @@ def kind_of(entry: Mapping[str, Any]) -> TaskKind:
 def task_sets_of(groups: Groups) -> dict[str, Groups]:
     """The groups by what they learned: the name of the task set, or the tasks themselves.
 
-    Only groups of the same set stand in one table.
+    Only groups of the same set stand in one table: by the quality of their recordings, the one that wins
+    most of the unseen tasks (without any, of all) first.
     """
     by_set: dict[str, dict[str, Sequence[Run]]] = {}
     for label, runs in groups.items():
         tasks = runs[0].results["tasks"]
         seen = [task for task, entry in tasks.items() if kind_of(entry) == "seen"]
         by_set.setdefault(_set_name(seen), {})[label] = runs
-    return dict(by_set)
+    return {
+        name: dict(sorted(found.items(), key=lambda entry: _rank(entry[1]))) for name, found in by_set.items()
+    }
+
+
+def _rank(runs: Sequence[Run]) -> tuple[str, float]:
+    """Sorts groups as `task_sets_of` says."""
+    known = runs[0].results
+    quality = str(known.get("quality") or (known.get("data") or {}).get("quality"))
+    entries = [entry for run in runs for entry in run.results["tasks"].values()]
+    unseen = [entry["win_rate"] for entry in entries if kind_of(entry) == "unseen"]
+    rates = unseen or [entry["win_rate"] for entry in entries]
+    return quality, -sum(rates) / len(rates)
 
 
 def _set_name(seen: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from hygen_lightning.report.runs import (
     find_runs,
     grouped,
     run_table,
+    task_sets_of,
 )
 from hygen_lightning.specs import UserError
 
@@ -161,3 +162,15 @@ def test_tables_and_plots_need_neither_torch_nor_pyplot(tmp_path: Path) -> None:
         "sys.exit('torch' in sys.modules or 'matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.PIPE).returncode == 0
+
+
+def test_groups_stand_by_their_recordings_and_the_best_on_unseen_tasks_first(tmp_path: Path) -> None:
+    for name, quality, unseen in (
+        ("a", "medium", 4),
+        ("b", "none", 9),
+        ("c", "medium", 7),
+        ("d", "expert", 1),
+    ):
+        finished_run(tmp_path, name, 1, {"3m": 9 - unseen, "4m": unseen}, quality=quality)
+    finished_run(tmp_path, "e", 1, {"3m": 5}, data={"quality": "medium"})
+    assert list(task_sets_of(groups_in(tmp_path))["3m"]) == ["d", "c", "e", "a", "b"]
