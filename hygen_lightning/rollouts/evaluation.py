@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,8 +82,9 @@ class BattleEvaluation(Callback):
     Each rank plays its part of the battles; the means are over all. Per task: `<stage>/<task>/win_rate`,
     `return`, `length` (environment steps). Over tasks: `<stage>/mean/seen_win_rate`,
     `unseen_win_rate`, and `seen_score`, which chooses the best checkpoint: the win rate of seen tasks
-    (where noisy battles are played, the mean of both rates) plus a thousandth of their return. Every
-    battle is one row of evaluations.csv.
+    (where noisy battles are played, the mean of both rates) plus a thousandth of their return;
+    `seen_score_error` is its standard error. Every battle is one row of evaluations.csv. The last
+    weights of a training are evaluated whatever `val_check_interval` says.
 
     Validation and test play every battle once more with a few random actions, `win_rate_noisy`: a
     greedy win rate hangs on near-ties, and equally good policies may differ by tens of points in it.
@@ -159,6 +161,11 @@ class BattleEvaluation(Callback):
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         self.records, self.groups = _gathered(trainer, self.records, self.groups)
 
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Lightning validates where it is told to stop, but not after the last step by itself."""
+        if trainer.global_step >= trainer.max_steps > 0:
+            trainer.should_stop = True
+
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         if not trainer.sanity_checking:
             self._finish(trainer, pl_module, "val")
@@ -228,7 +235,23 @@ def _mean_metrics(
         names = ("seen_win_rate", "seen_win_rate_noisy")
         rates = [means[key] for name in names if (key := f"{stage}/mean/{name}") in means]
         means[f"{stage}/mean/seen_score"] = _mean(rates) + means[f"{stage}/mean/seen_return"] / 1000.0
+        seen = [records for task, records in by_task.items() if groups[task] == "seen"]
+        means[f"{stage}/mean/seen_score_error"] = _score_error(seen)
     return means
+
+
+def _score_error(by_task: Sequence[Sequence[BattleRecord]]) -> float:
+    """Standard error of the mean over tasks of what was won of each one's battles, not below the true one.
+
+    A battle counts between 0 and 1, so the variance of one is at most m (1 - m), m being their mean; a win
+    and a defeat are added to each task, so that it is above 0 where all battles were won.
+    """
+    variances = []
+    for records in by_task:
+        won = [(r.success + (r.success if r.success_noisy is None else r.success_noisy)) / 2 for r in records]
+        share = (sum(won) + 1) / (len(won) + 2)
+        variances.append(share * (1 - share) / len(won))
+    return math.sqrt(sum(variances)) / len(variances)
 
 
 def _mean(values: Any) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import signal
 import threading
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,26 @@ if TYPE_CHECKING:
 
 SPARE_BYTES = 2**20
 """With less space left than this, a write that fails is put down to a full disk."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The highest score so far with its standard error, and the step whose weights are kept (-1: none)."""
+
+    score: float = -math.inf
+    error: float = 0.0
+    step: int = -1
+
+    def after(self, score: float, error: float, step: int, tolerance: float) -> Best | None:
+        """What takes its place if these later weights are kept too; None where they are not.
+
+        Later ones are compared with the highest score, so that many small steps down do not add up.
+        """
+        if score > self.score:
+            return Best(score, error, step)
+        if tolerance > 0 and self.score - score <= tolerance * math.hypot(error, self.error):
+            return replace(self, step=step)
+        return None
 
 
 class RunCheckpoint(Checkpoint):
@@ -46,16 +68,25 @@ class RunCheckpoint(Checkpoint):
         save_replay: keep the replay buffers too; without them a resumed run starts with empty ones, learns
             from recordings until they have filled again, and differs from an uninterrupted one
         monitor: metric that chooses best.ckpt, the larger the better
+        tolerance: later weights replace earlier ones also where they score less than the best by at most so
+            many standard errors of the difference (`<monitor>_error` is logged), which chance explains; 0:
+            only where they score more
     """
 
     def __init__(
-        self, every_n_steps: int = 500, save_replay: bool = True, monitor: str = "val/mean/seen_score"
+        self,
+        every_n_steps: int = 500,
+        save_replay: bool = True,
+        monitor: str = "val/mean/seen_score",
+        tolerance: float = 1.0,
     ) -> None:
         if every_n_steps < 1:
             raise UserError(f"--checkpoint.every_n_steps is {every_n_steps}; give at least 1")
-        self.every_n_steps, self.save_replay, self.monitor = every_n_steps, save_replay, monitor
-        self.best_score = -float("inf")
-        self.best_step = -1
+        if not 0 <= tolerance < float("inf"):
+            raise UserError(f"--checkpoint.tolerance is {tolerance}; give standard errors, 0 or more")
+        self.every_n_steps, self.save_replay = every_n_steps, save_replay
+        self.monitor, self.tolerance = monitor, tolerance
+        self.best = Best()
         self.saved_step = -1
         """Optimiser step of last.ckpt on the disk; -1 where there is none."""
         self._step_at_hand = -1
@@ -115,11 +146,12 @@ class RunCheckpoint(Checkpoint):
         score = trainer.callback_metrics.get(self.monitor)
         if trainer.state.fn != "fit" or trainer.sanity_checking or score is None or trainer.fast_dev_run:
             return
-        if float(score) > self.best_score and pl_module.policy_has_learned:
-            before = self.best_score, self.best_step
-            self.best_score, self.best_step = float(score), trainer.global_step
+        error = float(trainer.callback_metrics.get(f"{self.monitor}_error", 0.0))
+        found = self.best.after(float(score), error, trainer.global_step, self.tolerance)
+        if found is not None and pl_module.policy_has_learned:
+            before, self.best = self.best, found
             if not self._save(trainer, self.best_path, weights_only=True):
-                self.best_score, self.best_step = before
+                self.best = before
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.datamodule.before_draw = None
@@ -185,8 +217,7 @@ class RunCheckpoint(Checkpoint):
         checkpoint["run_checkpoint"] = {
             "step": trainer.global_step,
             "world_size": trainer.world_size,
-            "best_score": self.best_score,
-            "best_step": self.best_step,
+            "best": asdict(self.best),
             "trained_on": sorted(trainer.datamodule.seen),
         }
 
@@ -216,7 +247,7 @@ class RunCheckpoint(Checkpoint):
             rollouts.load_rank_state(content["rollouts"])
         self._load_replay_buffers(trainer, content)
         self._restored = content
-        self.best_score, self.best_step = about["best_score"], about["best_step"]
+        self.best = Best(**about.get("best", {}))
         checkpoint["callbacks"].pop(Timer.__qualname__, None)
         if trainer.is_global_zero:
             for stray in self.folder.rglob(".*.tmp"):

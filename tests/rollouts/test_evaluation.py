@@ -54,6 +54,21 @@ def test_the_best_checkpoint_wins_greedily_and_with_random_actions(
     assert means["val/mean/seen_score"] == pytest.approx(expected + 0.01)
 
 
+@pytest.mark.parametrize(
+    ("noisy", "error"),
+    [([None] * 4, (2 / 9 / 4) ** 0.5), ([False, False, True, False], 0.25)],
+)
+def test_the_error_of_the_score_counts_a_win_and_a_defeat_more(noisy: list[Any], error: float) -> None:
+    """Of four battles three are won: m = 4/6. With those with random actions 0.5, 0.5, 1 and 0: m = 3/6."""
+    won = [True, True, True, False]
+    records = [BattleRecord("3m", i, won[i], 10.0, 20, 1, 0, noisy[i]) for i in range(4)]
+    means = _mean_metrics("val", {"3m": records}, {"3m": "seen"})
+    assert means["val/mean/seen_score_error"] == pytest.approx(error)
+    two = {"3m": records, "5m": records, "4m": records[:1]}
+    means = _mean_metrics("val", two, {"3m": "seen", "5m": "seen", "4m": "unseen"})
+    assert means["val/mean/seen_score_error"] == pytest.approx(error / 2**0.5)
+
+
 class Learner:
     """What the callback sees of a LightningModule."""
 
