@@ -198,9 +198,7 @@ class HyGenCLI(LayeredCLI):
             print(stopped + hint, flush=True)
         played = read_checkpoint(best, "global_step")["global_step"] if best.exists() else steps
         if played != steps and self.trainer.is_global_zero:
-            print(
-                f"the weights of step {played} did best on seen tasks; they play the last battles", flush=True
-            )
+            print(f"the weights of step {played}, chosen on seen tasks, play the last battles", flush=True)
         self.trainer.test(
             self.model,
             datamodule=self.datamodule,

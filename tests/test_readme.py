@@ -169,7 +169,7 @@ def test_the_printed_run_has_the_steps_of_the_default_job() -> None:
     assert f"step {switch}: stage two: policy\n" in TEXT
     steps = [int(n) for n in re.findall(r"^step (\d+): win rate", TEXT, flags=re.MULTILINE)]
     every = config["trainer"]["val_check_interval"]
-    played = re.search(r"^the weights of step (\d+) did best", TEXT, flags=re.MULTILINE)
+    played = re.search(r"^the weights of step (\d+), chosen", TEXT, flags=re.MULTILINE)
     assert steps == [*range(every, last + 1, every), int(played[1]) if played else last]
     assert steps[-1] in steps[:-1]
 

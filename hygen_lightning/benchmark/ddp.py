@@ -72,7 +72,7 @@ def _seconds_per_update(processes: int, options: dict[str, str], warmup_steps: i
         "--trainer.accelerator": "cpu",
         "--trainer.devices": str(processes),
         "--trainer.strategy": "ddp" if processes > 1 else "auto",
-        "--trainer.val_check_interval": "1000000",
+        "--trainer.limit_val_batches": "0",
         "--data.test_episodes": str(processes),
     }
     ends = measured_fit((), {**options, **fixed}, threads=1, own_core=True)["ends"]

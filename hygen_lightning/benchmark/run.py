@@ -126,7 +126,7 @@ def schedule_of(options: dict[str, Any]) -> Schedule:
         pretrain_steps=pretrain,
         policy_steps=total - pretrain,
         rollout_every_n_steps=steps_per_chunk(options) or (int(rollouts["every_n_steps"]) if plays else 0),
-        evaluations=total // int(options["trainer"]["val_check_interval"]),
+        evaluations=math.ceil(total / int(options["trainer"]["val_check_interval"])),
         final_rounds=math.ceil(data["test_episodes"] / data["eval_batch"]),
     )
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 NO_EDGE = 10_000
-"""Columns of a line in a file."""
+"""No table in a file is wider."""
 
 
 def print_json(payload: dict[str, Any]) -> None:
@@ -34,7 +34,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for row in rows:
         table.add_row(*[str(cell) for cell in row])
     console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
         needed = Measurement.get(console, console.options.update(width=NO_EDGE), table).maximum
         console.width = max(console.width, needed)
     console.print(table)

@@ -215,7 +215,9 @@ class PooledActor(PooledAgent):
         steps that exist (None: all); zeros where not filled. Of a chunk, where hidden and begins are given
         (`unroll_chunk`).
         """
-        if hidden is not None and begins is not None:
+        if hidden is not None or begins is not None:
+            if hidden is None or begins is None or skill is not None or filled is not None:
+                raise ValueError("a chunk has hidden and begins, and neither skill nor filled")
             return self._logits(*self.unroll_chunk(layout, obs, last_actions, hidden, begins), None)
         if not fast.is_on():
             return self._by_steps(layout, obs, last_actions, skill, filled)

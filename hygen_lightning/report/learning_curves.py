@@ -60,8 +60,8 @@ def draw_learning_curves(
 
     Panels, each only if the run logged something for it: mean win rates on seen and unseen tasks;
     win rate per task over time (`seen` tasks first); losses; shares and exploration; how often each
-    skill is used. Metrics of several tasks are averaged. A line in each marks the `switch`, the step
-    where stage two begins.
+    skill is used. Metrics of several tasks are averaged. A line marks the `switch`, the step
+    where stage two begins, in each that spans it.
     UserError if the run logged none of these.
     """
     metrics = read_metrics(metrics_csv)

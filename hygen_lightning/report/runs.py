@@ -39,7 +39,8 @@ NO_SETTINGS = (
     "ckpt_path",
     "weights_only",
     "files",
-    "checkpoint",
+    "checkpoint.every_n_steps",
+    "checkpoint.save_replay",
     "trainer.default_root_dir",
     "trainer.logger",
     "trainer.enable_progress_bar",
@@ -48,6 +49,8 @@ NO_SETTINGS = (
 """Options (or groups of them) that say who ran where and what is kept, not what is learned."""
 FIGURES = ("episodes", "win_rate", "win_rate_noisy", "return", "length")
 """What a table of runs takes from the results of a task."""
+QUALITIES = ("expert", "medium-expert", "medium", "medium-replay", "random")
+"""Recordings from best to worst; runs without any, or of unknown ones, come last."""
 MOST_IN_LABEL = 3
 """Settings that a label names; groups that differ in more are told apart by the names of their runs."""
 
@@ -274,14 +277,15 @@ def task_sets_of(groups: Groups) -> dict[str, Groups]:
     }
 
 
-def _rank(runs: Sequence[Run]) -> tuple[str, float]:
+def _rank(runs: Sequence[Run]) -> tuple[int, float]:
     """Sorts groups as `task_sets_of` says."""
     known = runs[0].results
-    quality = str(known.get("quality") or (known.get("data") or {}).get("quality"))
+    quality = known.get("quality") or (known.get("data") or {}).get("quality")
+    place = QUALITIES.index(quality) if quality in QUALITIES else len(QUALITIES)
     entries = [entry for run in runs for entry in run.results["tasks"].values()]
     unseen = [entry["win_rate"] for entry in entries if kind_of(entry) == "unseen"]
     rates = unseen or [entry["win_rate"] for entry in entries]
-    return quality, -sum(rates) / len(rates)
+    return place, -sum(rates) / max(len(rates), 1)
 
 
 def _set_name(seen: Sequence[str]) -> str:

@@ -83,8 +83,8 @@ class BattleEvaluation(Callback):
     `return`, `length` (environment steps). Over tasks: `<stage>/mean/seen_win_rate`,
     `unseen_win_rate`, and `seen_score`, which chooses the best checkpoint: the win rate of seen tasks
     (where noisy battles are played, the mean of both rates) plus a thousandth of their return;
-    `seen_score_error` is its standard error. Every battle is one row of evaluations.csv. The last
-    weights of a training are evaluated whatever `val_check_interval` says.
+    `seen_score_error` is the standard error of its win rates. Every battle is one row of
+    evaluations.csv. The last weights of a training are evaluated whatever `val_check_interval` says.
 
     Validation and test play every battle once more with a few random actions, `win_rate_noisy`: a
     greedy win rate hangs on near-ties, and equally good policies may differ by tens of points in it.

@@ -69,8 +69,8 @@ class RunCheckpoint(Checkpoint):
             from recordings until they have filled again, and differs from an uninterrupted one
         monitor: metric that chooses best.ckpt, the larger the better
         tolerance: later weights replace earlier ones also where they score less than the best by at most so
-            many standard errors of the difference (`<monitor>_error` is logged), which chance explains; 0:
-            only where they score more
+            many standard errors of the difference, which chance explains (where `<monitor>_error` is logged;
+            else where they score the same); 0: only where they score more
     """
 
     def __init__(
@@ -247,7 +247,8 @@ class RunCheckpoint(Checkpoint):
             rollouts.load_rank_state(content["rollouts"])
         self._load_replay_buffers(trainer, content)
         self._restored = content
-        self.best = Best(**about.get("best", {}))
+        before = {"score": about.get("best_score"), "step": about.get("best_step")}  # as runs once wrote it
+        self.best = Best(**about.get("best", before))
         checkpoint["callbacks"].pop(Timer.__qualname__, None)
         if trainer.is_global_zero:
             for stray in self.folder.rglob(".*.tmp"):

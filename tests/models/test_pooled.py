@@ -70,6 +70,22 @@ def test_whole_episodes_are_their_steps_one_after_another_and_zeros_behind_their
         assert not own[~goes_on, t].any()
 
 
+def test_a_chunk_that_lacks_a_part_or_has_skills_is_refused() -> None:
+    task, actor = load_task("3m"), PooledActor(WIDTHS, 8, 4)
+    episodes = make_episodes(task, 1, lengths=torch.tensor([3]))
+    seen = task.layout, episodes.obs, episodes.last_actions
+    hidden, begins = actor.initial_hidden(1, 3), torch.zeros(episodes.filled.shape, dtype=torch.bool)
+    parts: list[dict[str, torch.Tensor]] = [
+        {"hidden": hidden},
+        {"begins": begins},
+        {"hidden": hidden, "begins": begins, "filled": episodes.filled},
+        {"hidden": hidden, "begins": begins, "skill": torch.rand(1, 3, 3, 2)},
+    ]
+    for wrong in parts:
+        with pytest.raises(ValueError, match="a chunk has hidden and begins"):
+            actor(*seen, **wrong)
+
+
 def test_units_that_are_not_there_change_nothing() -> None:
     """5m in which two allies and two enemies are dead or out of sight is 3m: same base logits and value."""
     small, large = load_task("3m"), load_task("5m")

@@ -173,4 +173,5 @@ def test_groups_stand_by_their_recordings_and_the_best_on_unseen_tasks_first(tmp
     ):
         finished_run(tmp_path, name, 1, {"3m": 9 - unseen, "4m": unseen}, quality=quality)
     finished_run(tmp_path, "e", 1, {"3m": 5}, data={"quality": "medium"})
-    assert list(task_sets_of(groups_in(tmp_path))["3m"]) == ["d", "c", "e", "a", "b"]
+    finished_run(tmp_path, "f", 1, {"3m": 0}, quality="random")
+    assert list(task_sets_of(groups_in(tmp_path))["3m"]) == ["d", "c", "e", "a", "f", "b"]
