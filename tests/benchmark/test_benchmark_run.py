@@ -27,7 +27,7 @@ OPTIONS: dict[str, Any] = {
 
 def test_counts_follow_from_the_options() -> None:
     schedule = schedule_of(OPTIONS)
-    assert schedule == Schedule(5, 15, 4, 3, 5)
+    assert schedule == Schedule(5, 15, 4, 4, 5), "evaluations at steps 6, 12, 18 and after the last one"
     assert schedule.rollouts == 4, "at steps 0, 4, 8 and 12 of stage two"
     offline = {**OPTIONS, "rollouts": {"episodes_per_step": 0, "every_n_steps": 4}}
     assert schedule_of(offline).rollouts == 0
