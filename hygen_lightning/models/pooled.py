@@ -7,6 +7,8 @@ plays any numbers of units; it costs a tenth of a transformer of the same width.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +48,21 @@ def _orthogonal(module: nn.Module) -> None:
             nn.init.orthogonal_(part.weight, math.sqrt(2))
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+
+
+def _by_steps(
+    act: Callable[..., tuple[Tensor, Tensor]], hidden: Tensor, filled: Tensor | None, *inputs: Tensor
+) -> Tensor:
+    """Whole episodes by definition: one step of all of them after another.
+
+    act: (an input of this step each [B, ...], hidden) -> (output [B, ...], next hidden). inputs
+    [B, T, ...] -> [B, T, ...], zeros where not filled [B, T].
+    """
+    outputs = []
+    for now in zip(*(zero_unfilled(x, filled).unbind(1) for x in inputs)):
+        output, hidden = act(*now, hidden)
+        outputs.append(output)
+    return zero_unfilled(torch.stack(outputs, dim=1), filled)
 
 
 class PooledAgent(nn.Module):
@@ -153,11 +170,8 @@ class PooledEncoder(PooledAgent):
         """Whole episodes: obs [B, T, A, obs_dim], last_actions [B, T, A], filled [B, T] bool: the steps that
         exist (None: all) -> [B, T, A, width], zeros where not filled."""
         if not fast.is_on():
-            hidden, steps = self.initial_hidden(len(obs), layout.n_allies), []
-            for seen, last in zip(zero_unfilled(obs, filled).unbind(1), last_actions.unbind(1)):
-                of_step, hidden = self.act(layout, seen, last, hidden)
-                steps.append(of_step)
-            return zero_unfilled(torch.stack(steps, dim=1), filled)
+            hidden = self.initial_hidden(len(obs), layout.n_allies)
+            return _by_steps(partial(self.act, layout), hidden, filled, obs, last_actions)
         packing = Packing.of(filled, obs)
         own, _ = self.unroll(layout, packing, packing.pack(obs), packing.pack(last_actions))
         return packing.unpack(own)
@@ -220,31 +234,22 @@ class PooledActor(PooledAgent):
                 raise ValueError("a chunk has hidden and begins, and neither skill nor filled")
             return self._logits(*self.unroll_chunk(layout, obs, last_actions, hidden, begins), None)
         if not fast.is_on():
-            return self._by_steps(layout, obs, last_actions, skill, filled)
+            first, seen = self.initial_hidden(len(obs), layout.n_allies), (obs, last_actions)
+            if skill is None:
+                return _by_steps(partial(self.act, layout), first, filled, *seen)
+            return _by_steps(
+                lambda obs, last, given, hidden: self.act(layout, obs, last, hidden, given),
+                first,
+                filled,
+                *seen,
+                skill,
+            )
         packing = Packing.of(filled, obs)
         obs, last_actions = packing.pack(obs), packing.pack(last_actions)
         skill = None if skill is None else packing.pack(skill)
         read = skill if self.skill_in_token else None
         own, enemies = self.unroll(layout, packing, obs, last_actions, read)
         return packing.unpack(self._logits(own, enemies, skill))
-
-    def _by_steps(
-        self,
-        layout: EntityLayout,
-        obs: Tensor,
-        last_actions: Tensor,
-        skill: Tensor | None,
-        filled: Tensor | None,
-    ) -> Tensor:
-        """As `forward` of whole episodes, by definition: one step of all of them after another."""
-        hidden, steps = self.initial_hidden(len(obs), layout.n_allies), []
-        obs = zero_unfilled(obs, filled)
-        skill = None if skill is None else zero_unfilled(skill, filled)
-        for t in range(obs.shape[1]):
-            given = None if skill is None else skill[:, t]
-            logits, hidden = self.act(layout, obs[:, t], last_actions[:, t], hidden, given)
-            steps.append(logits)
-        return zero_unfilled(torch.stack(steps, dim=1), filled)
 
     def act(
         self,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
 import shutil
 import signal
 import threading
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, Timer
 
 from hygen_lightning.data.files import replacing
 from hygen_lightning.rollouts.callback import OnlineRollouts
+from hygen_lightning.run.best import Best
 from hygen_lightning.seeding import generator_states, restore_generators, seed_rank
 from hygen_lightning.specs import UserError
 
@@ -27,26 +27,6 @@ if TYPE_CHECKING:
 
 SPARE_BYTES = 2**20
 """With less space left than this, a write that fails is put down to a full disk."""
-
-
-@dataclass(frozen=True)
-class Best:
-    """The highest score so far with its standard error, and the step whose weights are kept (-1: none)."""
-
-    score: float = -math.inf
-    error: float = 0.0
-    step: int = -1
-
-    def after(self, score: float, error: float, step: int, tolerance: float) -> Best | None:
-        """What takes its place if these later weights are kept too; None where they are not.
-
-        Later ones are compared with the highest score, so that many small steps down do not add up.
-        """
-        if score > self.score:
-            return Best(score, error, step)
-        if tolerance > 0 and self.score - score <= tolerance * math.hypot(error, self.error):
-            return replace(self, step=step)
-        return None
 
 
 class RunCheckpoint(Checkpoint):
