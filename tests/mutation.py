@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 import pytest
@@ -112,6 +112,30 @@ def codes(code: CodeType) -> Iterator[tuple[Place, CodeType]]:
 
 # The tests that see them
 
+CALLED: set[tuple[str, str, int]] = set()
+"""File, name and first line of the functions that were called since it was cleared."""
+
+
+class Tell(ast.NodeTransformer):
+    """Every function of a file puts itself into CALLED."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def note(self, name: str, line: int) -> ast.expr:
+        place = (str(self.path), name, line)
+        text = f"__import__('sys').modules[{__name__!r}].CALLED.add({place!r})"
+        return ast.parse(text, mode="eval").body
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        line = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+        node.body.insert(0, ast.Expr(self.note(node.name, line)))
+        return self.generic_visit(node)
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        node.body = ast.BoolOp(ast.Or(), [self.note("<lambda>", node.lineno), node.body])
+        return self.generic_visit(node)
+
 
 class Mutation:
     """Plugin of pytest that runs the collected tests once for every wrong program."""
@@ -126,9 +150,9 @@ class Mutation:
             raise pytest.UsageError("the tests could not be collected")
         calls, seconds = in_fork(partial(first_pass, session))
         print(f"{sum(seconds.values()):6.2f} s of {len(calls):3} tests, the right program", file=sys.stderr)
-        functions = [f for f in gc.get_objects() if isinstance(f, FunctionType)]
+        functions = {path: functions_of(path) for path in self.files}
         for path, line, option, wrong in mutants(self.files):
-            mine = [f for f in functions if f.__code__.co_filename == str(path)]
+            mine = functions[path]
             changed = {place_of(f) for f in mine if f.__code__ != wrong[place_of(f)]}
             tests = [
                 item for item in session.items if calls[item.nodeid] & {(str(path), *p) for p in changed}
@@ -147,26 +171,29 @@ class Mutation:
         return True
 
 
+def functions_of(path: Path) -> list[FunctionType]:
+    found = [f for f in gc.get_objects() if isinstance(f, FunctionType)]
+    return [f for f in found if f.__code__.co_filename == str(path)]
+
+
 def place_of(function: FunctionType) -> Place:
     return function.__code__.co_name, function.__code__.co_firstlineno
 
 
 def first_pass(session: pytest.Session) -> tuple[dict[str, set[tuple[str, str, int]]], dict[str, float]]:
     """By test: the functions of the mutated files that it calls, and its seconds."""
-    files, calls, seconds = {str(path) for path in [*ALGORITHMS, MIXING]}, {}, {}
-    called: set[tuple[str, str, int]] = set()
-
-    def note(frame: FrameType, event: str, arg: object) -> None:
-        code = frame.f_code
-        if code.co_filename in files:
-            called.add((code.co_filename, code.co_name, code.co_firstlineno))
-
-    sys.settrace(note)
+    calls, seconds = {}, {}
+    CALLED.clear()
+    for path in [*ALGORITHMS, MIXING]:
+        told = ast.fix_missing_locations(Tell(path).visit(ast.parse(path.read_text(encoding="utf-8"))))
+        telling = dict(codes(compile(told, str(path), "exec")))
+        for function in functions_of(path):
+            function.__code__ = telling[place_of(function)]
     for item, following in zip(session.items, [*session.items[1:], None]):
         begin = time.monotonic()
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-        calls[item.nodeid], seconds[item.nodeid] = set(called), time.monotonic() - begin
-        called.clear()
+        calls[item.nodeid], seconds[item.nodeid] = set(CALLED), time.monotonic() - begin
+        CALLED.clear()
         if session.testsfailed:
             raise RuntimeError(f"{item.nodeid} fails of itself")
     return calls, seconds

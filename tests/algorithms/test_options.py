@@ -286,6 +286,8 @@ def test_an_option_changes_what_it_should_change(
     )
     for one, other_one in zip(before, after, strict=True):
         assert one != other_one
+        if isinstance(one, float):
+            assert one != pytest.approx(other_one, rel=1e-6), "no more than another order of rounding"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ from hygen_lightning.tasks import load_task
 from hygen_lightning.tasks.battles import NO_OP, STOP
 
 ONE = torch.zeros(1, dtype=torch.int64)
+UNIT = 2**14
+"""The stand-in's numbers are divided by it."""
 
 
 def stand(env: SmacEnv) -> Tensor:
@@ -58,9 +60,9 @@ def test_observations_rewards_and_ends_are_those_of_the_package(smac: Path) -> N
         numbers, over = torch.tensor([5, 9]) + battle, torch.zeros(2, dtype=torch.bool)
         for step in range(1, 11):  # the longest lasts 8
             before = torch.where(over, 4 + numbers % 5, step - 1)
-            assert observation.obs[:, 0, 5].tolist() == (100 * numbers + 10 * before).tolist()
-            assert observation.obs[:, 2, 0].tolist() == (100 * numbers + 10 * before + 2).tolist()
-            assert observation.state[:, 7].tolist() == (100 * numbers + before).tolist()
+            assert observation.obs[:, 0, 5].tolist() == ((100 * numbers + 10 * before) / UNIT).tolist()
+            assert observation.obs[:, 2, 0].tolist() == ((100 * numbers + 10 * before + 2) / UNIT).tolist()
+            assert observation.state[:, 7].tolist() == ((100 * numbers + before) / UNIT).tolist()
             result = env.step(observation.avail_actions.float().argmax(-1))  # stop, or no-op
             ends, limit = 4 + numbers % 5 == step, numbers % 5 == 4
             assert result.reward.tolist() == torch.where(over, 0.0, step / 8).tolist()
@@ -116,7 +118,7 @@ def test_with_seeds_a_lost_battle_begins_anew_and_counts_as_broken_off(
     assert last.lost is not None
     flags = (last.terminated, last.truncated, last.lost, last.success)
     assert [bool(flag) for flag in flags] == [True, True, True, False]
-    assert float(last.observation.state[0, 0]) == 600.0
+    assert float(last.observation.state[0, 0]) == 600 / UNIT
     assert env.clock.tolist() == [0]
 
 
@@ -136,14 +138,14 @@ def test_a_battle_whose_start_fails_once_is_started_again(
 ) -> None:
     monkeypatch.setenv("FAKE_SMAC", f"{trouble}:1")
     env = starcraft(smac, answer_s=5)
-    assert float(env.reset(ONE + 4).state[0, 0]) == 400.0
+    assert float(env.reset(ONE + 4).state[0, 0]) == 400 / UNIT
     env.close()
 
 
 def test_a_battle_left_open_costs_a_new_game_and_takes_a_new_seed(smac: Path) -> None:
     env = starcraft(smac)
     for seed in (4, 30):
-        assert float(env.reset(ONE + seed).state[0, 0]) == 100.0 * seed
+        assert float(env.reset(ONE + seed).state[0, 0]) == 100 * seed / UNIT
     env.close()
 
 

@@ -1,7 +1,7 @@
 """SMAC's environment as the worker uses it, without a game: battle k of a game with seed s has number s + k.
 
-What an agent sees tells the battle's number (below 1 000), the step and the agent; a battle of number n lasts
-4 + n % 5 steps, is won if n is odd, and runs into the limit if n % 5 is 4.
+What an agent sees tells the battle's number (below 1 000), the step and the agent, divided by `UNIT`; a
+battle of number n lasts 4 + n % 5 steps, is won if n is odd, and runs into the limit if n % 5 is 4.
 """
 
 import os
@@ -13,6 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from smac.env.starcraft2.maps.smac_maps import get_smac_map_registry
+
+UNIT = 2**14
+"""Whole numbers divided by it are of a size that networks take, and exact in float32."""
 
 
 class SC2LaunchError(Exception):
@@ -77,10 +80,10 @@ class StarCraft2Env:
     def get_obs(self):
         width = self.get_env_info()["obs_shape"]
         base = 100 * self.number + 10 * self.steps
-        return [np.full(width, base + agent) for agent in range(self.params["n_agents"])]
+        return [np.full(width, (base + agent) / UNIT) for agent in range(self.params["n_agents"])]
 
     def get_state(self):
-        return np.full(self.get_env_info()["state_shape"], 100 * self.number + self.steps)
+        return np.full(self.get_env_info()["state_shape"], (100 * self.number + self.steps) / UNIT)
 
     def get_avail_actions(self):
         row = [0, 1, 1, 0, 1, 0] + [int(self.steps > 1)] * self.params["n_enemies"]
