@@ -197,6 +197,18 @@ def test_explicit_options_win_over_the_checkpoint_and_are_shown(
     assert [group["lr"] for group in last["optimizer_states"][0]["param_groups"]] == [0.25]
 
 
+def test_the_best_score_of_a_checkpoint_as_runs_once_wrote_it_still_counts(tmp_path: Path) -> None:
+    often = "--checkpoint.every_n_steps=1"
+    assert main(tiny_fit(tmp_path, often, *callback("StopAt", step=9))) == 130
+    last = the_run(tmp_path) / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    assert content["run_checkpoint"].pop("best")["step"] == 8
+    content["run_checkpoint"] |= {"best_score": 2.0, "best_step": 8}
+    torch.save(content, last)
+    assert main(tiny_fit(tmp_path, often, "--resume", "auto")) == 0
+    assert json.loads((the_run(tmp_path) / "results.json").read_text())["played_step"] == 8
+
+
 def test_a_run_does_not_go_on_with_other_training_tasks(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
