@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     import torch
 
 
-def check_seed(seed: int) -> int:
-    """The seed; UserError unless it is one that every generator takes."""
+def check_seed(seed: int, name: str = "--seed") -> int:
+    """The seed; UserError, by this name, unless it is one that every generator takes."""
     if not 0 <= seed < 2**32:
-        raise UserError(f"--seed is {seed}; give 0 to {2**32 - 1}")
+        raise UserError(f"{name} is {seed}; give 0 to {2**32 - 1}")
     return seed
 
 

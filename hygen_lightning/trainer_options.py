@@ -24,6 +24,7 @@ from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.run.checkpoint import RunCheckpoint
 from hygen_lightning.run.nonfinite import NonFiniteGuard
 from hygen_lightning.run.run import RunFiles, last_checkpoint
+from hygen_lightning.seeding import check_seed
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import absolute
 
@@ -250,6 +251,4 @@ def _seed(asked: bool | int) -> int:
         if drawn is None:
             raise UserError("--seed_everything true: each process would draw its own; give a number")
         return int(drawn)
-    if not 0 <= asked < 2**32:
-        raise UserError(f"--seed_everything is {asked}; give 0 to {2**32 - 1}")
-    return asked
+    return check_seed(asked, "--seed_everything")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.commands.output import print_json, print_table
-from hygen_lightning.data.files import check_place
+from hygen_lightning.data.files import check_place, replacing_files
 
 if TYPE_CHECKING:
     from hygen_lightning.report.page import Part
@@ -38,20 +38,21 @@ def report(
     found, unfinished = find_runs(runs)
     mixed = check_comparable(found, allow_mixed)
     groups, replaced = grouped(found)
-    parts, payload = _compared(groups, out)
-    payload = {
-        "groups": {
-            label: {"seeds": [r.seed for r in members], "runs": [str(r.folder) for r in members]}
-            for label, members in groups.items()
-        },
-        "left_out": [*unfinished, *replaced],
-        "mixed": mixed,
-        **payload,
-    }
-    said = [*payload["left_out"], *(f"mixed: {line}" for line in mixed)]
-    for told in payload["task_sets"].values():
-        said += [f"groups differ in {line}" for line in told["differences"]]
-    _write(out, payload, groups, parts, said)
+    with replacing_files(out) as new:
+        parts, task_sets = _compared(groups, new)
+        payload = {
+            "groups": {
+                label: {"seeds": [r.seed for r in members], "runs": [str(r.folder) for r in members]}
+                for label, members in groups.items()
+            },
+            "left_out": [*unfinished, *replaced],
+            "mixed": mixed,
+            "task_sets": task_sets,
+        }
+        said = [*payload["left_out"], *(f"mixed: {line}" for line in mixed)]
+        for told in task_sets.values():
+            said += [f"groups differ in {line}" for line in told["differences"]]
+        _write(new, payload, groups, parts, said)
     if json:
         print_json(payload)
         return 0
@@ -65,7 +66,7 @@ def report(
 
 
 def _compared(groups: Groups, out: Path) -> tuple[list[Part], dict[str, Any]]:
-    """Tables, plots and numbers of the groups of each task set."""
+    """Tables, plots and numbers of the groups, by task set."""
     from hygen_lightning.report.comparison import compare
     from hygen_lightning.report.comparison_plots import write_plots
     from hygen_lightning.report.comparison_tables import comparison_tables, spent_table
@@ -81,7 +82,7 @@ def _compared(groups: Groups, out: Path) -> tuple[list[Part], dict[str, Any]]:
         tables = [*comparison_tables(comparison), spent_table(members)]
         parts.append(Part(name, tables, pictures, members))
         told[name] = {"differences": differences_between(members), **comparison.to_json()}
-    return parts, {"task_sets": told}
+    return parts, told
 
 
 def _write(

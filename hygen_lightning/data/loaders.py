@@ -62,8 +62,9 @@ def check_trainer(trainer: Any, fit: bool) -> None:
             )
     for option in ("val_check_interval", "log_every_n_steps"):
         value = getattr(trainer, option)
-        if isinstance(value, int) and value < (option == "val_check_interval"):
-            raise UserError(f"--trainer.{option} is {value}; it counts optimiser steps")
+        least = int(option == "val_check_interval")
+        if isinstance(value, int) and value < least:
+            raise UserError(f"--trainer.{option} is {value}; it counts optimiser steps: give {least} or more")
     if trainer.max_steps == -1 and not any(isinstance(c, Timer) for c in trainer.callbacks):
         raise UserError(
             "how long shall training go on? Give --trainer.max_steps (optimiser steps) or max_time; "

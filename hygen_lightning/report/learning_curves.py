@@ -47,7 +47,9 @@ def read_metrics(path: Path) -> DataFrame:
     try:
         metrics = DataFrame(read_rows(path, "step")).apply(to_numeric, errors="coerce")
         by_step = metrics.replace([np.inf, -np.inf], np.nan).dropna(subset="step").set_index("step")
-    except (OSError, ValueError, KeyError) as error:
+    except KeyError:
+        raise UserError(f"{path}: no metrics of a run, it has no column 'step'") from None
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as metrics ({error})") from None
     by_step = by_step.sort_index().drop(columns="epoch", errors="ignore")
     return by_step.dropna(axis="columns", how="all").dropna(how="all")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hygen_lightning.report.runs import Groups, Run, kind_of
 from hygen_lightning.specs import UserError
@@ -20,6 +22,10 @@ FACTS = (
     *("group", "run", "algorithm", "seed", "commit", "command", "environment", "environment_version"),
     *("versions", "quality", "optimiser_steps", "battles", "env_steps", "minutes"),
 )
+NUMBERS = ("optimiser_steps", "battles", "env_steps", "minutes")
+NO_TABLE = "no table of runs as `report` writes to results.csv"
+
+Value = TypeVar("Value")
 
 
 def run_rows(groups: Groups) -> str:
@@ -65,31 +71,73 @@ def _without_place(command: str) -> str:
 
 
 def read_run_rows(path: Path) -> list[Run]:
-    """The runs of such a file; UserError where it is none."""
+    """The runs of such a file; UserError, with line and column, where it is none."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        if not rows:
-            raise ValueError("no row")
-        return [_run(path, row) for row in rows]
-    except (OSError, ValueError, KeyError, ZeroDivisionError, csv.Error) as error:
-        raise UserError(f"{path}: no table of runs as `report` writes to results.csv ({error!r})") from None
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark before the text
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {NO_TABLE} ({error})") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    for name in FACTS:
+        if name not in (reader.fieldnames or ()):
+            raise UserError(f"{path}: {NO_TABLE}: no column {name!r}, or its cells are not parted by commas")
+    runs = [_run(path, where, row) for where, row in _whole_rows(path, reader)]
+    if not runs:
+        raise UserError(f"{path}: {NO_TABLE}: it has no row")
+    return runs
 
 
-def _run(path: Path, row: dict[str, str]) -> Run:
+def _whole_rows(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each row, and where it stands; UserError where cells are missing or too many."""
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise UserError(f"{path}, line {reader.line_num}: {NO_TABLE} ({error})") from None
+        if row is None:
+            return
+        where = f"{path}, line {reader.line_num}"
+        if None in row or None in row.values():
+            columns = len(reader.fieldnames or ())
+            raise UserError(f"{where}: its cells are not {columns}, as those of the header; was it cut off?")
+        yield where, row
+
+
+def _run(path: Path, where: str, row: dict[str, str]) -> Run:
+    def told(column: str, read: Callable[[str], Value], wanted: str) -> Value:
+        try:
+            return read(row[column])
+        except ValueError:
+            raise UserError(f"{where}, {column}: {row[column]!r}; give {wanted}") from None
+
     tasks: dict[str, dict[str, Any]] = {}
     for column, cell in row.items():
-        kind, told, task = str(column).partition(":")
-        if told and cell:
-            wins, battles = map(int, cell.split("/"))
+        kind, of_task, task = column.partition(":")
+        if of_task and cell:
+            wins, battles = told(column, _won_of, "wins/battles, as 277/320")
             rate = "win_rate_noisy" if kind == NOISY else "win_rate"
             entry = tasks.setdefault(task, {"seen": False, "extra": False})
             entry |= {rate: wins / battles, "episodes": battles}
             entry |= {kind: True} if kind in entry else {}
-    versions = dict(pair.split("=", 1) for pair in row["versions"].split())
+    for column in NUMBERS:
+        if row[column]:
+            told(column, float, "a number, or nothing")
+    versions = told("versions", _versions, "name=version, parted by spaces")
     environment = {"name": row["environment"], "version": row["environment_version"]}
     known: dict[str, Any] = {name: row[name] for name in FACTS if row[name]}
     known |= {"tasks": tasks, "environment": environment, "versions": versions or None, "finished": True}
-    seed = int(row["seed"]) if row["seed"] else None
+    seed = told("seed", int, "a whole number, or nothing") if row["seed"] else None
     settings = {"group": row["group"], "environment": str(environment), "versions": row["versions"]}
     return Run(path.with_suffix("") / row["run"], seed, row["algorithm"], settings, known, row["group"])
+
+
+def _won_of(cell: str) -> tuple[int, int]:
+    """Wins and battles."""
+    numbers = re.fullmatch(r"(\d+)/(\d+)", cell.strip())
+    wins, battles = map(int, numbers.groups()) if numbers else (0, 0)
+    if not battles or wins > battles:
+        raise ValueError(cell)
+    return wins, battles
+
+
+def _versions(cell: str) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in cell.split())

@@ -111,8 +111,9 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
         lines = [f"left out: {folder} is not finished" for folder in begun if folder not in done]
         if not done:
             hint = f"; {len(lines)} unfinished" if lines else ""
+            tables = f", or its tables: {path}/*.csv" if path.is_dir() and any(path.glob("*.csv")) else ""
             raise UserError(
-                f"{path}: no {RESULTS_FILE} of a finished run at or below it{hint}; give run folders"
+                f"{path}: no {RESULTS_FILE} of a finished run at or below it{hint}; give run folders{tables}"
             )
         runs |= done
         unfinished += [line for line in lines if line not in unfinished]

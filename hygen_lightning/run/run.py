@@ -15,6 +15,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
 from hygen_lightning import __version__
+from hygen_lightning.checkpoint import check_is_file
 from hygen_lightning.data.files import check_place
 from hygen_lightning.data.tables import read_rows
 from hygen_lightning.envs import environment_class
@@ -27,7 +28,6 @@ from hygen_lightning.report.results import (
 )
 from hygen_lightning.report.runs import PROGRESS
 from hygen_lightning.run.logger import METRICS_FILE
-from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -83,10 +83,7 @@ def is_finished(run: Path) -> bool:
 
 def run_dir_of(checkpoint: Path) -> Path:
     """The run folder that a checkpoint lies in (`<run>/checkpoints/<file>`)."""
-    if not checkpoint.is_file():
-        raise UserError(
-            f"no checkpoint at {checkpoint}; give --ckpt_path FILE, it lies in runs/<name>/<run>/checkpoints"
-        )
+    check_is_file(checkpoint)
     folder = checkpoint.resolve().parent.parent
     check_place(folder / "checkpoints")
     return folder

@@ -26,11 +26,12 @@ def check_cells(cells: Sequence[Cell], root: Path) -> dict[str, dict[str, Any]]:
     """All options of each cell by name, as `fit` understands them; they are written beside its runs.
 
     UserError, before anything runs, where `fit` refuses them, or where runs of this name were begun
-    with others.
+    with others. Where none was, the cost that was timed with others is forgotten.
     """
     import yaml
 
     asked: dict[str, dict[str, Any]] = {}
+    costs = _known_costs(root)
     for cell in cells:
         if cell.name in asked:
             continue
@@ -41,7 +42,11 @@ def check_cells(cells: Sequence[Cell], root: Path) -> dict[str, dict[str, Any]]:
         kept = root / cell.name / STUDY_FILE
         old = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
         for other in differences(old, asked[cell.name]):
-            raise UserError(f"{kept.parent} was begun with other options ({other}); give another --out")
+            if any(run.is_dir() for run in kept.parent.iterdir()):
+                raise UserError(f"{kept.parent} was begun with other options ({other}); give another --out")
+            costs.pop(cell.name, None)
+    if costs != _known_costs(root):
+        _keep_costs(root, costs)
     for name, options in asked.items():
         write_atomically(root / name / STUDY_FILE, yaml.safe_dump(options, sort_keys=False))
     return asked
@@ -54,8 +59,7 @@ def tell_cost(
 
     A setting is timed once and kept; UserError where `fit` would not start with it.
     """
-    path = root / COST_FILE
-    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = _known_costs(root)
     first = {watched.run.cell.name: watched.run for watched in left}
     new = [name for name in first if name not in known]
     if new and not quiet:
@@ -73,7 +77,7 @@ def tell_cost(
     with ThreadPoolExecutor(jobs) as pool:
         for name, cost in zip(new, pool.map(timed, new)):
             known[name] = cost
-            write_atomically(path, json.dumps(known, indent=2) + "\n")
+            _keep_costs(root, known)
     counts = {name: sum(watched.run.cell.name == name for watched in left) for name in first}
     hours = sum(known[name]["hours"] * count for name, count in counts.items()) / min(jobs, max(len(left), 1))
     if left and not quiet:
@@ -82,6 +86,16 @@ def tell_cost(
         columns = ("run", "seeds left", "minutes each", "peak MB", "s per update", "s per rollout")
         print_table(title, columns, rows)
     return hours
+
+
+def _known_costs(root: Path) -> dict[str, Any]:
+    """By setting."""
+    path = root / COST_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _keep_costs(root: Path, costs: dict[str, Any]) -> None:
+    write_atomically(root / COST_FILE, json.dumps(costs, indent=2) + "\n")
 
 
 def _row(name: str, count: int, cost: dict[str, Any]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hygen_lightning.parsing import check_config, found_file, shipped
+from hygen_lightning.seeding import check_seed
 from hygen_lightning.specs import UserError
 
 STUDY_KEYS = ("algorithms", "task_sets", "tasks", "qualities", "seeds", "configs", "options")
@@ -42,14 +43,17 @@ def read_study(path: Path) -> list[Cell]:
     import yaml
 
     if not path.is_file():
-        raise UserError(f"{path}: no such file; give a study, or one of the package: conf/studies/smoke.yaml")
+        what = "a folder" if path.is_dir() else "no such file"
+        raise UserError(f"{path}: {what}; give a study, or one of the package: conf/studies/smoke.yaml")
     check_config(path)
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     _check_keys(content, STUDY_KEYS, path, "a study")
-    if not isinstance(content.get("algorithms"), dict) or not content["algorithms"]:
-        raise UserError(f"{path}: no algorithms; give names, each with its configs and options")
+    algorithms = content.get("algorithms")
+    if not isinstance(algorithms, dict) or not algorithms:
+        what = f"algorithms is {algorithms!r}" if algorithms else "no algorithms"
+        raise UserError(f"{path}: {what}; give names, each with its configs and options, as BC: {{}}")
     found = []
-    for label, part in content["algorithms"].items():
+    for label, part in algorithms.items():
         found += _cells_of(str(label), part or {}, content, path)
     return checked_cells([replace(cell, seed=n) for n in _seeds(content, path) for cell in found])
 
@@ -136,6 +140,8 @@ def _seeds(content: Mapping[str, Any], path: Path) -> list[int]:
     seeds = content.get("seeds", [1])
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
         raise UserError(f"{path}: seeds is {seeds!r}; give a list of whole numbers, like [1, 2, 3]")
+    for seed in seeds:
+        check_seed(seed, f"{path}: seed")
     return seeds
 
 

@@ -43,7 +43,7 @@ from hygen_lightning.tasks import load_task
         (["--trainer.strategy", "DDPStrategy", "--trainer.strategy.start_method", "fork"], "give ddp"),
         (["--trainer.precision", "bf16-true"], "batches and battles are float32"),
         (["--trainer.precision", "64-true"], "batches and battles are float32"),
-        (["--trainer.val_check_interval", "0"], "it counts optimiser steps"),
+        (["--trainer.val_check_interval", "0"], "it counts optimiser steps: give 1 or more"),
         (["--trainer.log_every_n_steps", "-1"], "it counts optimiser steps"),
         (["--trainer.devices", "-2"], "--trainer options"),
         (["--run.record_episodes", "0"], "--run.record_episodes is 0; give 1 to"),

@@ -65,7 +65,7 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("validate", "Give --ckpt_path"),
         ("test", "Give --ckpt_path"),
         ("predict", "Give --ckpt_path"),
-        ("validate --ckpt_path empty", "no checkpoint at empty"),
+        ("validate --ckpt_path empty", "empty is a folder; give a last.ckpt or best.ckpt"),
         ("validate --ckpt_path", "--ckpt_path: expected one argument"),
         (
             "fit --data.eval_tasks marine-hrad",

@@ -121,6 +121,43 @@ def test_a_path_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Captur
     assert "nowhere does not exist; give run folders" in line
 
 
+def test_a_report_that_is_refused_in_the_middle_leaves_the_folder_as_it_was(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["report", str(runs), "--out", str(tmp_path / "out")]
+    damaged = next((runs / "bc").iterdir()) / "metrics.csv"
+    damaged.write_text("no,metrics\n1,2\n")
+    assert "metrics.csv: no metrics of a run, it has no column 'step'" in refused(words, capsys)
+    assert not (tmp_path / "out").exists()
+    damaged.unlink()
+    assert main(words) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    damaged.write_text("no,metrics\n1,2\n")
+    refused(words, capsys)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_folder_of_tables_is_told_from_an_empty_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.csv").write_text("group\n")
+    line = refused(["report", str(tmp_path), "--out", str(tmp_path / "out")], capsys)
+    assert f"give run folders, or its tables: {tmp_path}/*.csv" in line
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"win_rate": 1.5}, {"win_rate": "all"}, {"episodes": 0}, {"episodes": None}]
+)
+def test_results_that_no_battles_have_are_refused(
+    wrong: dict[str, object], runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = (runs / "bc").glob("*/results.json")
+    content = json.loads(path.read_text())
+    content["tasks"]["4m"] |= wrong
+    path.write_text(json.dumps(content))
+    assert "not written by a run" in refused(["report", str(runs), "--out", str(tmp_path / "out")], capsys)
+
+
 @pytest.mark.parametrize("name", ["empty", "foreign"])
 def test_an_empty_and_a_foreign_folder_are_refused(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

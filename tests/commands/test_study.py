@@ -83,7 +83,13 @@ def test_a_study_begun_with_other_options_is_refused(
     monkeypatch.setattr("hygen_lightning.study.conduct.watch", lambda *_: None)
     words = ["study", str(tiny_study(tmp_path)), "--cost", "false"]
     assert main(words) == 1, "nothing was trained"
+    costs = tmp_path / "studies/tiny/cost.json"
+    costs.write_text('{"BC-3m": {}, "other": {}}')
     tiny_study(tmp_path, configs=["conf/quickstart.yaml"])
+    assert main(words) == 1, "no run had begun that could differ"
+    assert json.loads(costs.read_text()) == {"other": {}}
+    (tmp_path / "studies/tiny/BC-3m/20260101-000000-s1").mkdir()
+    tiny_study(tmp_path)
     line = refused(words, capsys)
     assert "was begun with other options (--" in line
     assert "give another --out" in line

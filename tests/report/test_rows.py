@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,41 @@ def test_the_tables_of_rows_are_those_of_the_runs(tmp_path: Path) -> None:
     from_rows, from_runs = (grouped(find_runs([place])[0])[0] for place in (path, tmp_path))
     assert compare(run_table(from_rows)).to_json() == compare(run_table(from_runs)).to_json()
     assert run_rows(from_rows) == path.read_text()
+
+
+BROKEN = {
+    "a cell is missing": (",simulator,1,", ",1,", "line 2: its cells are not"),
+    "a cell too many": (",simulator,1,", ",simulator,1,1,", "line 2: its cells are not"),
+    "the row was cut off": (",2/10,,", ',"2/', "line 4: its cells are not"),
+    "more wins than battles": ("9/10", "19/10", "line 2, noisy:3m: '19/10'; give wins/battles"),
+    "fewer wins than none": ("9/10", "-9/10", "line 2, noisy:3m: '-9/10'"),
+    "no battle": ("9/10", "0/0", "line 2, noisy:3m: '0/0'"),
+    "no number": ("9/10", "nine", "line 2, noisy:3m: 'nine'"),
+    "no seed": (",2,abc", ",two,abc", "line 3, seed: 'two'; give a whole number"),
+    "no minutes": (",1.5,", ",soon,", "line 2, minutes: 'soon'; give a number"),
+    "no versions": ("torch=2.13", "torch", "line 2, versions: 'torch numpy=2'; give name=version"),
+    "semicolons": (",", ";", "no column 'group', or its cells are not parted by commas"),
+    "no text": ("", "\0", "no table of runs"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "line"), BROKEN.values(), ids=BROKEN)
+def test_what_is_wrong_with_a_table_is_told_by_line_and_column(
+    old: str, new: str, line: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1 if old != "," else -1) if old else new)
+    with pytest.raises(UserError, match=re.escape(line)):
+        find_runs([path])
+
+
+def test_a_table_that_a_spreadsheet_has_saved_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    before = find_runs([path])[0]
+    path.write_text("\ufeff" + path.read_text().replace("\n", "\r\n"), encoding="utf-8", newline="")
+    assert find_runs([path])[0] == before
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "group,seed,run\nx,1,y\n"])

@@ -70,6 +70,8 @@ def test_a_cell_is_an_ordinary_fit_that_goes_on_where_it_was_broken_off() -> Non
         ("algorithms: {a: [conf/bc.yaml]}\n", "an algorithm has configs, options, qualities"),
         ("algorithms: {a: }\nseeds: 3\n", "seeds is 3; give a list of whole numbers"),
         ("algorithms: {a: }\nseeds: [1.5]\n", "seeds is"),
+        ("algorithms: {a: }\nseeds: [1, -1]\n", "seed is -1; give 0 to 4294967295"),
+        ("algorithms: [a]\n", "algorithms is \\['a'\\]; give names, each with its configs and options"),
         ("algorithms: {a: }\ntask_sets: toy\n", "task_sets is 'toy'; give a list"),
         ("algorithms: {a: }\noptions: [x]\n", "options is"),
         ("algorithms: {a: }\noptions: {run.name: x}\n", "run.name is the study's own"),
