@@ -150,7 +150,12 @@ def test_drawn_trials_are_numbered_for_two_may_be_equal(tmp_path: Path) -> None:
         ("method: bayes\nparameters: {a: {values: [1]}}\n", "needs W&B's server"),
         ("method: random\nparameters: {a: {values: [1]}}\n", "give --count N or run_cap"),
         ("method: grid\nparameters: {a: {min: 0.0, max: 1.0}}\n", "a grid needs `values`"),
-        ("hello", "is not a sweep file"),
+        ("hello", "no options in it"),
+        ("algorithms: {BC: }\n", "is not a sweep file: it has no method"),
+        ("method: grid\n", "is not a sweep file: it has no parameters"),
+        ("method: grid\nparameters: {a: 3}\n", "parameters need names and values"),
+        ("method: grid\nparameters:\n", "parameters need names and values"),
+        ("method:\t[\n", "line 1: not YAML"),
         (
             "method: random\nrun_cap: 1\nparameters: {a: {distribution: beta}}\n",
             "distribution 'beta' is not known",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hygen_lightning.parsing import check_config
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
@@ -90,13 +91,20 @@ def read_sweep(path: Path) -> dict[str, Any]:
     import yaml
 
     if not path.is_file():
-        raise UserError(f"{path}: no such file; give a sweep file, or one of the package: sweeps/hygen.yaml")
+        what = "a folder" if path.is_dir() else "no such file"
+        raise UserError(f"{path}: {what}; give a sweep file, or one of the package: sweeps/hygen.yaml")
+    check_config(path)
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for key in ("method", "parameters"):
+        if key not in content:
+            raise UserError(f"{path} is not a sweep file: it has no {key}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        content = {**content, "parameters": _flat(content["parameters"])}
-        method = content["method"]
-    except (OSError, TypeError, KeyError, AttributeError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not a sweep file with method and parameters ({error})") from error
+        content["parameters"] = _flat(content["parameters"])
+    except (TypeError, AttributeError):
+        raise UserError(
+            f"{path}: parameters need names and values, as lr: {{values: [1e-4, 1e-3]}}"
+        ) from None
+    method = content["method"]
     if method not in ("grid", "random"):
         raise UserError(f"{path}: method {method!r} needs W&B's server; grid and random run here")
     if "early_terminate" in content:
