@@ -117,6 +117,19 @@ class LearnsFromBattles(LearnsOnPolicy, Protocol):
 
 
 @runtime_checkable
+class TriesPolicies(Protocol):
+    """It can try several policies before it learns on-policy, and begin with the best."""
+
+    def trials(self) -> dict[str, Policy]:
+        """By name; the one that it would begin with comes first."""
+        ...
+
+    def begin_with(self, name: str) -> None:
+        """Begin with this one of the `trials`."""
+        ...
+
+
+@runtime_checkable
 class ExploresSkills(Protocol):
     """It chooses among skills, and can choose them at random."""
 

@@ -9,8 +9,8 @@ from lightning.pytorch import Callback
 
 from hygen_lightning.data.tables import append_rows, read_rows
 from hygen_lightning.recordings.qualities import Point
-from hygen_lightning.rollouts.callback import OpenEnvs
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
+from hygen_lightning.rollouts.open_envs import OpenEnvs
 from hygen_lightning.rollouts.recording import smoothed_win_rate
 from hygen_lightning.seeding import stream_seed
 from hygen_lightning.specs import UserError

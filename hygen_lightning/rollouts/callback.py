@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,9 +10,9 @@ import torch
 from lightning.pytorch import Callback
 
 from hygen_lightning.data.datamodule import MOST_EPISODES
-from hygen_lightning.envs import environment_class, environment_for, make_env_for_policy
-from hygen_lightning.policy import ExploresSkills, LearnsFromBattles, LearnsFromChunks
+from hygen_lightning.policy import ExploresSkills, LearnsFromBattles, LearnsFromChunks, TriesPolicies
 from hygen_lightning.rollouts.endless import EndlessBattles
+from hygen_lightning.rollouts.open_envs import OpenEnvs
 from hygen_lightning.rollouts.runner import play
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import ChunkPlan, UserError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from hygen_lightning.algorithms.base import MultiTaskAlgorithm
     from hygen_lightning.data.datamodule import HybridDataModule
-    from hygen_lightning.envs.base import BattleEnv
     from hygen_lightning.policy import Policy
     from hygen_lightning.rollouts.runner import Rollout
     from hygen_lightning.specs import TaskSpec
@@ -176,6 +176,8 @@ class OnlineRollouts(Callback):
         plan = pl_module.chunk_plan
         if plan is not None:
             if stage_two_step >= 0 and stage_two_step % plan.optimiser_steps == 0 and self._is_new(trainer):
+                if plan.trials and stage_two_step == 0:
+                    self._play_trials(trainer, pl_module, plan.trials)
                 play_them = self._play_chunks if plan.env_steps else self._play_battles
                 play_them(trainer, pl_module, plan)
             return
@@ -229,6 +231,28 @@ class OnlineRollouts(Callback):
                 "env_steps": float(self.played_env_steps),
             }
             _log(trainer, task.name, metrics)
+
+    def _play_trials(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, n_battles: int) -> None:
+        """The same battles of every task with each policy to try; the algorithm begins with the best."""
+        assert isinstance(pl_module, TriesPolicies), "this is what its chunk_plan says"
+        data, n = trainer.datamodule, math.ceil(n_battles / trainer.world_size)
+        won: dict[str, list[float]] = {}
+        for task in data.train_tasks:
+            env = self._envs.of(task, n, pl_module.device)
+            seeds = battle_seeds(n, data.seed, trainer.global_rank, "trials", task.name).to(pl_module.device)
+            for name, policy in pl_module.trials().items():
+                played = play(env, policy, seeds)
+                rate = float(trainer.strategy.reduce(played.success.float().mean(), reduce_op="mean"))
+                won.setdefault(name, []).append(rate)
+                self.played_episodes += n
+                self.played_env_steps += int(played.lengths.sum())
+                _log(trainer, task.name, {f"win_rate_{name}": rate})
+        rates = {name: sum(by_task) / len(by_task) for name, by_task in won.items()}
+        best = max(rates, key=rates.__getitem__)  # the first of equal ones
+        pl_module.begin_with(best)
+        if trainer.is_global_zero:
+            told = ", ".join(f"{name} {100 * rate:.0f} %" for name, rate in rates.items())
+            print(f"{n_battles} battles of each task won by {told}: stage two begins with {best}", flush=True)
 
     def _play(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, epsilon: float) -> None:
         data, device = trainer.datamodule, pl_module.device
@@ -293,55 +317,3 @@ def _in_use(skills: Tensor) -> float:
 def _log(trainer: Trainer, task: str, metrics: dict[str, float]) -> None:
     for logger in trainer.loggers:
         logger.log_metrics({f"rollout/{task}/{k}": v for k, v in metrics.items()}, step=trainer.global_step)
-
-
-class OpenEnvs:
-    """Environments of one kind, made on first use and kept.
-
-    Where the kind limits the battles at once (`BattleEnv.most_at_once`), the checked tasks share them
-    evenly, and environments used longest ago are closed to make room.
-    """
-
-    def __init__(self, name: str | None) -> None:
-        """name: of the kind; None until the first tasks choose it. UserError for an unknown kind, and for
-        one that this machine cannot play."""
-        if name is not None:
-            environment_class(name).check_installed()
-        self.name = name
-        self._open: dict[tuple[str, int], BattleEnv] = {}  # the one used last is the last one
-        self._checked: set[str] = set()
-
-    def chosen(self, tasks: Sequence[TaskSpec]) -> str:
-        """Name of the kind, which is these tasks' own where none was given."""
-        if self.name is None:
-            self.name = environment_for(tasks)
-            environment_class(self.name).check_installed()
-        return self.name
-
-    def check(self, tasks: Sequence[TaskSpec]) -> None:
-        """UserError, before anything is learned, where one of these tasks cannot be played."""
-        new = [task for task in tasks if task.name not in self._checked]
-        environment_class(self.chosen(tasks)).check_tasks(new)
-        self._checked.update(task.name for task in new)
-
-    def of(self, task: TaskSpec, num_envs: int, device: torch.device) -> BattleEnv:
-        """Battles of this task: `num_envs`, or as many as can be held at once."""
-        name = self.chosen([task])
-        most = environment_class(name).most_at_once()
-        held = num_envs if most is None else min(num_envs, max(most // max(len(self._checked), 1), 1))
-        env = self._open.pop((task.name, held), None)
-        if env is None:
-            while most is not None and self._open and self._num_envs() + held > most:
-                self._open.pop(next(iter(self._open))).close()
-            env = make_env_for_policy(name, task, held, device)
-        self._open[task.name, held] = env
-        return env
-
-    def close(self) -> None:
-        """Close them all; they are made anew when they are needed again."""
-        for env in self._open.values():
-            env.close()
-        self._open = {}
-
-    def _num_envs(self) -> int:
-        return sum(env.num_envs for env in self._open.values())

@@ -17,7 +17,8 @@ import torch
 from lightning.pytorch import Callback
 
 from hygen_lightning.data.tables import append_rows
-from hygen_lightning.rollouts.callback import OnlineRollouts, OpenEnvs
+from hygen_lightning.rollouts.callback import OnlineRollouts
+from hygen_lightning.rollouts.open_envs import OpenEnvs
 from hygen_lightning.rollouts.runner import Rollout, play
 from hygen_lightning.seeding import stream_generator
 from hygen_lightning.specs import UserError

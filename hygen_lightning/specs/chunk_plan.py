@@ -20,7 +20,8 @@ class ChunkPlan:
     in `epochs` passes of `minibatches` optimiser steps.
 
     by_defeats: battles follow each task's share of defeats in the last chunk, num_envs per task on average;
-    only with env_steps 0.
+    only with env_steps 0. trials: battles of every task with each of the algorithm's `trials`, before the
+    first chunk.
     """
 
     num_envs: int
@@ -28,6 +29,7 @@ class ChunkPlan:
     epochs: int
     minibatches: int
     by_defeats: bool = False
+    trials: int = 0
 
     @property
     def optimiser_steps(self) -> int:

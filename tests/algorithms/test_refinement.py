@@ -16,7 +16,7 @@ from tiny_runs import callback
 from update_steps import Steps, batch_for
 
 from hygen_lightning.algorithms.hygen import HyGen
-from hygen_lightning.algorithms.refinement import REWARD_SCALE
+from hygen_lightning.algorithms.refinement import HEAD_START, REWARD_SCALE
 from hygen_lightning.cli import main
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs.base import BattleEnv
@@ -291,6 +291,55 @@ def test_battles_too_few_to_follow_defeats_are_refused() -> None:
 def test_a_task_that_may_get_no_battle_for_a_minibatch_is_refused() -> None:
     with pytest.raises(UserError, match=r"a task may get 2 of --model\.refine_battles 8, fewer than"):
         refining(refine_battles=8, refine_minibatches=4, refine_allocation="defeats")
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_stage_two_begins_with_the_skill_that_it_is_told(ema_decay: float) -> None:
+    module = refining(ema_decay=ema_decay)
+    q, local_logits = torch.zeros(1, 3), torch.tensor([[4.0, 2.0, 0.0]])
+    assert list(module.trials()) == ["predicted", "skill0", "skill1", "skill2"]
+    module.begin_with("predicted")
+    assert float(module.network.q_head.bias.detach().abs().sum()) == 0
+    module.begin_with("skill2")
+    for network in (module.network, module.acting):
+        assert network.q_head.bias.tolist() == [0, 0, HEAD_START], "once, though both may be the same one"
+    chances = module.refinement.skill_log_probs(
+        module.skill_scores(q + module.network.q_head.bias.detach(), local_logits)
+    )
+    assert float(chances[0, 2] - chances[0, 0]) == pytest.approx(HEAD_START - 4)
+    assert module.choose(q + module.network.q_head.bias, local_logits).tolist() == [2]
+
+
+def won_by_skill(env: BattleEnv, *args: Any) -> Rollout:
+    """`play`, but battles on 3m are won with skill 1, and every second one on 5m with skill 2."""
+    played = play(env, *args)
+    assert played.skills is not None
+    winner, share = (1, 1) if env.task.name == "3m" else (2, 2)
+    is_won = (played.skills[:, 0] == winner).all(dim=1) & (torch.arange(env.num_envs) % share == 0)
+    return replace(played, success=is_won)
+
+
+def test_a_run_tries_its_skills_once_and_begins_with_the_one_that_wins_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hygen_lightning.rollouts.callback.play", won_by_skill)
+    words = both_stages(tmp_path, "3m", "5m", refine_trials=6, n_skills=3, skill_steps=0)
+    words += ["--checkpoint.every_n_steps=1"]
+    assert main([*words, *callback("StopAt", step=3)]) == 130
+    assert main([*words, "--resume=auto"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "battles of each task won by" in line]
+    assert "skill0 0 %, skill1 50 %, skill2 25 %: stage two begins with skill1" in line
+    told = [{name: row[f"rollout/{name}"] for name in TRIED} for row in logged(tmp_path)]
+    (told,) = [row for row in told if any(row.values())]
+    assert told == dict(zip(TRIED, ("0.0", "1.0", "0.0", "0.0", "0.0", "0.5")))
+    (last,) = tmp_path.rglob("last.ckpt")
+    bias = torch.load(last, weights_only=True)["state_dict"]["network.q_head.bias"]
+    assert bias.argmax() == 1
+    (results,) = tmp_path.rglob("results.json")
+    assert json.loads(results.read_text())["battles"] == 2 * (4 * 6 + 2 * 4), "trials count too"
+
+
+TRIED = [f"{task}/win_rate_skill{k}" for task in ("3m", "5m") for k in range(3)]
 
 
 @pytest.mark.parametrize(("skills", "used"), [([0, 0, -1, -1], 1), ([2, 0, 2, 0], 2), ([0, 1, 2, 3], 4)])

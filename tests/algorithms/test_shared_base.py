@@ -16,6 +16,7 @@ from hygen_lightning.policy import (
     LearnsFromChunks,
     LearnsFromEpisodes,
     LearnsOnPolicy,
+    TriesPolicies,
 )
 from hygen_lightning.tasks import load_task
 
@@ -56,7 +57,7 @@ def test_action_accuracy_counts_agents_that_had_a_choice_in_valid_steps_only() -
 OFFERED = [
     (BC, {LearnsFromEpisodes}),
     (MAPPO, {LearnsOnPolicy, LearnsFromChunks}),
-    (HyGen, {LearnsFromEpisodes, LearnsOnPolicy, LearnsFromBattles, ExploresSkills}),
+    (HyGen, {LearnsFromEpisodes, LearnsOnPolicy, LearnsFromBattles, TriesPolicies, ExploresSkills}),
 ]
 
 
@@ -64,7 +65,8 @@ OFFERED = [
 def test_what_an_algorithm_learns_from_follows_from_its_methods(
     kind: type[MultiTaskAlgorithm], offered: set[type]
 ) -> None:
-    every = (LearnsFromEpisodes, LearnsOnPolicy, LearnsFromChunks, LearnsFromBattles, ExploresSkills)
+    every = (LearnsFromEpisodes, LearnsOnPolicy, LearnsFromChunks, LearnsFromBattles)
+    every += (TriesPolicies, ExploresSkills)
     assert {protocol for protocol in every if issubclass(kind, protocol)} == offered
 
 

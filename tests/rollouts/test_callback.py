@@ -17,7 +17,8 @@ from hygen_lightning.data.buffers import ReplayBuffer
 from hygen_lightning.envs import ENVIRONMENTS
 from hygen_lightning.envs.base import BattleEnv
 from hygen_lightning.envs.simulator.env import SimulatorEnv
-from hygen_lightning.rollouts.callback import OnlineRollouts, OpenEnvs
+from hygen_lightning.rollouts.callback import OnlineRollouts
+from hygen_lightning.rollouts.open_envs import OpenEnvs
 from hygen_lightning.rollouts.scripted import NearestAttack, RandomPolicy
 from hygen_lightning.specs import Observation, TaskSpec, TimeStep, UserError
 from hygen_lightning.tasks import load_task
