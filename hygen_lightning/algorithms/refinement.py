@@ -181,8 +181,6 @@ def begin_with(model: HyGen, name: str) -> None:
 def plan_of(battles: int, allocation: Allocation, epochs: int, minibatches: int, trials: int) -> ChunkPlan:
     """Of these options of HyGen; UserError where a task may get fewer battles than there are minibatches, and
     where there are too few to follow defeats."""
-    if trials < 0:
-        raise UserError(f"--model.refine_trials is {trials}; give 0 (none) or more battles")
     plan = ChunkPlan(battles, 0, epochs, minibatches, allocation == "defeats", trials)
     if plan.by_defeats and battles < PARTS:
         raise UserError(
