@@ -20,7 +20,7 @@ WHAT_TO_GIVE = "give a last.ckpt or best.ckpt, they lie in runs/<name>/<run>/che
 
 
 def check_is_file(path: str | Path) -> None:
-    """UserError where no checkpoint can be."""
+    """UserError unless `path` is a file."""
     if not Path(path).is_file():
         what = f"{path} is a folder" if Path(path).is_dir() else f"no checkpoint at {path}"
         raise UserError(f"{what}; {WHAT_TO_GIVE}")

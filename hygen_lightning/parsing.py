@@ -56,18 +56,22 @@ def found_file(path: str) -> Path:
 
 def check_config(path: Path) -> None:
     """UserError unless this is a YAML file of options."""
-    import yaml
-
     if not path.is_file():
         raise UserError(f"no config at {path}; give a YAML file, or one of the package: conf/tasks/toy.yaml")
+    if not isinstance(check_yaml(path), dict):
+        raise UserError(f"{path}: no options in it; --print_config shows what a config looks like")
+
+
+def check_yaml(path: Path) -> Any:
+    """What a YAML file holds; UserError, with its line, where it is none."""
+    import yaml
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
         raise UserError(f"{path}{line}: not YAML ({getattr(error, 'problem', 'no text')})") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: no options in it; --print_config shows what a config looks like")
 
 
 # Complaints

@@ -117,15 +117,15 @@ class LearnsFromBattles(LearnsOnPolicy, Protocol):
 
 
 @runtime_checkable
-class TriesPolicies(Protocol):
-    """It can try several policies before it learns on-policy, and begin with the best."""
+class SelectsCandidate(Protocol):
+    """It can begin to learn on-policy with one of several policies."""
 
-    def trials(self) -> dict[str, Policy]:
-        """By name; the one that it would begin with comes first."""
+    def candidates(self) -> dict[str, Policy]:
+        """By name; the one that it begins with otherwise comes first."""
         ...
 
-    def begin_with(self, name: str) -> None:
-        """Begin with this one of the `trials`."""
+    def begin_with(self, candidate: str) -> None:
+        """Begin with the candidate of this name."""
         ...
 
 

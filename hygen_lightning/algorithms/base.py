@@ -51,7 +51,7 @@ RANGES = {
     **dict.fromkeys(("num_envs", "chunk_env_steps"), (1, 10**6)),
     **dict.fromkeys(("epochs", "minibatches"), (1, 1000)),
     **dict.fromkeys(("entropy", "entropy_end", "value_weight"), (0, 10**6)),
-    **dict.fromkeys(("refine_battles", "refine_trials"), (0, 10**6)),
+    **dict.fromkeys(("refine_battles", "refine_skill_battles"), (0, 10**6)),
     **dict.fromkeys(("refine_epochs", "refine_minibatches"), (1, 1000)),
     "refine_clip": (1e-6, 10**6),
     "refine_random_skills": (0, 0.99),

@@ -8,8 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from hygen_lightning.algorithms.base import LRSchedule, action_accuracy
-from hygen_lightning.algorithms.refinement import Allocation, Refinement, begin_with, plan_of, trials_of
-from hygen_lightning.algorithms.skills import SkillPolicy, exploring, sampled_action, skill_use
+from hygen_lightning.algorithms.refinement import Allocation, Refinement, plan_of
+from hygen_lightning.algorithms.skills import (
+    SkillPolicy,
+    candidates,
+    exploring,
+    prefer,
+    sampled_action,
+    skill_use,
+)
 from hygen_lightning.algorithms.value_learning import Conservative, ValueLearning
 from hygen_lightning.checkpoint import weights_of
 from hygen_lightning.losses import (
@@ -83,9 +90,9 @@ class HyGen(ValueLearning):
             learns values of skills from the replay buffer. It starts from a prior_weight above 0
         refine_allocation: equal, or defeats: tasks with more defeats in the last chunk play more of the next;
             `refine_battles` is the mean over tasks, and a quarter of it the least
-        refine_trials: battles of every task with each skill held, before the first chunk: the choice of
-            skills begins with the skill that wins most of them, if it wins more than stage one's prediction;
-            0: with the prediction
+        refine_skill_battles: battles of every task, before the first chunk, in which all agents use skill k
+            throughout, for each k: stage two begins with the skill that wins most, if it wins more than
+            the choice of stage one by a standard error; 0: with that choice
         refine_epochs: passes over these battles
         refine_minibatches: optimiser steps of a pass
         refine_clip: how far (0..1) a probability ratio may move before its gain is cut
@@ -134,7 +141,7 @@ class HyGen(ValueLearning):
         target_update_interval: int = 50,
         refine_battles: int = 0,
         refine_allocation: Allocation = "equal",
-        refine_trials: int = 0,
+        refine_skill_battles: int = 0,
         refine_epochs: int = 3,
         refine_minibatches: int = 4,
         refine_clip: float = 0.2,
@@ -168,8 +175,8 @@ class HyGen(ValueLearning):
                     "--model.refine_battles refines stage one's policy: give a --model.prior_weight above 0"
                 )
             self.check_minibatches("refine_minibatches", "refine_battles")
-            learned_from = refine_epochs, refine_minibatches
-            self.chunk_plan = plan_of(refine_battles, refine_allocation, *learned_from, refine_trials)
+            passes = refine_epochs, refine_minibatches
+            self.chunk_plan = plan_of(refine_battles, refine_allocation, *passes, refine_skill_battles)
             self.refinement = Refinement(
                 self, refine_clip, refine_entropy, refine_distinct, refine_random_skills
             )
@@ -340,11 +347,11 @@ class HyGen(ValueLearning):
         draw, by = sampled_action(generator), self.refinement.skill_log_probs
         return SkillPolicy(self, lambda q, logits: draw(by(self.skill_scores(q, logits))), draw)
 
-    def trials(self) -> dict[str, Policy]:
-        return trials_of(self)
+    def candidates(self) -> dict[str, Policy]:
+        return candidates(self)
 
-    def begin_with(self, name: str) -> None:
-        begin_with(self, name)
+    def begin_with(self, candidate: str) -> None:
+        prefer(self, candidate)
 
     def act(
         self, task: TaskSpec, observation: Observation, last_actions: Tensor, last_reward: Tensor, hidden: Any

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from hygen_lightning.algorithms.skills import SkillPolicy, fixed, predicted
 from hygen_lightning.losses import (
     clipped_policy_loss,
     generalised_advantages,
@@ -25,14 +24,9 @@ from hygen_lightning.specs.chunk_plan import PARTS
 if TYPE_CHECKING:
     from hygen_lightning.algorithms.hygen import HyGen
     from hygen_lightning.models.hygen_network import HyGenNetwork
-    from hygen_lightning.policy import Policy
 
 REWARD_SCALE = 0.1
 """Rewards are multiplied by it: returns of battles, up to 20, become values of about one."""
-
-PREDICTED, HELD = "predicted", "skill"
-HEAD_START = 8.0
-"""Added to the score of the skill that stage two begins with: e^8 times as likely as predicted."""
 
 Allocation = Literal["equal", "defeats"]
 """How many battles of a chunk each task plays: as many, or by its share of defeats in the last chunk."""
@@ -164,24 +158,12 @@ class Refinement(nn.Module):
         return torch.logaddexp(log_probs + math.log1p(-self.random_skills), by_chance)
 
 
-def trials_of(model: HyGen) -> dict[str, Policy]:
-    """The agents' own predictions, and each skill held by everybody."""
-    held = {f"{HELD}{k}": SkillPolicy(model, fixed(k)) for k in range(model.network.n_skills)}
-    return {PREDICTED: SkillPolicy(model, predicted), **held}
-
-
-@torch.no_grad()
-def begin_with(model: HyGen, name: str) -> None:
-    """Let the choice of skills begin as this one of the trials."""
-    if name != PREDICTED:
-        for network in {model.network, model.acting}:
-            network.q_head.bias[int(name.removeprefix(HELD))] += HEAD_START
-
-
-def plan_of(battles: int, allocation: Allocation, epochs: int, minibatches: int, trials: int) -> ChunkPlan:
+def plan_of(
+    battles: int, allocation: Allocation, epochs: int, minibatches: int, candidate_battles: int
+) -> ChunkPlan:
     """Of these options of HyGen; UserError where a task may get fewer battles than there are minibatches, and
     where there are too few to follow defeats."""
-    plan = ChunkPlan(battles, 0, epochs, minibatches, allocation == "defeats", trials)
+    plan = ChunkPlan(battles, 0, epochs, minibatches, allocation == "defeats", candidate_battles)
     if plan.by_defeats and battles < PARTS:
         raise UserError(
             f"--model.refine_allocation defeats needs --model.refine_battles {PARTS} or more, not {battles}"

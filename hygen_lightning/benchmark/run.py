@@ -156,6 +156,8 @@ def _measured(
         "--rollouts.every_n_steps": str(every),
         "--rollouts.episodes_per_step": str(battles // every),
     }
+    if wanted["model"]["init_args"].get("refine_skill_battles", 0) > 0:
+        options["--model.init_args.refine_skill_battles"] = "0"  # once in a run: they do not count
     if wanted["model"]["init_args"].get("pretrain_steps", 0) > 0:
         options["--model.init_args.pretrain_steps"] = str(each)
     return measured_fit(words, options, threads)

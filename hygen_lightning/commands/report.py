@@ -53,6 +53,7 @@ def report(
         for told in task_sets.values():
             said += [f"groups differ in {line}" for line in told["differences"]]
         _write(new, payload, groups, parts, said)
+        beside = sum(path.is_file() for path in new.rglob("*")) - 1
     if json:
         print_json(payload)
         return 0
@@ -60,7 +61,6 @@ def report(
         _print(part)
     if len(said) > MOST_REMARKS:
         said = [*said[:MOST_REMARKS], f"and {len(said) - MOST_REMARKS} more remarks, in report.md"]
-    beside = len(list(out.iterdir())) - 1
     print(*said, f"written: {out / 'report.html'}, and {beside} files beside it", sep="\n")
     return 0
 

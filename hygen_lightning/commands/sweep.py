@@ -10,11 +10,11 @@ import re
 import shlex
 import statistics
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hygen_lightning.parsing import check_config
+from hygen_lightning.parsing import check_yaml
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
@@ -93,17 +93,12 @@ def read_sweep(path: Path) -> dict[str, Any]:
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
         raise UserError(f"{path}: {what}; give a sweep file, or one of the package: sweeps/hygen.yaml")
-    check_config(path)
+    check_yaml(path)
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     for key in ("method", "parameters"):
-        if key not in content:
+        if not isinstance(content, dict) or key not in content:
             raise UserError(f"{path} is not a sweep file: it has no {key}")
-    try:
-        content["parameters"] = _flat(content["parameters"])
-    except (TypeError, AttributeError):
-        raise UserError(
-            f"{path}: parameters need names and values, as lr: {{values: [1e-4, 1e-3]}}"
-        ) from None
+    content["parameters"] = _flat(content["parameters"], path)
     method = content["method"]
     if method not in ("grid", "random"):
         raise UserError(f"{path}: method {method!r} needs W&B's server; grid and random run here")
@@ -112,12 +107,18 @@ def read_sweep(path: Path) -> dict[str, Any]:
     return content
 
 
-def _flat(parameters: Mapping[str, Any], prefix: str = "") -> dict[str, Parameter]:
+def _flat(parameters: Any, path: Path, prefix: str = "") -> dict[str, Parameter]:
     """Option name -> parameter; groups that hold `parameters` of their own become a.b."""
     found: dict[str, Parameter] = {}
+    if not isinstance(parameters, dict):
+        raise UserError(
+            f"{path}: {prefix}parameters is {parameters!r}; give names, as lr: {{values: [0.1, 1]}}"
+        )
     for name, parameter in parameters.items():
+        if not isinstance(parameter, dict):
+            raise UserError(f"{path}, {prefix}{name}: {parameter!r}; give value, values, or min and max")
         if "parameters" in parameter:
-            found |= _flat(parameter["parameters"], f"{prefix}{name}.")
+            found |= _flat(parameter["parameters"], path, f"{prefix}{name}.")
         else:
             found[f"{prefix}{name}"] = {key: _number(value) for key, value in parameter.items()}
     return found

@@ -51,9 +51,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_files(folder: Path) -> Iterator[Path]:
-    """Yields a temporary folder inside `folder`; its files move there once the block has succeeded.
+    """Yields a temporary folder inside `folder`; its files move there, each whole, if the block succeeds.
 
-    Where the block fails, the folder stays as it was.
+    If the block fails, the folder stays as it was. Other files in it stay in any case.
     """
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def replacing_files(folder: Path) -> Iterator[Path]:
             place.parent.mkdir(parents=True, exist_ok=True)
             file.replace(place)
     finally:
-        shutil.rmtree(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
         if is_new and not any(folder.iterdir()):
             folder.rmdir()
 

@@ -143,18 +143,17 @@ def read_results(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as results ({error}); give run folders") from None
     entries = content.get("tasks") if isinstance(content, dict) else None
-    if not isinstance(entries, dict) or not all(map(_is_of_a_task, entries.values())):
+    needed = {"seen", "win_rate", "episodes"}
+    if not isinstance(entries, dict) or not all(needed <= set(entry) for entry in entries.values()):
         raise UserError(f"{path}: not written by a run: 'tasks' with seen, win_rate and episodes expected")
+    for task, entry in entries.items():
+        for name in ("win_rate", "win_rate_noisy"):
+            rate = entry.get(name)
+            if not ((rate is None and name != "win_rate") or (type(rate) in (int, float) and 0 <= rate <= 1)):
+                raise UserError(f"{path}: tasks.{task}.{name} is {rate!r}; 0 to 1 expected")
+        if type(entry["episodes"]) is not int or entry["episodes"] < 1:
+            raise UserError(f"{path}: tasks.{task}.episodes is {entry['episodes']!r}; 1 or more expected")
     return content
-
-
-def _is_of_a_task(entry: Any) -> bool:
-    """Whether this part of a `results.json` tells the wins of battles."""
-    if not isinstance(entry, dict) or "seen" not in entry:
-        return False
-    rates = [entry.get("win_rate"), entry.get("win_rate_noisy") or 0]
-    numbers = all(isinstance(rate, int | float) and 0 <= rate <= 1 for rate in rates)
-    return numbers and type(entry.get("episodes")) is int and entry["episodes"] > 0
 
 
 def write_atomically(path: Path, text: str) -> None:

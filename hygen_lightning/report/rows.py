@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hygen_lightning.report.runs import Groups, Run, kind_of
+from hygen_lightning.report.runs import TASK_KINDS, Groups, Run, kind_of
 from hygen_lightning.specs import UserError
 
 NOISY = "noisy"
@@ -73,32 +73,40 @@ def _without_place(command: str) -> str:
 def read_run_rows(path: Path) -> list[Run]:
     """The runs of such a file; UserError, with line and column, where it is none."""
     try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark before the text
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig")  # Excel writes a byte-order mark
+        runs = [_run(path, where, row) for where, row in _whole_rows(path, text)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: {NO_TABLE} ({error})") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    for name in FACTS:
-        if name not in (reader.fieldnames or ()):
-            raise UserError(f"{path}: {NO_TABLE}: no column {name!r}, or its cells are not parted by commas")
-    runs = [_run(path, where, row) for where, row in _whole_rows(path, reader)]
     if not runs:
         raise UserError(f"{path}: {NO_TABLE}: it has no row")
     return runs
 
 
-def _whole_rows(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each row, and where it stands; UserError where cells are missing or too many."""
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            raise UserError(f"{path}, line {reader.line_num}: {NO_TABLE} ({error})") from None
-        if row is None:
-            return
+def is_table_of_runs(path: Path) -> bool:
+    """Whether the header of this CSV file is that of a table of runs."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.readline().startswith(",".join(FACTS[:2]))
+
+
+def _whole_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Each row, and where it stands; UserError where columns or cells are missing or too many."""
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = list(reader.fieldnames or ())
+    for name in FACTS:
+        if name not in columns:
+            raise UserError(f"{path}: {NO_TABLE}: no column {name!r}, or cells are not separated by commas")
+    for name in columns:
+        kind, colon, _ = name.partition(":")
+        if colon and kind not in (*TASK_KINDS, NOISY):
+            raise UserError(
+                f"{path}, {name}: a task is {', '.join(TASK_KINDS)}, or {NOISY} beside one of them"
+            )
+    for row in reader:
         where = f"{path}, line {reader.line_num}"
         if None in row or None in row.values():
-            columns = len(reader.fieldnames or ())
-            raise UserError(f"{where}: its cells are not {columns}, as those of the header; was it cut off?")
+            raise UserError(
+                f"{where}: the header has {len(columns)} cells, this row has not; is it complete?"
+            )
         yield where, row
 
 
@@ -110,18 +118,24 @@ def _run(path: Path, where: str, row: dict[str, str]) -> Run:
             raise UserError(f"{where}, {column}: {row[column]!r}; give {wanted}") from None
 
     tasks: dict[str, dict[str, Any]] = {}
-    for column, cell in row.items():
-        kind, of_task, task = column.partition(":")
-        if of_task and cell:
-            wins, battles = told(column, _won_of, "wins/battles, as 277/320")
-            rate = "win_rate_noisy" if kind == NOISY else "win_rate"
-            entry = tasks.setdefault(task, {"seen": False, "extra": False})
-            entry |= {rate: wins / battles, "episodes": battles}
-            entry |= {kind: True} if kind in entry else {}
+    for column in sorted(row, key=lambda name: name.startswith(NOISY)):  # after those that they belong to
+        kind, colon, task = column.partition(":")
+        if not colon or not row[column]:
+            continue
+        wins, battles = told(column, _won_of, "wins/battles, as 277/320")
+        if kind == NOISY and tasks.get(task, {}).get("episodes") == battles:
+            tasks[task]["win_rate_noisy"] = wins / battles
+        elif kind == NOISY or task in tasks:
+            raise UserError(f"{where}, {column}: {task} has one kind, and as many noisy battles as others")
+        else:
+            tasks[task] = {"seen": kind == "seen", "extra": kind == "extra", "win_rate": wins / battles}
+            tasks[task]["episodes"] = battles
+    if not tasks:
+        raise UserError(f"{where}: no task was played")
     for column in NUMBERS:
         if row[column]:
             told(column, float, "a number, or nothing")
-    versions = told("versions", _versions, "name=version, parted by spaces")
+    versions = told("versions", _versions, "name=version, separated by spaces")
     environment = {"name": row["environment"], "version": row["environment_version"]}
     known: dict[str, Any] = {name: row[name] for name in FACTS if row[name]}
     known |= {"tasks": tasks, "environment": environment, "versions": versions or None, "finished": True}

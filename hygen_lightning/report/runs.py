@@ -93,7 +93,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     A path may be a results file, a run folder, a folder of them, or a table of runs that a report has
     written (results.csv). UserError where a path holds no finished run.
     """
-    from hygen_lightning.report.rows import read_run_rows
+    from hygen_lightning.report.rows import is_table_of_runs, read_run_rows
 
     runs: dict[Path, Run] = {}
     unfinished: list[str] = []
@@ -111,7 +111,8 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
         lines = [f"left out: {folder} is not finished" for folder in begun if folder not in done]
         if not done:
             hint = f"; {len(lines)} unfinished" if lines else ""
-            tables = f", or its tables: {path}/*.csv" if path.is_dir() and any(path.glob("*.csv")) else ""
+            there = sorted(path.glob("*.csv")) if path.is_dir() else []
+            tables = "".join(f", or tables like {file}" for file in there if is_table_of_runs(file))
             raise UserError(
                 f"{path}: no {RESULTS_FILE} of a finished run at or below it{hint}; give run folders{tables}"
             )

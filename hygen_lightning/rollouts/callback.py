@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +9,7 @@ import torch
 from lightning.pytorch import Callback
 
 from hygen_lightning.data.datamodule import MOST_EPISODES
-from hygen_lightning.policy import ExploresSkills, LearnsFromBattles, LearnsFromChunks, TriesPolicies
+from hygen_lightning.policy import ExploresSkills, LearnsFromBattles, LearnsFromChunks, SelectsCandidate
 from hygen_lightning.rollouts.endless import EndlessBattles
 from hygen_lightning.rollouts.open_envs import OpenEnvs
 from hygen_lightning.rollouts.runner import play
@@ -176,8 +175,8 @@ class OnlineRollouts(Callback):
         plan = pl_module.chunk_plan
         if plan is not None:
             if stage_two_step >= 0 and stage_two_step % plan.optimiser_steps == 0 and self._is_new(trainer):
-                if plan.trials and stage_two_step == 0:
-                    self._play_trials(trainer, pl_module, plan.trials)
+                if plan.candidate_battles and stage_two_step == 0:
+                    self._play_candidates(trainer, pl_module, plan)
                 play_them = self._play_chunks if plan.env_steps else self._play_battles
                 play_them(trainer, pl_module, plan)
             return
@@ -232,27 +231,32 @@ class OnlineRollouts(Callback):
             }
             _log(trainer, task.name, metrics)
 
-    def _play_trials(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, n_battles: int) -> None:
-        """The same battles of every task with each policy to try; the algorithm begins with the best."""
-        assert isinstance(pl_module, TriesPolicies), "this is what its chunk_plan says"
-        data, n = trainer.datamodule, math.ceil(n_battles / trainer.world_size)
-        won: dict[str, list[float]] = {}
-        for task in data.train_tasks:
-            env = self._envs.of(task, n, pl_module.device)
-            seeds = battle_seeds(n, data.seed, trainer.global_rank, "trials", task.name).to(pl_module.device)
-            for name, policy in pl_module.trials().items():
+    def _play_candidates(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, plan: ChunkPlan) -> None:
+        """The same battles of every task with each candidate; the algorithm begins with the best one."""
+        assert isinstance(pl_module, SelectsCandidate), "this is what its chunk_plan says"
+        data, device, n = trainer.datamodule, pl_module.device, plan.candidate_battles
+        candidates = pl_module.candidates()
+        won = torch.zeros(len(candidates), len(data.train_tasks), device=device)
+        for column, task in enumerate(data.train_tasks):
+            env = self._envs.of(task, min(n, plan.num_envs), device)
+            seeds = battle_seeds(n, data.seed, trainer.global_rank, "candidates", task.name).to(device)
+            for row, policy in enumerate(candidates.values()):
                 played = play(env, policy, seeds)
-                rate = float(trainer.strategy.reduce(played.success.float().mean(), reduce_op="mean"))
-                won.setdefault(name, []).append(rate)
+                won[row, column] = played.success.float().mean()
                 self.played_episodes += n
                 self.played_env_steps += int(played.lengths.sum())
-                _log(trainer, task.name, {f"win_rate_{name}": rate})
-        rates = {name: sum(by_task) / len(by_task) for name, by_task in won.items()}
-        best = max(rates, key=rates.__getitem__)  # the first of equal ones
+        won = trainer.strategy.reduce(won, reduce_op="mean").cpu()
+        for task, rates in zip(data.train_tasks, won.T.tolist()):
+            named = zip(candidates, rates)
+            _log(trainer, task.name, {f"win_rate_{name.replace(' ', '')}": rate for name, rate in named})
+        best = list(candidates)[clear_best(won, n * trainer.world_size)]
         pl_module.begin_with(best)
         if trainer.is_global_zero:
-            told = ", ".join(f"{name} {100 * rate:.0f} %" for name, rate in rates.items())
-            print(f"{n_battles} battles of each task won by {told}: stage two begins with {best}", flush=True)
+            told = ", ".join(f"{name} {100 * rate:.0f} %" for name, rate in zip(candidates, won.mean(dim=1)))
+            print(
+                f"held in {n * trainer.world_size} battles of each task: {told}; it begins with: {best}",
+                flush=True,
+            )
 
     def _play(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, epsilon: float) -> None:
         data, device = trainer.datamodule, pl_module.device
@@ -306,6 +310,17 @@ class OnlineRollouts(Callback):
         self._defeats = dict(state.get("defeats", {}))
         for task, battles in state["endless"].items():
             self._endless[task].load_state_dict(battles)
+
+
+def clear_best(won: Tensor, n_battles: int) -> int:
+    """Row of the candidate that wins most, on average of the tasks; 0 unless it wins more than the first by a
+    standard error of their difference.
+
+    won [candidates, tasks]: win rates (0..1) over n_battles each."""
+    means = won.mean(dim=1)
+    best = int(means.argmax())
+    errors = (won * (1 - won) / n_battles).sum(dim=1) / won.shape[1] ** 2
+    return best if means[best] - means[0] > (errors[best] + errors[0]).sqrt() else 0
 
 
 def _in_use(skills: Tensor) -> float:

@@ -227,7 +227,7 @@ class RunCheckpoint(Checkpoint):
             rollouts.load_rank_state(content["rollouts"])
         self._load_replay_buffers(trainer, content)
         self._restored = content
-        before = {"score": about.get("best_score"), "step": about.get("best_step")}  # as runs once wrote it
+        before = {"score": about.get("best_score"), "step": about.get("best_step")}  # the old format
         self.best = Best(**about.get("best", before))
         checkpoint["callbacks"].pop(Timer.__qualname__, None)
         if trainer.is_global_zero:

@@ -20,8 +20,8 @@ class ChunkPlan:
     in `epochs` passes of `minibatches` optimiser steps.
 
     by_defeats: battles follow each task's share of defeats in the last chunk, num_envs per task on average;
-    only with env_steps 0. trials: battles of every task with each of the algorithm's `trials`, before the
-    first chunk.
+    only with env_steps 0. candidate_battles: battles of every task with each of the algorithm's `candidates`,
+    before the first chunk.
     """
 
     num_envs: int
@@ -29,7 +29,7 @@ class ChunkPlan:
     epochs: int
     minibatches: int
     by_defeats: bool = False
-    trials: int = 0
+    candidate_battles: int = 0
 
     @property
     def optimiser_steps(self) -> int:

@@ -26,7 +26,7 @@ def check_cells(cells: Sequence[Cell], root: Path) -> dict[str, dict[str, Any]]:
     """All options of each cell by name, as `fit` understands them; they are written beside its runs.
 
     UserError, before anything runs, where `fit` refuses them, or where runs of this name were begun
-    with others. Where none was, the cost that was timed with others is forgotten.
+    with others. If none has begun, changed options discard the cell's timing.
     """
     import yaml
 
@@ -41,11 +41,12 @@ def check_cells(cells: Sequence[Cell], root: Path) -> dict[str, dict[str, Any]]:
             raise UserError(f"{cell.name}: {error}") from error
         kept = root / cell.name / STUDY_FILE
         old = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-        for other in differences(old, asked[cell.name]):
-            if any(run.is_dir() for run in kept.parent.iterdir()):
-                raise UserError(f"{kept.parent} was begun with other options ({other}); give another --out")
+        other = next(iter(differences(old, asked[cell.name])), None)
+        if other is not None and any(run.is_dir() for run in kept.parent.iterdir()):
+            raise UserError(f"{kept.parent} was begun with other options ({other}); give another --out")
+        if other is not None or not old:
             costs.pop(cell.name, None)
-    if costs != _known_costs(root):
+    if (root / COST_FILE).is_file():
         _keep_costs(root, costs)
     for name, options in asked.items():
         write_atomically(root / name / STUDY_FILE, yaml.safe_dump(options, sort_keys=False))

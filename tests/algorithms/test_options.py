@@ -237,7 +237,7 @@ ROWS = {
     "skills_from": Row("other.ckpt", first_weight),
     "refine_battles": Row(8, chunk_plan, {"prior_weight": 1.0}, refused=(-1,)),
     "refine_allocation": Row("defeats", chunk_plan, REFINES | {"refine_battles": 16}),
-    "refine_trials": Row(4, chunk_plan, REFINES, refused=(-1,)),
+    "refine_skill_battles": Row(4, chunk_plan, REFINES, refused=(-1,)),
     "refine_epochs": Row(2, chunk_plan, REFINES, refused=(0,)),
     "refine_minibatches": Row(2, chunk_plan, REFINES, refused=(0,)),
     "refine_clip": Row(0.5, loss_of_a_policy_that_moved, REFINES, refused=(0.0,)),

@@ -16,7 +16,7 @@ from hygen_lightning.policy import (
     LearnsFromChunks,
     LearnsFromEpisodes,
     LearnsOnPolicy,
-    TriesPolicies,
+    SelectsCandidate,
 )
 from hygen_lightning.tasks import load_task
 
@@ -57,7 +57,7 @@ def test_action_accuracy_counts_agents_that_had_a_choice_in_valid_steps_only() -
 OFFERED = [
     (BC, {LearnsFromEpisodes}),
     (MAPPO, {LearnsOnPolicy, LearnsFromChunks}),
-    (HyGen, {LearnsFromEpisodes, LearnsOnPolicy, LearnsFromBattles, TriesPolicies, ExploresSkills}),
+    (HyGen, {LearnsFromEpisodes, LearnsOnPolicy, LearnsFromBattles, SelectsCandidate, ExploresSkills}),
 ]
 
 
@@ -66,7 +66,7 @@ def test_what_an_algorithm_learns_from_follows_from_its_methods(
     kind: type[MultiTaskAlgorithm], offered: set[type]
 ) -> None:
     every = (LearnsFromEpisodes, LearnsOnPolicy, LearnsFromChunks, LearnsFromBattles)
-    every += (TriesPolicies, ExploresSkills)
+    every += (SelectsCandidate, ExploresSkills)
     assert {protocol for protocol in every if issubclass(kind, protocol)} == offered
 
 

@@ -137,25 +137,37 @@ def test_a_report_that_is_refused_in_the_middle_leaves_the_folder_as_it_was(
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
-def test_a_folder_of_tables_is_told_from_an_empty_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_folder_of_tables_is_told_from_other_ones(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "rows.csv").write_text("group\n")
-    line = refused(["report", str(tmp_path), "--out", str(tmp_path / "out")], capsys)
-    assert f"give run folders, or its tables: {tmp_path}/*.csv" in line
+    assert main(["report", str(runs), "--out", str(tmp_path / "out")]) == 0
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    (folder / "metrics.csv").write_text("step\n1\n")
+    words = ["report", str(folder), "--out", str(tmp_path / "out")]
+    assert refused(words, capsys).endswith("; give run folders")
+    (tmp_path / "out/results.csv").rename(folder / "results.csv")
+    assert refused(words, capsys).endswith(f"; give run folders, or tables like {folder / 'results.csv'}")
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"win_rate": 1.5}, {"win_rate": "all"}, {"episodes": 0}, {"episodes": None}]
+    ("wrong", "told"),
+    [
+        ({"win_rate": 1.5}, "tasks.4m.win_rate is 1.5; 0 to 1 expected"),
+        ({"win_rate": "all"}, "tasks.4m.win_rate is 'all'"),
+        ({"win_rate_noisy": -0.5}, "tasks.4m.win_rate_noisy is -0.5"),
+        ({"episodes": 0}, "tasks.4m.episodes is 0; 1 or more expected"),
+        ({"episodes": None}, "tasks.4m.episodes is None"),
+    ],
 )
-def test_results_that_no_battles_have_are_refused(
-    wrong: dict[str, object], runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_impossible_win_rates_and_counts_are_refused(
+    wrong: dict[str, object], told: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (path,) = (runs / "bc").glob("*/results.json")
     content = json.loads(path.read_text())
     content["tasks"]["4m"] |= wrong
     path.write_text(json.dumps(content))
-    assert "not written by a run" in refused(["report", str(runs), "--out", str(tmp_path / "out")], capsys)
+    assert told in refused(["report", str(runs), "--out", str(tmp_path / "out")], capsys)
 
 
 @pytest.mark.parametrize("name", ["empty", "foreign"])

@@ -56,9 +56,9 @@ def test_the_tables_of_rows_are_those_of_the_runs(tmp_path: Path) -> None:
 
 
 BROKEN = {
-    "a cell is missing": (",simulator,1,", ",1,", "line 2: its cells are not"),
-    "a cell too many": (",simulator,1,", ",simulator,1,1,", "line 2: its cells are not"),
-    "the row was cut off": (",2/10,,", ',"2/', "line 4: its cells are not"),
+    "a cell is missing": (",simulator,1,", ",1,", "line 2: the header has 19 cells"),
+    "a cell too many": (",simulator,1,", ",simulator,1,1,", "line 2: the header has 19 cells"),
+    "the row was cut off": (",2/10,,", ',"2/', "line 4: the header has 19 cells"),
     "more wins than battles": ("9/10", "19/10", "line 2, noisy:3m: '19/10'; give wins/battles"),
     "fewer wins than none": ("9/10", "-9/10", "line 2, noisy:3m: '-9/10'"),
     "no battle": ("9/10", "0/0", "line 2, noisy:3m: '0/0'"),
@@ -66,7 +66,13 @@ BROKEN = {
     "no seed": (",2,abc", ",two,abc", "line 3, seed: 'two'; give a whole number"),
     "no minutes": (",1.5,", ",soon,", "line 2, minutes: 'soon'; give a number"),
     "no versions": ("torch=2.13", "torch", "line 2, versions: 'torch numpy=2'; give name=version"),
-    "semicolons": (",", ";", "no column 'group', or its cells are not parted by commas"),
+    "semicolons": (",", ";", "no column 'group', or cells are not separated by commas"),
+    "no such kind": ("seen:3m", "sen:3m", "sen:3m: a task is seen, unseen, extra, or noisy beside one"),
+    "two kinds": ("extra:8m", "extra:4m", "line 2, extra:4m: 4m has one kind"),
+    "noisy alone": ("seen:3m", "command2", "line 2, noisy:3m: 3m has one kind, and as many noisy battles"),
+    "fewer noisy battles": ("9/10", "5/5", "line 2, noisy:3m: 3m has one kind, and as many noisy battles"),
+    "no task": ("10/10,9/10,7/10,6/10,0/10", ",,,,", "line 2: no task was played"),
+    "a cell of a megabyte": ("fit", "f" * 10**6, "no table of runs"),
     "no text": ("", "\0", "no table of runs"),
 }
 

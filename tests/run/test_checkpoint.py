@@ -197,7 +197,7 @@ def test_explicit_options_win_over_the_checkpoint_and_are_shown(
     assert [group["lr"] for group in last["optimizer_states"][0]["param_groups"]] == [0.25]
 
 
-def test_the_best_score_of_a_checkpoint_as_runs_once_wrote_it_still_counts(tmp_path: Path) -> None:
+def test_the_best_score_of_a_checkpoint_of_the_old_format_still_counts(tmp_path: Path) -> None:
     often = "--checkpoint.every_n_steps=1"
     assert main(tiny_fit(tmp_path, often, *callback("StopAt", step=9))) == 130
     last = the_run(tmp_path) / "checkpoints" / "last.ckpt"
