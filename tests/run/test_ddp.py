@@ -47,6 +47,17 @@ def test_parameters_stay_equal_to_the_last_bit(two_ranks: Path) -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_processes_that_refine_begin_with_the_same_skill_and_stay_equal(tmp_path: Path) -> None:
+    refine = {"prior_weight": 1, "refine_battles": 4, "refine_epochs": 1, "refine_minibatches": 2}
+    options = {**refine, "refine_skill_battles": 3, "skill_steps": 0}
+    words = [f"--model.init_args.{name}={value}" for name, value in options.items()]
+    code, out, err = run_two(tmp_path, *words, *callback("RankReport"))
+    assert code == 0, err
+    assert out.count("held in 6 battles of each task: learned ") == 1, "three on each process"
+    one, other = (report["weights"] for report in reports(the_run(tmp_path)))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_each_process_draws_its_own_recordings_and_plays_its_own_battles(two_ranks: Path) -> None:
     one, other = (report["steps"] for report in reports(two_ranks))
     for mine, theirs in zip(one, other):
