@@ -99,7 +99,15 @@ def mutants(files: list[Path]) -> Iterator[tuple[Path, int, str, dict[Place, Cod
             wrong = ast.fix_missing_locations(change.visit(deepcopy(tree)))
             if not change.found:
                 break
-            yield path, change.line, change.found, dict(codes(compile(wrong, str(path), "exec")))  # type: ignore[call-overload]
+            yield path, change.line, change.found, by_place(compile(wrong, str(path), "exec"))  # type: ignore[call-overload]
+
+
+def by_place(code: CodeType) -> dict[Place, CodeType]:
+    """All functions in a program; two lambdas in one line cannot be told apart."""
+    found = list(codes(code))
+    named = [place for place, _ in found if place[0] == "<lambda>" or not place[0].startswith("<")]
+    assert len(named) == len(set(named)), f"two functions of one name in one line: {sorted(named)}"
+    return dict(found)
 
 
 def codes(code: CodeType) -> Iterator[tuple[Place, CodeType]]:
@@ -116,24 +124,24 @@ CALLED: set[tuple[str, str, int]] = set()
 """File, name and first line of the functions that were called since it was cleared."""
 
 
-class Tell(ast.NodeTransformer):
-    """Every function of a file puts itself into CALLED."""
+class RecordCalls(ast.NodeTransformer):
+    """Every function of a file puts itself into CALLED when it is called."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def note(self, name: str, line: int) -> ast.expr:
+    def record(self, name: str, line: int) -> ast.expr:
         place = (str(self.path), name, line)
         text = f"__import__('sys').modules[{__name__!r}].CALLED.add({place!r})"
         return ast.parse(text, mode="eval").body
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         line = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-        node.body.insert(0, ast.Expr(self.note(node.name, line)))
+        node.body.insert(0, ast.Expr(self.record(node.name, line)))
         return self.generic_visit(node)
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
-        node.body = ast.BoolOp(ast.Or(), [self.note("<lambda>", node.lineno), node.body])
+        node.body = ast.BoolOp(ast.Or(), [self.record("<lambda>", node.lineno), node.body])
         return self.generic_visit(node)
 
 
@@ -185,10 +193,10 @@ def first_pass(session: pytest.Session) -> tuple[dict[str, set[tuple[str, str, i
     calls, seconds = {}, {}
     CALLED.clear()
     for path in [*ALGORITHMS, MIXING]:
-        told = ast.fix_missing_locations(Tell(path).visit(ast.parse(path.read_text(encoding="utf-8"))))
-        telling = dict(codes(compile(told, str(path), "exec")))
+        tree = RecordCalls(path).visit(ast.parse(path.read_text(encoding="utf-8")))
+        recording = by_place(compile(ast.fix_missing_locations(tree), str(path), "exec"))
         for function in functions_of(path):
-            function.__code__ = telling[place_of(function)]
+            function.__code__ = recording[place_of(function)]
     for item, following in zip(session.items, [*session.items[1:], None]):
         begin = time.monotonic()
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
