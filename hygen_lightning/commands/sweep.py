@@ -88,13 +88,10 @@ def read_sweep(path: Path) -> dict[str, Any]:
     Numbers that YAML takes for texts, as 1e-4, are numbers here, as they are for W&B. UserError for
     what is no sweep file, or asks for what only W&B's server has.
     """
-    import yaml
-
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
         raise UserError(f"{path}: {what}; give a sweep file, or one of the package: sweeps/hygen.yaml")
-    check_yaml(path)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = check_yaml(path)
     for key in ("method", "parameters"):
         if not isinstance(content, dict) or key not in content:
             raise UserError(f"{path} is not a sweep file: it has no {key}")

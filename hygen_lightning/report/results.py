@@ -142,9 +142,10 @@ def read_results(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such file; give the folder of a finished run") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as results ({error}); give run folders") from None
-    entries = content.get("tasks") if isinstance(content, dict) else None
+    entries: Any = content.get("tasks") if isinstance(content, dict) else None
     needed = {"seen", "win_rate", "episodes"}
-    if not isinstance(entries, dict) or not all(needed <= set(entry) for entry in entries.values()):
+    parts = entries.values() if isinstance(entries, dict) else [None]
+    if not all(isinstance(part, dict) and needed <= part.keys() for part in parts):
         raise UserError(f"{path}: not written by a run: 'tasks' with seen, win_rate and episodes expected")
     for task, entry in entries.items():
         for name in ("win_rate", "win_rate_noisy"):

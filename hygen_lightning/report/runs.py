@@ -112,7 +112,8 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
         if not done:
             hint = f"; {len(lines)} unfinished" if lines else ""
             there = sorted(path.glob("*.csv")) if path.is_dir() else []
-            tables = "".join(f", or tables like {file}" for file in there if is_table_of_runs(file))
+            table = next((file for file in there if is_table_of_runs(file)), None)
+            tables = f", or tables like {table}" if table else ""
             raise UserError(
                 f"{path}: no {RESULTS_FILE} of a finished run at or below it{hint}; give run folders{tables}"
             )

@@ -180,7 +180,7 @@ def test_an_empty_and_a_foreign_folder_are_refused(
 ) -> None:
     (tmp_path / name).mkdir()
     if name == "foreign":
-        (tmp_path / name / "results.json").write_text('{"score": 3}')
+        (tmp_path / name / "results.json").write_text('{"tasks": {"3m": 3}}')
     line = refused(["report", str(tmp_path / name), "--out", str(tmp_path / "out")], capsys)
     assert ("no results.json of a finished run" in line) == (name == "empty")
     assert ("not written by a run" in line) == (name == "foreign")
