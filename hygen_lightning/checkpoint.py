@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hygen_lightning.data.files import check_is_file
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
@@ -19,16 +20,9 @@ if TYPE_CHECKING:
 WHAT_TO_GIVE = "give a last.ckpt or best.ckpt, they lie in runs/<name>/<run>/checkpoints"
 
 
-def check_is_file(path: str | Path) -> None:
-    """UserError unless `path` is a file."""
-    if not Path(path).is_file():
-        what = f"{path} is a folder" if Path(path).is_dir() else f"no checkpoint at {path}"
-        raise UserError(f"{what}; {WHAT_TO_GIVE}")
-
-
 def read_checkpoint(path: str | Path, *parts: str) -> dict[str, Any]:
     """The content of a checkpoint, tensors on CPU; UserError if the file is none or lacks one of `parts`."""
-    check_is_file(path)
+    check_is_file(Path(path), WHAT_TO_GIVE)
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         missing = sorted(set(parts) - set(content))

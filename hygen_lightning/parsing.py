@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
+from hygen_lightning.data.files import check_is_file
 from hygen_lightning.specs import UserError
 
 PACKAGE = Path(__file__).parent
@@ -56,13 +57,12 @@ def found_file(path: str) -> Path:
 
 def check_config(path: Path) -> None:
     """UserError unless this is a YAML file of options."""
-    if not path.is_file():
-        raise UserError(f"no config at {path}; give a YAML file, or one of the package: conf/tasks/toy.yaml")
-    if not isinstance(check_yaml(path), dict):
+    check_is_file(path, "give a YAML file, or one of the package: conf/tasks/toy.yaml")
+    if not isinstance(read_yaml(path), dict):
         raise UserError(f"{path}: no options in it; --print_config shows what a config looks like")
 
 
-def check_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
     """What a YAML file holds; UserError, with its line, where it is none."""
     import yaml
 

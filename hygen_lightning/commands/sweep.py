@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hygen_lightning.parsing import check_yaml
+from hygen_lightning.data.files import check_is_file
+from hygen_lightning.parsing import read_yaml
 from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
@@ -88,10 +89,8 @@ def read_sweep(path: Path) -> dict[str, Any]:
     Numbers that YAML takes for texts, as 1e-4, are numbers here, as they are for W&B. UserError for
     what is no sweep file, or asks for what only W&B's server has.
     """
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no such file"
-        raise UserError(f"{path}: {what}; give a sweep file, or one of the package: sweeps/hygen.yaml")
-    content = check_yaml(path)
+    check_is_file(path, "give a sweep file, or one of the package: sweeps/hygen.yaml")
+    content = read_yaml(path)
     for key in ("method", "parameters"):
         if not isinstance(content, dict) or key not in content:
             raise UserError(f"{path} is not a sweep file: it has no {key}")

@@ -15,8 +15,8 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
 from hygen_lightning import __version__
-from hygen_lightning.checkpoint import check_is_file
-from hygen_lightning.data.files import check_place
+from hygen_lightning.checkpoint import WHAT_TO_GIVE
+from hygen_lightning.data.files import check_is_file, check_place
 from hygen_lightning.data.tables import read_rows
 from hygen_lightning.envs import environment_class
 from hygen_lightning.report.results import (
@@ -83,7 +83,7 @@ def is_finished(run: Path) -> bool:
 
 def run_dir_of(checkpoint: Path) -> Path:
     """The run folder that a checkpoint lies in (`<run>/checkpoints/<file>`)."""
-    check_is_file(checkpoint)
+    check_is_file(checkpoint, WHAT_TO_GIVE)
     folder = checkpoint.resolve().parent.parent
     check_place(folder / "checkpoints")
     return folder

@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hygen_lightning.parsing import check_config, found_file, shipped
+from hygen_lightning.data.datamodule import NO_RECORDINGS
+from hygen_lightning.data.files import check_is_file
+from hygen_lightning.parsing import found_file, read_yaml, shipped
 from hygen_lightning.seeding import check_seed
 from hygen_lightning.specs import UserError
 
 STUDY_KEYS = ("algorithms", "task_sets", "tasks", "qualities", "seeds", "configs", "options")
 ALGORITHM_KEYS = ("configs", "options", "qualities")
+RECORDINGS = "data.dataset_dir"
 RUN_OF_ITS_OWN = ("run.root", "run.name", "seed_everything", "resume", "ckpt_path")
 """Options that a study gives each cell itself."""
 
@@ -40,13 +43,8 @@ def read_study(path: Path) -> list[Cell]:
 
     UserError, one line, for a file that is none, an unknown key, or a value of the wrong kind.
     """
-    import yaml
-
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no such file"
-        raise UserError(f"{path}: {what}; give a study, or one of the package: conf/studies/smoke.yaml")
-    check_config(path)
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    check_is_file(path, "give a study, or one of the package: conf/studies/smoke.yaml")
+    content = read_yaml(path)
     _check_keys(content, STUDY_KEYS, path, "a study")
     algorithms = content.get("algorithms")
     if not isinstance(algorithms, dict) or not algorithms:
@@ -61,21 +59,23 @@ def read_study(path: Path) -> list[Cell]:
 def _cells_of(label: str, part: Any, content: dict[str, Any], path: Path) -> list[Cell]:
     """One cell for each task set (or task alone) and data quality of an algorithm.
 
-    What the algorithm says wins over the study.
+    What the algorithm says wins over the study. The study's recordings are none of a cell of quality none.
     """
     where = f"{path}, algorithm {label}"
     _check_keys(part, ALGORITHM_KEYS, where, "an algorithm")
     layers = [*_texts(content, "configs", path), *_texts(part, "configs", where)]
-    options = {**_options(content, path), **_options(part, where)}
+    shared, own = _options(content, path), _options(part, where)
     qualities = _texts(part, "qualities", where) or _texts(content, "qualities", path)
     cells = []
     for task, learned in _learned(content, path).items():
         for quality in qualities or [""]:
-            chosen = {**learned, **({"data.quality": quality} if quality else {})}
+            options = {**shared, **own, **learned, **({"data.quality": quality} if quality else {})}
+            if quality == NO_RECORDINGS and RECORDINGS not in own:
+                options.pop(RECORDINGS, None)
             name = "-".join(word for word in (label, task, quality) if word)
             if not re.fullmatch(r"[A-Za-z0-9][\w.=+-]*", name):
                 raise UserError(f"{where}: {name!r} names a folder; use letters, digits, - and _")
-            cells.append(Cell(name, 0, as_words(layers, {**options, **chosen})))
+            cells.append(Cell(name, 0, as_words(layers, options)))
     return cells
 
 

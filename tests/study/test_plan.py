@@ -44,6 +44,21 @@ qualities: [expert, medium]
     assert "--x=1" in expert.words
 
 
+def test_who_needs_no_recordings_is_given_none_of_the_study(tmp_path: Path) -> None:
+    text = """
+algorithms:
+  online: {qualities: [none]}
+  own: {qualities: [none], options: {data.dataset_dir: mine}}
+  other:
+options: {data.dataset_dir: recorded}
+qualities: [expert]
+"""
+    online, own, other = read_study(written(tmp_path, text))
+    assert online.words == ("--data.quality=none",)
+    assert own.words == ("--data.dataset_dir=mine", "--data.quality=none")
+    assert other.words == ("--data.dataset_dir=recorded", "--data.quality=expert")
+
+
 def test_tasks_may_be_learned_one_by_one(tmp_path: Path) -> None:
     cells = read_study(written(tmp_path, "algorithms: {a: }\ntasks: [3m, 5m_vs_6m]\n"))
     assert [cell.name for cell in cells] == ["a-3m", "a-5m_vs_6m"]
@@ -78,7 +93,7 @@ def test_a_cell_is_an_ordinary_fit_that_goes_on_where_it_was_broken_off() -> Non
         ("algorithms: {a/b: }\n", "'a/b' names a folder"),
         ("algorithms: {a: }\nseeds: [1, 1]\n", "two runs are called a, seed 1"),
         ("algorithms: {\n", "not YAML"),
-        ("[1]\n", "no options in it"),
+        ("[1]\n", "\\[1\\]; a study has algorithms"),
     ],
 )
 def test_a_wrong_study_is_refused_in_a_line(text: str, message: str, tmp_path: Path) -> None:
