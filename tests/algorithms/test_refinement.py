@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from dataclasses import replace
@@ -12,28 +11,16 @@ from typing import Any
 import pytest
 import torch
 from factories import make_episodes
-from short_battles import short_battles
+from refining_runs import TASK, both_stages, logged, refining
 from tiny_runs import callback
 from update_steps import Steps, batch_for
 
 from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.algorithms.refinement import REWARD_SCALE
-from hygen_lightning.algorithms.skills import HEAD_START
 from hygen_lightning.cli import main
-from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs.base import BattleEnv
-from hygen_lightning.rollouts.callback import clear_best
 from hygen_lightning.rollouts.runner import Rollout, play
 from hygen_lightning.specs import ChunkPlan, OnPolicyEpisodes, UserError
-from hygen_lightning.tasks import load_task
-
-TASK = load_task("3m")
-
-
-def refining(**options: Any) -> HyGen:
-    torch.manual_seed(0)
-    given = {"width": 8, "n_heads": 1, "n_skills": 3, "pretrain_steps": 2, "refine_battles": 4} | options
-    return HyGen(TASK.layout.widths, prior_weight=1.0, td_lambda=0.95, **given)
 
 
 def battles_of(module: HyGen) -> OnPolicyEpisodes:
@@ -212,28 +199,6 @@ def test_a_minibatch_without_a_battle_is_refused() -> None:
         refining(refine_minibatches=5)
 
 
-def both_stages(folder: Path, *tasks: str, **options: Any) -> list[str]:
-    """`fit` with two steps of stage one and four of stage two; the tasks' recordings are written first."""
-    for task in tasks:
-        write_run(folder / "data" / task / "medium" / "run", make_episodes(load_task(task), 8))
-    words = ["fit", "--model", "HyGen", "--run.root", str(folder / "runs")]
-    words += [f"--data.train_tasks=[{','.join(tasks)}]"]
-    words += [f"--data.dataset_dir={folder / 'data'}", "--data.quality=medium", "--data.batch_size=4"]
-    words += ["--data.eval_episodes=2", "--data.test_episodes=2", "--trainer.log_every_n_steps=1"]
-    words += ["--files.curve=false", "--files.battle_gif=false", "--trainer.accelerator=cpu"]
-    given = {"width": 8, "n_heads": 1, "pretrain_steps": 2, "prior_weight": 1, "refine_battles": 4}
-    given |= {"refine_epochs": 1, "refine_minibatches": 2, "skill_steps": 5} | options
-    words += [f"--model.init_args.{name}={value}" for name, value in given.items()]
-    words += ["--data.share_begin=0.5", "--data.share_end=0", "--data.share_steps=2"]
-    return [*words, "--trainer.max_steps=6", "--files.skills=false"]
-
-
-def logged(folder: Path) -> list[dict[str, str]]:
-    """The rows of the run's metrics.csv."""
-    (table,) = folder.rglob("metrics.csv")
-    return list(csv.DictReader(table.open()))
-
-
 @pytest.mark.parametrize("steps", [5, 6])
 def test_what_a_run_has_cost_counts_battles_after_the_last_evaluation(tmp_path: Path, steps: int) -> None:
     """Battles before the third and the fifth step; evaluations every three."""
@@ -294,78 +259,6 @@ def test_battles_too_few_to_follow_defeats_are_refused() -> None:
 def test_a_task_that_may_get_no_battle_for_a_minibatch_is_refused() -> None:
     with pytest.raises(UserError, match=r"a task may get 2 of --model\.refine_battles 8, fewer than"):
         refining(refine_battles=8, refine_minibatches=4, refine_allocation="defeats")
-
-
-@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
-@pytest.mark.parametrize(("gap", "chosen"), [(4.0, 2), (20.0, 0)])
-def test_stage_two_begins_with_the_skill_it_is_told_unless_a_prediction_is_surer(
-    ema_decay: float, gap: float, chosen: int
-) -> None:
-    module = refining(ema_decay=ema_decay)
-    local_logits = torch.tensor([[gap, 0.0, 0.0]])
-    assert list(module.candidates()) == ["learned", "skill 0", "skill 1", "skill 2"]
-    module.begin_with("learned")
-    assert float(module.network.q_head.bias.detach().abs().sum()) == 0
-    module.begin_with("skill 2")
-    for network in (module.network, module.acting):
-        assert network.q_head.bias.tolist() == [0, 0, HEAD_START], "once, though both may be the same one"
-    q = module.network.q_head.bias.detach()[None]
-    chances = module.refinement.skill_log_probs(module.skill_scores(q, local_logits))
-    assert float(chances[0, 2] - chances[0, 0]) == pytest.approx(HEAD_START - gap)
-    assert module.choose(q, local_logits).tolist() == [chosen]
-
-
-@pytest.mark.parametrize(
-    ("won", "best"),
-    [([[0.4], [0.4], [0.7]], 2), ([[0.4], [0.5], [0.4]], 0), ([[0.5, 0.5], [1.0, 0.3], [0.2, 1.0]], 1)],
-)
-def test_a_candidate_must_win_more_by_a_standard_error(won: list[list[float]], best: int) -> None:
-    """Of 30 battles .4 and .5 have one of .13, .4 and .7 one of .12; .65 and .5 of two tasks one of .08."""
-    assert clear_best(torch.tensor(won), 30) == best
-
-
-def won_by_skill(env: BattleEnv, *args: Any) -> Rollout:
-    """`play`, but battles on 3m are won with skill 1, and every second one on 5m with skill 2."""
-    played = play(env, *args)
-    assert played.skills is not None
-    winner, share = (1, 1) if env.task.name == "3m" else (2, 2)
-    is_won = (played.skills[:, 0] == winner).all(dim=1) & (torch.arange(len(played.skills)) % share == 0)
-    return replace(played, success=is_won)
-
-
-TRIED = [f"{task}/win_rate_skill{k}" for task in ("3m", "5m") for k in range(3)]
-
-
-def test_a_run_plays_its_skills_once_and_begins_with_the_one_that_wins_most(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("hygen_lightning.rollouts.callback.play", won_by_skill)
-    given: dict[str, Any] = {
-        "refine_skill_battles": 6,
-        "n_skills": 3,
-        "skill_steps": 0,
-        "ema_decay": 0.9,
-    }
-    with short_battles():
-        words = [*both_stages(tmp_path, "3m", "5m", **given), "--checkpoint.every_n_steps=1"]
-        assert main([*words, "--run.name=whole"]) == 0
-        told = capsys.readouterr().out
-        assert "%, skill 0 0 %, skill 1 50 %, skill 2 25 %; it begins with: skill 1" in told
-        assert main([*words, "--run.name=broken", *callback("StopAt", step=2)]) == 130
-        assert main([*words, "--run.name=broken", "--resume=auto"]) == 0
-    whole, broken = (next((tmp_path / "runs" / name).iterdir()) for name in ("whole", "broken"))
-    for folder in (whole, broken):
-        tried = [{name: row[f"rollout/{name}"] for name in TRIED} for row in logged(folder)]
-        (row,) = [row for row in tried if any(row.values())]
-        assert row == dict(zip(TRIED, ("0.0", "1.0", "0.0", "0.0", "0.0", "0.5")))
-        results = json.loads((folder / "results.json").read_text())
-        assert results["battles"] == 2 * (4 * 6 + 2 * 4), "these battles count too"
-    biases = [
-        torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]["network.q_head.bias"]
-        for folder in (whole, broken)
-    ]
-    assert biases[0].argmax() == 1
-    assert torch.equal(*biases), "a run that goes on does not add it again"
 
 
 @pytest.mark.parametrize(("skills", "used"), [([0, 0, -1, -1], 1), ([2, 0, 2, 0], 2), ([0, 1, 2, 3], 4)])
