@@ -3,7 +3,7 @@
     python tests/results_page.py
 
 writes them anew. A block of the page begins with `<!-- results/FILE.csv: TASK SET: TABLE -->`, the table as
-`report` names it, and ends with `<!-- end -->`.
+`report` names it or `algorithms`, and ends with `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from hygen_lightning.report.comparison import compare
+from hygen_lightning.report.comparison import Comparison, compare
 from hygen_lightning.report.comparison_tables import comparison_tables, spent_table
 from hygen_lightning.report.formats import TextTable, markdown
 from hygen_lightning.report.runs import find_runs, grouped, run_table, task_sets_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
+TITLES = {"expert": "expert recordings", "medium": "medium recordings", "none": "battles alone"}
 BLOCK = re.compile(r"(<!-- (results/[\w.-]+): ([^:]+): (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -27,9 +28,36 @@ def tables_of(path: Path) -> dict[tuple[str, str], str]:
     """(task set, name) -> Markdown of a table, without its heading."""
     found = {}
     for name, groups in task_sets_of(grouped(find_runs([path])[0])[0]).items():
-        tables = [*comparison_tables(compare(run_table(groups))), spent_table(groups)]
+        comparison = compare(run_table(groups))
+        tables = [*comparison_tables(comparison), spent_table(groups), algorithms_table(comparison)]
         found |= {(name, table.name): _bare(table) for table in tables}
     return found
+
+
+def algorithms_table(comparison: Comparison) -> TextTable:
+    """Seen / unseen means of every algorithm from each quality of recordings, and from battles alone.
+
+    A group is called ALGORITHM, QUALITY recordings, or ALGORITHM alone; others are left out.
+    """
+    means: dict[tuple[str, str], dict[str, float]] = {}
+    seeds: dict[tuple[str, str], int] = {}
+    for a in comparison.aggregates:
+        named = re.fullmatch(r"([\w-]+)(?:, (expert|medium) recordings)?", a.group)
+        if named:
+            cell = named[1].removesuffix("-online"), named[2] or "none"
+            means.setdefault(cell, {})[a.kind] = 100 * a.mean.value
+            seeds[cell] = a.seeds
+    told = {
+        cell: f"{means[cell]['seen']:.1f} / {means[cell]['unseen']:.1f} ({seeds[cell]})"
+        for cell in means
+        if len(means[cell]) == 2
+    }
+    titles = {quality: title for quality, title in TITLES.items() if any(q == quality for _, q in told)}
+    rows = [
+        (name, *(told.get((name, quality), "–") for quality in titles))
+        for name in dict.fromkeys(name for name, _ in told)
+    ]
+    return TextTable("algorithms", "Every algorithm", ("algorithm", *titles.values()), rows, "")
 
 
 def _bare(table: TextTable) -> str:
