@@ -157,7 +157,9 @@ class HyGenCLI(LayeredCLI):
         try:
             return super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, TypeError, ValueError) as error:  # nobody has it, or not here
-            raise UserError(f"--trainer options: {error}") from error
+            known = self._get(self.config_init, "trainer.accelerator") in ("auto", "cpu")
+            advice = "" if known else "; --trainer.accelerator auto takes what this machine has"
+            raise UserError(f"--trainer options: {str(error).rstrip('.!')}{advice}") from error
 
     def _loggers(self, users: Any) -> list[Logger]:
         """The user's own, metrics.csv always, and whoever else the options of the run name."""

@@ -88,6 +88,7 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("fit --nonfinite.skip maybe", "--nonfinite.skip takes true or false; got maybe"),
         ("fit --trainer.accelerator gppu", "invalid accelerator name"),
         ("fit --trainer.accelerator cpu --trainer.devices 0", "--trainer options"),
+        ("fit --trainer.accelerator gup", "--trainer.accelerator auto takes what this machine has"),
         ("fit --seed_everything -1", "--seed_everything is -1; give 0 to 4294967295"),
         ("fit --run.root afile", "afile is a file, no folder"),
         ("fit data.batch_size=3", "unexpected 'data.batch_size=3'; names of options begin with --"),
