@@ -8,6 +8,9 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+MOST_OPEN_ROWS = 40
+"""A longer table of a page is folded."""
+
 
 @dataclass(frozen=True)
 class TextTable:
@@ -58,7 +61,7 @@ def _latex_text(text: str) -> str:
 
 
 def html_table(table: TextTable) -> str:
-    """A section with a table that scrolls by itself where the page is narrow."""
+    """A section with a table that scrolls by itself where the page is narrow; a long one opens on a click."""
 
     def row(cells: Sequence[str], tag: str) -> str:
         kinds = ["" if index < table.texts else ' class="figure"' for index in range(len(cells))]
@@ -66,7 +69,10 @@ def html_table(table: TextTable) -> str:
 
     body = "\n".join(row(cells, "td") for cells in table.rows)
     note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
-    return (
-        f'<section><h3>{html.escape(table.title)}</h3><div class="wide"><table>\n<thead>'
-        f"{row(table.columns, 'th')}</thead>\n<tbody>{body}</tbody></table></div>{note}</section>"
+    whole = (
+        f'<div class="wide"><table>\n<thead>{row(table.columns, "th")}</thead>\n<tbody>{body}</tbody></table>'
+        f"</div>{note}"
     )
+    if len(table.rows) > MOST_OPEN_ROWS:
+        whole = f"<details><summary>{len(table.rows)} rows</summary>{whole}</details>"
+    return f"<section><h3>{html.escape(table.title)}</h3>{whole}</section>"

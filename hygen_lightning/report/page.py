@@ -22,7 +22,8 @@ h3 { font-size: 1rem; margin-bottom: .4rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 th, td { padding: .25rem .5rem; border-bottom: 1px solid #e3e8ec; text-align: left; white-space: nowrap; }
 th { color: #56636e; font-weight: 600; } .figure { text-align: right; font-variant-numeric: tabular-nums; }
-tbody tr:hover { background: #f4f7f9; } .note, li { color: #56636e; font-size: .88rem; }
+th:first-child, td:first-child { position: sticky; left: 0; background: #fff; }
+tbody tr:hover td { background: #f4f7f9; } .note, li { color: #56636e; font-size: .88rem; }
 img { max-width: 100%; height: auto; } figure { margin: 1rem 0; }
 img.plot { min-width: min(540px, 200vw); }
 .battles { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 1rem; }

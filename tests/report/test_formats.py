@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 from hygen_lightning.report.formats import TextTable, comma_separated, html_table, latex, markdown
 
@@ -38,3 +39,10 @@ def test_html_escapes_and_aligns_figures() -> None:
     text = html_table(TABLE)
     assert '<td>a|b_&lt;c&gt;</td><td class="figure">12.5 [3–4]</td>' in text
     assert "<h3>A &amp; B</h3>" in text
+    assert "<details>" not in text
+
+
+def test_a_long_table_of_the_page_is_folded() -> None:
+    text = html_table(replace(TABLE, rows=[["a", "1"]] * 41))
+    assert "<details><summary>41 rows</summary>" in text
+    assert text.endswith("</details></section>")
