@@ -157,9 +157,10 @@ class HyGenCLI(LayeredCLI):
         try:
             return super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, TypeError, ValueError) as error:  # nobody has it, or not here
-            known = self._get(self.config_init, "trainer.accelerator") in ("auto", "cpu")
-            advice = "" if known else "; --trainer.accelerator auto takes what this machine has"
-            raise UserError(f"--trainer options: {str(error).rstrip('.!')}{advice}") from error
+            said = str(error).rstrip(".!")
+            is_absent = "accelerator" in said.lower() or "backend" in said
+            advice = "; --trainer.accelerator auto takes what this machine has" if is_absent else ""
+            raise UserError(f"--trainer options: {said}{advice}") from error
 
     def _loggers(self, users: Any) -> list[Logger]:
         """The user's own, metrics.csv always, and whoever else the options of the run name."""

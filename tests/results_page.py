@@ -19,7 +19,8 @@ from hygen_lightning.report.formats import TextTable, markdown
 from hygen_lightning.report.runs import find_runs, grouped, run_table, task_sets_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
-TITLES = {"expert": "expert recordings", "medium": "medium recordings", "none": "battles alone"}
+BATTLES_ALONE = "battles alone"
+COLUMNS = ("expert recordings", "medium recordings", BATTLES_ALONE)
 BLOCK = re.compile(r"(<!-- (results/[\w.-]+): ([^:]+): (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -35,16 +36,17 @@ def tables_of(path: Path) -> dict[tuple[str, str], str]:
 
 
 def algorithms_table(comparison: Comparison) -> TextTable:
-    """Seen / unseen means of every algorithm from each quality of recordings, and from battles alone.
+    """Means seen / unseen (seeds) of the groups named ALGORITHM or ALGORITHM, QUALITY recordings.
 
-    A group is called ALGORITHM, QUALITY recordings, or ALGORITHM alone; others are left out.
+    ALGORITHM-online is the algorithm's cell of battles alone. Other groups are left out, and those
+    without unseen tasks.
     """
     means: dict[tuple[str, str], dict[str, float]] = {}
     seeds: dict[tuple[str, str], int] = {}
     for a in comparison.aggregates:
-        named = re.fullmatch(r"([\w-]+)(?:, (expert|medium) recordings)?", a.group)
+        named = re.fullmatch(r"([\w-]+?)(?:-online|, ((?:expert|medium) recordings))?", a.group)
         if named:
-            cell = named[1].removesuffix("-online"), named[2] or "none"
+            cell = named[1], named[2] or BATTLES_ALONE
             means.setdefault(cell, {})[a.kind] = 100 * a.mean.value
             seeds[cell] = a.seeds
     told = {
@@ -52,12 +54,12 @@ def algorithms_table(comparison: Comparison) -> TextTable:
         for cell in means
         if len(means[cell]) == 2
     }
-    titles = {quality: title for quality, title in TITLES.items() if any(q == quality for _, q in told)}
+    learned_from = sorted({column for _, column in told}, key=COLUMNS.index)
     rows = [
-        (name, *(told.get((name, quality), "–") for quality in titles))
+        (name, *(told.get((name, column), "–") for column in learned_from))
         for name in dict.fromkeys(name for name, _ in told)
     ]
-    return TextTable("algorithms", "Every algorithm", ("algorithm", *titles.values()), rows, "")
+    return TextTable("algorithms", "Every algorithm", ("algorithm", *learned_from), rows, "")
 
 
 def _bare(table: TextTable) -> str:

@@ -21,8 +21,8 @@ def cache_dir() -> Path:
 def check_is_file(path: Path, advice: str) -> None:
     """UserError, with what to give instead, unless `path` is a file."""
     if not path.is_file():
-        what = "a folder, no file" if path.is_dir() else "no such file"
-        raise UserError(f"{path}: {what}; {advice}")
+        what = " is a folder, not a file" if path.is_dir() else ": no such file"
+        raise UserError(f"{path}{what}; {advice}")
 
 
 def check_place(path: Path) -> None:

@@ -18,7 +18,7 @@ from hygen_lightning.specs import UserError
 
 STUDY_KEYS = ("algorithms", "task_sets", "tasks", "qualities", "seeds", "configs", "options")
 ALGORITHM_KEYS = ("configs", "options", "qualities")
-RECORDINGS = "data.dataset_dir"
+DATASET_DIR = "data.dataset_dir"
 RUN_OF_ITS_OWN = ("run.root", "run.name", "seed_everything", "resume", "ckpt_path")
 """Options that a study gives each cell itself."""
 
@@ -59,7 +59,7 @@ def read_study(path: Path) -> list[Cell]:
 def _cells_of(label: str, part: Any, content: dict[str, Any], path: Path) -> list[Cell]:
     """One cell for each task set (or task alone) and data quality of an algorithm.
 
-    What the algorithm says wins over the study. The study's recordings are none of a cell of quality none.
+    What the algorithm says wins over the study. A cell of quality none drops the study's recordings.
     """
     where = f"{path}, algorithm {label}"
     _check_keys(part, ALGORITHM_KEYS, where, "an algorithm")
@@ -70,8 +70,8 @@ def _cells_of(label: str, part: Any, content: dict[str, Any], path: Path) -> lis
     for task, learned in _learned(content, path).items():
         for quality in qualities or [""]:
             options = {**shared, **own, **learned, **({"data.quality": quality} if quality else {})}
-            if quality == NO_RECORDINGS and RECORDINGS not in own:
-                options.pop(RECORDINGS, None)
+            if quality == NO_RECORDINGS and DATASET_DIR not in own:
+                options.pop(DATASET_DIR, None)
             name = "-".join(word for word in (label, task, quality) if word)
             if not re.fullmatch(r"[A-Za-z0-9][\w.=+-]*", name):
                 raise UserError(f"{where}: {name!r} names a folder; use letters, digits, - and _")

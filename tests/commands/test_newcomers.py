@@ -65,7 +65,7 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("validate", "Give --ckpt_path"),
         ("test", "Give --ckpt_path"),
         ("predict", "Give --ckpt_path"),
-        ("validate --ckpt_path empty", "empty: a folder, no file; give a last.ckpt or best.ckpt"),
+        ("validate --ckpt_path empty", "empty is a folder, not a file; give a last.ckpt or best.ckpt"),
         ("validate --ckpt_path", "--ckpt_path: expected one argument"),
         (
             "fit --data.eval_tasks marine-hrad",
@@ -86,9 +86,12 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("fit --trainer.precision 7", "; got 7"),
         ("fit --model nowhere.Mod", "No module named 'nowhere'"),
         ("fit --nonfinite.skip maybe", "--nonfinite.skip takes true or false; got maybe"),
-        ("fit --trainer.accelerator gppu", "invalid accelerator name"),
         ("fit --trainer.accelerator cpu --trainer.devices 0", "--trainer options"),
-        ("fit --trainer.accelerator gup", "--trainer.accelerator auto takes what this machine has"),
+        (
+            "fit --trainer.accelerator gppu",
+            "invalid accelerator name: `accelerator='gppu'`. Available names are: auto, mps, tpu, cpu, cuda;",
+        ),
+        ("fit --trainer.accelerator gppu", "; --trainer.accelerator auto takes what this machine has"),
         ("fit --seed_everything -1", "--seed_everything is -1; give 0 to 4294967295"),
         ("fit --run.root afile", "afile is a file, no folder"),
         ("fit data.batch_size=3", "unexpected 'data.batch_size=3'; names of options begin with --"),
