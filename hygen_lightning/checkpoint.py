@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hygen_lightning.data.files import check_is_file
-from hygen_lightning.specs import UserError
+from hygen_lightning.specs import UserError, check_is_file
 
 if TYPE_CHECKING:
     from hygen_lightning.policy import Policy

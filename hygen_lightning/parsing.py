@@ -11,8 +11,7 @@ from typing import Any, get_args, get_origin
 
 from jsonargparse import ActionYesNo, ArgumentParser
 
-from hygen_lightning.data.files import check_is_file
-from hygen_lightning.specs import UserError
+from hygen_lightning.specs import UserError, check_is_file
 
 PACKAGE = Path(__file__).parent
 

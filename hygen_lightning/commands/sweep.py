@@ -14,9 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hygen_lightning.data.files import check_is_file
 from hygen_lightning.parsing import read_yaml
-from hygen_lightning.specs import UserError
+from hygen_lightning.specs import UserError, check_is_file
 
 if TYPE_CHECKING:
     from hygen_lightning.study.plan import Cell

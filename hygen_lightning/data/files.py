@@ -18,13 +18,6 @@ def cache_dir() -> Path:
     return Path(root) / "hygen_lightning"
 
 
-def check_is_file(path: Path, advice: str) -> None:
-    """UserError, with what to give instead, unless `path` is a file."""
-    if not path.is_file():
-        what = " is a folder, not a file" if path.is_dir() else ": no such file"
-        raise UserError(f"{path}{what}; {advice}")
-
-
 def check_place(path: Path) -> None:
     """UserError where nothing can be written at `path`: found before the work, not after it."""
     nearest = next(parent for parent in path.absolute().parents if parent.exists())

@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 
 from hygen_lightning import __version__
 from hygen_lightning.checkpoint import WHAT_TO_GIVE
-from hygen_lightning.data.files import check_is_file, check_place
+from hygen_lightning.data.files import check_place
 from hygen_lightning.data.tables import read_rows
 from hygen_lightning.envs import environment_class
 from hygen_lightning.report.results import (
@@ -28,6 +28,7 @@ from hygen_lightning.report.results import (
 )
 from hygen_lightning.report.runs import PROGRESS
 from hygen_lightning.run.logger import METRICS_FILE
+from hygen_lightning.specs import check_is_file
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer

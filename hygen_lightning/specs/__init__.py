@@ -12,6 +12,7 @@ Importing this imports no torch: to read the table of tasks costs nothing.
 """
 
 from hygen_lightning.specs.chunk_plan import ChunkPlan
+from hygen_lightning.specs.complaints import RunError, UserError, check_is_file
 from hygen_lightning.specs.episodes import (
     EPISODE_TENSORS,
     BattleRequest,
@@ -27,7 +28,7 @@ from hygen_lightning.specs.episodes import (
     zero_outside,
 )
 from hygen_lightning.specs.layout import EntityLayout, EntityWidths, Piece, Span
-from hygen_lightning.specs.task import Look, RunError, Side, TaskSpec, UserError
+from hygen_lightning.specs.task import Look, Side, TaskSpec
 
 __all__ = [
     "EPISODE_TENSORS",
@@ -50,6 +51,7 @@ __all__ = [
     "TensorStruct",
     "TimeStep",
     "UserError",
+    "check_is_file",
     "map_tree",
     "zero_outside",
 ]

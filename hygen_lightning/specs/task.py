@@ -1,24 +1,17 @@
-"""What a task is, and the errors that end a command in one line."""
+"""What a task is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from hygen_lightning.specs.complaints import UserError
 from hygen_lightning.specs.layout import EntityLayout
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from hygen_lightning.specs.episodes import Episodes
-
-
-class UserError(Exception):
-    """Bad input from a user: one line that says what, where and what to do. Exit code 2."""
-
-
-class RunError(Exception):
-    """A run that cannot go on: one line that says why, where and what to do. Exit code 1."""
 
 
 @dataclass

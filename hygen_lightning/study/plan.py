@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hygen_lightning.data.datamodule import NO_RECORDINGS
-from hygen_lightning.data.files import check_is_file
 from hygen_lightning.parsing import found_file, read_yaml, shipped
 from hygen_lightning.seeding import check_seed
-from hygen_lightning.specs import UserError
+from hygen_lightning.specs import UserError, check_is_file
 
 STUDY_KEYS = ("algorithms", "task_sets", "tasks", "qualities", "seeds", "configs", "options")
 ALGORITHM_KEYS = ("configs", "options", "qualities")

@@ -190,7 +190,7 @@ def test_networks_of_stage_one_can_start_stage_two_alone(tmp_path: Path) -> None
     assert torch.equal(third.network.skill_head.weight, averaged.average.module.skill_head.weight)
     with pytest.raises(UserError, match="another architecture"):
         HyGen(WIDTHS, width=16, n_heads=2, skills_from=str(path))
-    with pytest.raises(UserError, match="no checkpoint"):
+    with pytest.raises(UserError, match="no such file; give a last"):
         HyGen(WIDTHS, skills_from=str(tmp_path / "missing.ckpt"))
 
 
