@@ -87,10 +87,7 @@ def folder(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         ("fit --model nowhere.Mod", "No module named 'nowhere'"),
         ("fit --nonfinite.skip maybe", "--nonfinite.skip takes true or false; got maybe"),
         ("fit --trainer.accelerator cpu --trainer.devices 0", "--trainer options"),
-        (
-            "fit --trainer.accelerator gppu",
-            "invalid accelerator name: `accelerator='gppu'`. Available names are: auto, mps, tpu, cpu, cuda;",
-        ),
+        ("fit --trainer.accelerator gppu", "invalid accelerator name"),
         ("fit --trainer.accelerator gppu", "; --trainer.accelerator auto takes what this machine has"),
         ("fit --seed_everything -1", "--seed_everything is -1; give 0 to 4294967295"),
         ("fit --run.root afile", "afile is a file, no folder"),
