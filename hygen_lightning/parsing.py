@@ -62,11 +62,23 @@ def check_config(path: Path) -> None:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a YAML file holds; UserError, with its line, where it is none."""
+    """What a YAML file holds; UserError, with its line, where it is none or a key stands there twice."""
     import yaml
 
+    class OneOfEachKey(yaml.SafeLoader):
+        """Refuses what YAML forbids and its parser takes: the same key twice, of which the last would win."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value} twice", problem_mark=key.start_mark)
+                if isinstance(key, yaml.ScalarNode):
+                    seen.add(key.value)
+            return dict(super().construct_mapping(node, deep))
+
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), OneOfEachKey)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""

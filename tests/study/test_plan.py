@@ -93,6 +93,7 @@ def test_a_cell_is_an_ordinary_fit_that_goes_on_where_it_was_broken_off() -> Non
         ("algorithms: {a/b: }\n", "'a/b' names a folder"),
         ("algorithms: {a: }\nseeds: [1, 1]\n", "two runs are called a, seed 1"),
         ("algorithms: {\n", "not YAML"),
+        ("algorithms:\n  a:\n  a: {}\n", "line 3: not YAML \\(a twice\\)"),
         ("[1]\n", "\\[1\\]; a study has algorithms"),
     ],
 )
