@@ -69,12 +69,11 @@ def read_yaml(path: Path) -> Any:
         """Refuses what YAML forbids and its parser takes: the same key twice, of which the last would win."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            seen: set[str] = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+            seen: set[tuple[str, str]] = set()
+            for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+                if (key.tag, key.value) in seen:
                     raise yaml.MarkedYAMLError(problem=f"{key.value} twice", problem_mark=key.start_mark)
-                if isinstance(key, yaml.ScalarNode):
-                    seen.add(key.value)
+                seen.add((key.tag, key.value))
             return dict(super().construct_mapping(node, deep))
 
     try:

@@ -158,8 +158,10 @@ class HyGenCLI(LayeredCLI):
             return super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, TypeError, ValueError) as error:  # nobody has it, or not here
             said = str(error).rstrip(".!")
-            is_absent = "accelerator" in said.lower() or "backend" in said
-            advice = "; --trainer.accelerator auto takes what this machine has" if is_absent else ""
+            is_there = self._get(self.config_init, "trainer.accelerator") in ("auto", "cpu")
+            is_about_it = "accelerator" in said.lower() or "backend" in said
+            advice = "; --trainer.accelerator auto takes what this machine has"
+            advice = advice if is_about_it and not is_there else ""
             raise UserError(f"--trainer options: {said}{advice}") from error
 
     def _loggers(self, users: Any) -> list[Logger]:

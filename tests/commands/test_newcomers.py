@@ -107,6 +107,13 @@ def test_a_wrong_command_line_is_one_line_and_changes_no_file(
     assert all((folder / name).read_text() == text for name, text in FILES.items())
 
 
+def test_an_accelerator_that_is_there_is_not_advised_against(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(["fit", "--trainer.accelerator", "cpu", "--trainer.devices", "0"], capsys)
+    assert line.endswith("is not a valid input using cpu accelerator")
+
+
 def test_json_is_a_flag_or_takes_a_value(capsys: pytest.CaptureFixture[str]) -> None:
     outputs = []
     for words in (["--json"], ["--json", "true"], ["--json=true"]):
