@@ -187,5 +187,6 @@ def _draw_estimates(
 
 
 def _whiskers(values: Series, intervals: Series) -> np.ndarray:
-    """[2, n] lengths below and above the values, as matplotlib wants them."""
-    return np.abs(np.array(intervals.tolist(), dtype=float).reshape(-1, 2).T - values.to_numpy())
+    """[2, n] lengths below and above the values, as matplotlib wants them; 0 where there is no interval."""
+    known = [interval or (value, value) for value, interval in zip(values, intervals)]
+    return np.abs(np.array(known, dtype=float).reshape(-1, 2).T - values.to_numpy())

@@ -74,9 +74,15 @@ def read_run_rows(path: Path) -> list[Run]:
     """The runs of such a file; UserError, with line and column, where it is none."""
     try:
         text = path.read_text(encoding="utf-8-sig")  # Excel writes a byte-order mark
-        runs = [_run(path, where, row) for where, row in _whole_rows(path, text)]
+        rows = list(_whole_rows(path, text))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: {NO_TABLE} ({error})") from None
+    seen: dict[str, str] = {}
+    for where, row in rows:
+        if row["run"] in seen:
+            raise UserError(f"{where}: run {row['run']!r} stands in {seen[row['run']]} too; keep one of them")
+        seen[row["run"]] = where
+    runs = [_run(path, where, row) for where, row in rows]
     if not runs:
         raise UserError(f"{path}: {NO_TABLE}: it has no row")
     return runs
@@ -141,7 +147,8 @@ def _run(path: Path, where: str, row: dict[str, str]) -> Run:
     known |= {"tasks": tasks, "environment": environment, "versions": versions or None, "finished": True}
     seed = told("seed", int, "a whole number, or nothing") if row["seed"] else None
     settings = {"group": row["group"], "environment": str(environment), "versions": row["versions"]}
-    return Run(path.with_suffix("") / row["run"], seed, row["algorithm"], settings, known, row["group"])
+    source = path.resolve()
+    return Run(source / row["run"], seed, row["algorithm"], settings, known, source, row["group"])
 
 
 def _won_of(cell: str) -> tuple[int, int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,7 +60,8 @@ MOST_IN_LABEL = 3
 class Run:
     """One finished run. settings: all that decides its numbers beside the seed, by dotted name.
 
-    group: what its study, or the table it comes from, calls it.
+    source: the folder of its study, or the table it comes from; None for others.
+    group: what that calls it.
     """
 
     folder: Path
@@ -67,15 +69,16 @@ class Run:
     algorithm: str
     settings: dict[str, Any]
     results: dict[str, Any]
+    source: Path | None = None
     group: str | None = None
 
     @property
     def kin(self) -> list[Any]:
-        """What runs have in common that differ in their seed alone. A study has checked that itself; there,
-        options that came into the package while it ran part nobody."""
-        if (self.folder.parent / STUDY_FILE).is_file():
-            return [str(self.folder.parent)]
-        return [self.algorithm, self.settings]
+        """What runs have in common that differ in their seed alone. Studies and tables have checked that
+        themselves; options that came into the package while a study ran part nobody."""
+        if self.source is None:
+            return [self.algorithm, self.settings]
+        return [str(self.source), self.group, *(self.settings.get(fact) for fact in COMPARED_FACTS)]
 
     @property
     def name(self) -> str:
@@ -131,9 +134,9 @@ def _read_run(file: Path) -> Run:
         settings = _flat({"folder": file.parent.parent.name, **{k: results.get(k) for k in known}})
     settings |= _flat({fact: results.get(fact) for fact in COMPARED_FACTS})
     seed = results.get("seed")
-    folder = file.parent
-    group = folder.parent.name if (folder.parent / STUDY_FILE).is_file() else None
-    return Run(folder, None if seed is None else int(seed), algorithm, settings, results, group)
+    run = Run(file.parent, None if seed is None else int(seed), algorithm, settings, results)
+    cell = file.parent.parent
+    return replace(run, source=cell.parent, group=cell.name) if (cell / STUDY_FILE).is_file() else run
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -213,19 +216,22 @@ def grouped(runs: Iterable[Run]) -> tuple[dict[str, list[Run]], list[str]]:
 
 
 def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """The algorithm of each group and what its settings alone have, e.g. `HyGen lr=0.001`."""
+    """What studies and tables call their groups, with the name of the study or table where two say the same;
+    of others the algorithm and what its settings alone have, e.g. `HyGen lr=0.001`."""
+    firsts = [group[0] for group in groups]
+    called = Counter(first.group for first in firsts)
     labels: list[str] = []
-    for group in groups:
-        first = group[0]
-        if first.group is not None and first.group not in labels:
-            labels.append(first.group)
-            continue
-        rivals = [other[0].settings for other in groups if other[0].algorithm == first.algorithm]
-        differing = differing_settings(rivals)
-        said = [f"{_short(name, differing)}={_value(first.settings.get(name))}" for name in differing]
-        if len(said) > MOST_IN_LABEL:
-            said = sorted({run.folder.parent.name for run in group})
-        label = " ".join([first.algorithm, *said])
+    for group, first in zip(groups, firsts):
+        if first.source is None:
+            rivals = [o.settings for o in firsts if o.source is None and o.algorithm == first.algorithm]
+            differing = differing_settings(rivals)
+            said = [f"{_short(name, differing)}={_value(first.settings.get(name))}" for name in differing]
+            if len(said) > MOST_IN_LABEL:
+                said = sorted({run.folder.parent.name for run in group})
+            label = " ".join([first.algorithm, *said])
+        else:
+            place = f"{first.source.stem}/" if called[first.group] > 1 else ""
+            label = f"{place}{first.group}"
         count = sum(other == label or other.startswith(f"{label} #") for other in labels)
         labels.append(f"{label} #{count + 1}" if count else label)
     return labels

@@ -16,6 +16,8 @@ from hygen_lightning.report.comparison import compare
 from hygen_lightning.report.runs import find_runs, grouped, run_table, task_sets_of
 from hygen_lightning.specs import UserError
 
+RESULTS = Path(__file__).parent.parent.parent / "docs/results"
+
 
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
@@ -112,12 +114,30 @@ def test_the_table_of_runs_that_a_report_writes_gives_the_same_report(runs: Path
 
 
 def test_the_results_of_the_repository_are_tables_of_runs(tmp_path: Path) -> None:
-    tables = sorted((Path(__file__).parent.parent.parent / "docs/results").glob("*.csv"))
+    tables = sorted(RESULTS.glob("*.csv"))
     assert tables
     for path in tables:
         for members in task_sets_of(grouped(find_runs([path])[0])[0]).values():
             assert compare(run_table(members)).to_json()
-    assert report([tables[0]], out=tmp_path / "out") == 0
+    groups, replaced = grouped(find_runs(tables)[0])
+    assert {"toy/HyGen, expert recordings", "marine-hard/HyGen, expert recordings", "QMIX"} < set(groups)
+    assert sum(map(len, groups.values())) == sum(len(path.read_text().splitlines()) - 1 for path in tables)
+    assert replaced == []
+
+
+@pytest.mark.slow
+def test_the_results_of_the_repository_make_one_report(tmp_path: Path) -> None:
+    assert report(sorted(RESULTS.glob("*.csv")), out=tmp_path / "out") == 0
+    told = json.loads((tmp_path / "out/report.json").read_text())
+    assert {"3m", "marine-hard", "stalker-zealot"} < set(told["task_sets"])
+
+
+def test_a_task_that_one_seed_alone_has_played_is_drawn_without_interval(tmp_path: Path) -> None:
+    finished_run(tmp_path, "HyGen", 1, {"3m": 9, "4m": 5, "5m": 3})
+    finished_run(tmp_path, "HyGen", 2, {"3m": 9, "4m": 5})
+    assert report([tmp_path / "HyGen"], out=tmp_path / "out") == 0
+    rows = (tmp_path / "out/tasks.csv").read_text().splitlines()
+    assert [row.split(",")[1] for row in rows[1:]] == ["3m", "4m", "5m"]
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,6 +74,11 @@ BROKEN = {
     "no task": ("10/10,9/10,7/10,6/10,0/10", ",,,,", "line 2: no task was played"),
     "a cell of a megabyte": ("fit", "f" * 10**6, "no table of runs"),
     "no text": ("", "\0", "no table of runs"),
+    "a run twice": (
+        "a/20260101-000000-s2",
+        "a/20260101-000000-s1",
+        "line 3: run 'a/20260101-000000-s1' stands in",
+    ),
 }
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from finished_runs import finished_run, unfinished_run, with_metrics
 
+from hygen_lightning.report.rows import run_rows
 from hygen_lightning.report.runs import (
+    STUDY_FILE,
     Run,
     check_comparable,
     differences_between,
@@ -55,6 +57,24 @@ def test_groups_that_differ_in_much_are_told_apart_by_the_names_of_their_runs(tm
     assert list(seeds_in(tmp_path)) == ["HyGen paper", "HyGen quick"]
     finished_run(tmp_path, "HyGen", 1, {"3m": 9}, name="quick", time="2", model=dict.fromkeys("abcd", 3))
     assert list(seeds_in(tmp_path / "quick")) == ["HyGen quick", "HyGen quick #2"]
+
+
+def test_groups_that_studies_and_tables_call_the_same_are_kept_apart_by_their_names(tmp_path: Path) -> None:
+    for study in ("s1", "s2"):
+        for seed in (1, 2):
+            run = finished_run(tmp_path / study, "BC", seed, {"3m": 9}, name="BC-toy")
+        (run.parent / STUDY_FILE).touch()
+    finished_run(tmp_path / "s1", "BC", 1, {"3m": 9}, name="alone")
+    assert seeds_in(tmp_path) == {"s1/BC-toy": [1, 2], "s2/BC-toy": [1, 2], "BC": [1]}
+    for name in ("old", "new"):
+        (tmp_path / f"{name}.csv").write_text(run_rows(groups_in(tmp_path / "s1")))
+    tables = [tmp_path / "old.csv", tmp_path / "new.csv", tmp_path / "old.csv"]
+    assert seeds_in(*tables) == {
+        "old/BC-toy": [1, 2],
+        "old/BC": [1],
+        "new/BC-toy": [1, 2],
+        "new/BC": [1],
+    }
 
 
 def test_equal_last_names_of_options_are_written_out(tmp_path: Path) -> None:
