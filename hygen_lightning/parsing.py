@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import signature
+from itertools import pairwise
 from pathlib import Path
 from pydoc import locate
 from typing import Any, get_args, get_origin
@@ -21,6 +23,7 @@ KINDS = {
     "a <class 'bool'>": "true or false",
     "a <class 'str'>": "a text",
     "a <class 'list'>": "a list, like [3m,4m]",
+    "a <class 'dict'>": 'names and values, like {"timeout_min":240}',
     "a <class 'NoneType'>": "null",
     "a typing.Literal": "one of ",
 }
@@ -59,6 +62,22 @@ def check_config(path: Path) -> None:
     check_is_file(path, "give a YAML file, or one of the package: conf/tasks/toy.yaml")
     if not isinstance(read_yaml(path), dict):
         raise UserError(f"{path}: no options in it; --print_config shows what a config looks like")
+
+
+def file_that_says(complaint: str, words: Sequence[str]) -> str:
+    """`FILE: ` for the config that holds the option of a complaint; nothing where the command line has it.
+
+    words: a command line of `fit`, whose later configs win.
+    """
+    found = re.search(r"--([\w.]+)", complaint.replace("init_args.", ""))
+    given = [piece for word in words for piece in (word.split("=", 1) if word.startswith("--") else [word])]
+    if found is None or found[0] in (word.replace("init_args.", "") for word in given):
+        return ""
+    configs = [found_file(b) for a, b in pairwise(given) if a in ("-c", "--config")]
+    for path in reversed(configs):
+        if found[1] in (name.replace("init_args.", "") for name, _ in _flat(read_yaml(path))):
+            return f"{path}: "
+    return ""
 
 
 def read_yaml(path: Path) -> Any:

@@ -6,6 +6,7 @@ import argparse
 import glob
 import os
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.datamodule import MOST_EPISODES, HybridDataModule
-from hygen_lightning.parsing import check_config, explain, found_file, shipped
+from hygen_lightning.parsing import check_config, explain, file_that_says, found_file, shipped
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.run.checkpoint import RunCheckpoint
@@ -168,9 +169,11 @@ class LayeredCLI(LightningCLI):
             self.config = self.parser.parse_args(argv, Namespace({argv[0]: dict_to_namespace(below)}))
         except (ArgumentError, TypeError, ValueError) as error:
             options = [f"--{n}" for n in self._parser(argv[0]).get_defaults().keys(branches=True)]
-            raise UserError(explain(error, options, {"model": algorithms.__all__})) from error
+            said = explain(error, options, {"model": algorithms.__all__})
+            raise UserError(file_that_says(said, argv) + said) from error
         config = self.config[argv[0]]
         _check_groups(config, self._subcommand_parsers[argv[0]])
+        check_values(config)
         _make_absolute(config)
         self.checkpoint = checkpoint
 
@@ -207,15 +210,19 @@ class LayeredCLI(LightningCLI):
 
 
 def _check_groups(config: Namespace, parser: LightningArgumentParser) -> None:
-    """UserError where a value stands in the place of a group of options, and for wrong ones of a run."""
+    """UserError where a value stands in the place of a group of options."""
     for group in sorted({dest.partition(".")[0] for a in parser._actions if "." in (dest := a.dest)}):
         if not isinstance(config[group], Namespace):
             raise UserError(f"--{group} is {config[group]!r}; it is a group of options, give those in it")
-    if not 1 <= config.run.record_episodes <= MOST_EPISODES:
-        asked = config.run.record_episodes
-        raise UserError(f"--run.record_episodes is {asked}; give 1 to {MOST_EPISODES}")
-    if not config.run.name or ".." in Path(config.run.name).parts:
-        raise UserError(f"--run.name is {config.run.name!r}; give the name of a folder in run.root")
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """UserError where options of `fit` have the right type and no meaning. config: nested, by name."""
+    episodes, name = config["run"]["record_episodes"], config["run"]["name"]
+    if not 1 <= episodes <= MOST_EPISODES:
+        raise UserError(f"--run.record_episodes is {episodes}; give 1 to {MOST_EPISODES}")
+    if not name or ".." in Path(name).parts:
+        raise UserError(f"--run.name is {name!r}; give the name of a folder in run.root")
 
 
 def _make_absolute(config: Namespace) -> None:

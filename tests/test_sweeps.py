@@ -15,10 +15,11 @@ from hygen_lightning.commands.sweep import cells_of, command_line, read_sweep, s
 from hygen_lightning.specs import UserError
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
+FIT = "command: [python, -m, hygen_lightning, fit]\n"
 
 
 def settings_of(path: Path, count: int | None = None, seed: int = 1) -> list[dict[str, Any]]:
-    return trials(read_sweep(path), path, count, seed)
+    return trials(read_sweep(path), count, seed)
 
 
 def written(folder: Path, text: str) -> Path:
@@ -173,10 +174,16 @@ def test_drawn_trials_are_numbered_for_two_may_be_equal(tmp_path: Path) -> None:
         ("method: grid\nprogram: p\nparameters: {a: {values: []}}\n", "give a list of values"),
         ("method: grid\nprogram: p\nparameters: {a: {values: 3}}\n", "give a list of values"),
         ("method: grid\nprogram: p\nparameters: {a: {value: 3}}\n", "others with wandb sweep"),
+        ("method: grid\nrun_cap: many\nparameters: {a: {value: 3}}\n", "run_cap is 'many'; give 1 or more"),
+        (f"method: grid\n{FIT}parameters: {{seed_everything: {{value: x}}}}\n", "seed_everything is 'x'"),
+        (f"method: grid\n{FIT}parameters: {{seed_everything: {{value: -1}}}}\n", "seed_everything is -1"),
     ],
 )
 def test_what_cannot_run_here_is_refused(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as refused:
         sweep(str(path))
+    assert str(refused.value).startswith(str(path))
+    with pytest.raises(UserError, match="--count is 0; give 1 or more"):
+        sweep(str(SWEEPS[0]), count=0)

@@ -180,6 +180,8 @@ class HyGen(ValueLearning):
             self.refinement = Refinement(
                 self, refine_clip, refine_entropy, refine_distinct, refine_random_skills
             )
+        elif refine_skill_battles > 0:
+            raise UserError("--model.refine_skill_battles belongs to --model.refine_battles above 0")
         if skills_from is not None:
             self.network.load_state_dict(weights_of(skills_from, self.network, "skills_from"))
             self.hparams["skills_from"] = None  # a checkpoint of this model brings the weights itself

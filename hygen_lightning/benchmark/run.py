@@ -107,13 +107,16 @@ def resolved(words: Sequence[str]) -> dict[str, Any]:
     import yaml
 
     from hygen_lightning.cli import main
+    from hygen_lightning.trainer_options import check_values
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main(["fit", *words, "--print_config"])
     if code != 0:
         raise UserError((err.getvalue().strip() or "fit refuses this configuration").splitlines()[-1])
-    return dict(yaml.safe_load(out.getvalue()))
+    options = dict(yaml.safe_load(out.getvalue()))
+    check_values(options)
+    return options
 
 
 def schedule_of(options: dict[str, Any]) -> Schedule:

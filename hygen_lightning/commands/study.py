@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hygen_lightning.commands.output import print_json
+from hygen_lightning.data.files import check_place
 
 if TYPE_CHECKING:
     from hygen_lightning.study.conduct import Place
@@ -52,8 +53,12 @@ def study(
 
 def run_cells(cells: list[Cell], place: Place, cost: bool, print_only: bool, json: bool) -> int:
     """Print the commands of these cells, or run and report them; the exit code."""
-    commands = [shlex.join(cell.command(place.root)) for cell in cells]
     if print_only:
+        from hygen_lightning.study.cost import asked_of
+
+        check_place(place.root / "report")
+        asked_of(cells)
+        commands = [shlex.join(cell.command(place.root)) for cell in cells]
         if json:
             print_json({"commands": commands})
         else:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hygen_lightning.parsing import read_yaml
+from hygen_lightning.seeding import check_seed
 from hygen_lightning.specs import UserError, check_is_file
 
 if TYPE_CHECKING:
@@ -67,19 +68,25 @@ def cells_of(content: dict[str, Any], path: Path, count: int | None, seed: int) 
     """Each trial as a cell that is named by its settings; UserError for what is no `fit` of this package."""
     from hygen_lightning.study.plan import Cell, as_word, checked_cells
 
+    try:
+        each = [(s, command_line(s, content)) for s in trials(content, count, seed)]
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     cells = []
-    for number, settings in enumerate(trials(content, path, count, seed), 1):
-        words = command_line(settings, content)
+    for number, (settings, words) in enumerate(each, 1):
         if words[1:4] != ["-m", "hygen_lightning", "fit"]:
             asked, ours = shlex.join(words[1:4]), "python -m hygen_lightning fit"
             raise UserError(f"{path}: its command is {asked}; here runs `{ours}`, others with wandb sweep")
+        if type(settings.get(SEED, 1)) is not int:
+            raise UserError(f"{path}: {SEED} is {settings[SEED]!r}; give whole numbers")
+        check_seed(settings.get(SEED, 1), f"{path}: {SEED}")
         own = f"--{SEED}="
         said = [f"{n.rpartition('.')[2]}={as_word(v)}" for n, v in settings.items() if n != SEED]
         name = re.sub(r"[^\w.=+-]", "", "-".join(said)) or path.stem
         name = name if content["method"] == "grid" else f"{number:03d}-{name}"
         trained = tuple(word for word in words[4:] if not word.startswith(own))
-        cells.append(Cell(name, int(settings.get(SEED, 1)), trained))
-    return checked_cells(cells)
+        cells.append(Cell(name, settings.get(SEED, 1), trained))
+    return checked_cells(cells, path)
 
 
 def read_sweep(path: Path) -> dict[str, Any]:
@@ -131,18 +138,20 @@ def _number(value: Any) -> Any:
     return value
 
 
-def trials(content: dict[str, Any], path: Path, count: int | None, seed: int) -> list[dict[str, Any]]:
-    """Option name -> value of every run."""
+def trials(content: dict[str, Any], count: int | None, seed: int) -> list[dict[str, Any]]:
+    """Option name -> value of every run. count: at most so many; None for run_cap of the file, or all."""
     parameters: dict[str, Parameter] = content["parameters"]
     for name, parameter in parameters.items():
         if "values" in parameter and not (isinstance(parameter["values"], list) and parameter["values"]):
             raise UserError(f"parameter {name}: values is {parameter['values']!r}; give a list of values")
-    n_runs = count if count is not None else content.get("run_cap")
+    name, n_runs = ("--count", count) if count is not None else ("run_cap", content.get("run_cap"))
+    if n_runs is not None and (type(n_runs) is not int or n_runs < 1):
+        raise UserError(f"{name} is {n_runs!r}; give 1 or more")
     if content["method"] == "grid":
         grid = itertools.product(*(_grid_values(name, p) for name, p in parameters.items()))
         return [dict(zip(parameters, values)) for values in itertools.islice(grid, n_runs)]
     if n_runs is None:
-        raise UserError(f"{path}: a random sweep has no end; give --count N or run_cap in the file")
+        raise UserError("a random sweep has no end; give --count N or run_cap in the file")
     draw = random.Random(seed)
     return [{name: _draw(name, p, draw) for name, p in parameters.items()} for _ in range(n_runs)]
 

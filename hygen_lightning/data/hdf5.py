@@ -76,6 +76,12 @@ def parts_of(dataset_dir: Path, task: TaskSpec, quality: str) -> list[Path]:
     return paths
 
 
+def check_dataset(dataset_dir: Path) -> None:
+    """UserError unless there are recordings below this folder."""
+    if not find_parts(dataset_dir):
+        raise UserError(_what_is_there(dataset_dir))
+
+
 def _what_is_there(dataset_dir: Path) -> str:
     """One phrase: which tasks and qualities a dataset folder holds, and what to do."""
     if dataset_dir.is_file():

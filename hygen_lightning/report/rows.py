@@ -98,6 +98,8 @@ def _whole_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Each row, and where it stands; UserError where columns or cells are missing or too many."""
     reader = csv.DictReader(io.StringIO(text, newline=""))
     columns = list(reader.fieldnames or ())
+    if not columns:
+        raise UserError(f"{path}: {NO_TABLE}: it is empty")
     for name in FACTS:
         if name not in columns:
             raise UserError(f"{path}: {NO_TABLE}: no column {name!r}, or cells are not separated by commas")

@@ -101,11 +101,11 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     runs: dict[Path, Run] = {}
     unfinished: list[str] = []
     for path in paths:
-        if path.suffix == ".csv":
-            runs |= {run.folder: run for run in read_run_rows(path)}
-            continue
         if not path.exists():
             raise UserError(f"{path} does not exist; give run folders, results.json or results.csv files")
+        if path.suffix == ".csv" and path.is_file():
+            runs |= {run.folder: run for run in read_run_rows(path)}
+            continue
         files = [path] if path.is_file() else sorted(path.rglob(RESULTS_FILE))
         configs = [] if path.is_file() else sorted(path.rglob(CONFIG_FILE))
         found = {file.resolve().parent: _read_run(file.resolve()) for file in files}

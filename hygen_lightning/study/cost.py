@@ -10,6 +10,8 @@ from typing import Any
 
 from hygen_lightning.benchmark.run import reckon, resolved
 from hygen_lightning.commands.output import print_table
+from hygen_lightning.data.datamodule import NO_RECORDINGS
+from hygen_lightning.data.hdf5 import check_dataset
 from hygen_lightning.parsing import differences
 from hygen_lightning.report.results import write_atomically
 from hygen_lightning.report.runs import STUDY_FILE
@@ -22,30 +24,40 @@ TIMED_STEPS = 3
 COST_FILE = "cost.json"
 
 
-def check_cells(cells: Sequence[Cell], root: Path) -> dict[str, dict[str, Any]]:
-    """All options of each cell by name, as `fit` understands them; they are written beside its runs.
-
-    UserError, before anything runs, where `fit` refuses them, or where runs of this name were begun
-    with others. If none has begun, changed options discard the cell's timing.
-    """
-    import yaml
-
+def asked_of(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
+    """All options of each cell by name, as `fit` understands them; UserError where it refuses them."""
     asked: dict[str, dict[str, Any]] = {}
-    costs = _known_costs(root)
     for cell in cells:
         if cell.name in asked:
             continue
         try:
             asked[cell.name] = resolved(cell.words)
+            data = asked[cell.name]["data"]
+            if data["dataset_dir"] is not None and data["quality"] != NO_RECORDINGS:
+                check_dataset(Path(data["dataset_dir"]))
         except UserError as error:
             raise UserError(f"{cell.name}: {error}") from error
-        kept = root / cell.name / STUDY_FILE
+    return asked
+
+
+def check_cells(cells: Sequence[Cell], root: Path) -> dict[str, dict[str, Any]]:
+    """`asked_of` the cells; the options are written beside their runs.
+
+    UserError, before anything runs, also where runs of this name were begun with others. If none has
+    begun, changed options discard the cell's timing.
+    """
+    import yaml
+
+    asked = asked_of(cells)
+    costs = _known_costs(root)
+    for name, options in asked.items():
+        kept = root / name / STUDY_FILE
         old = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-        other = next(iter(differences(old, asked[cell.name])), None)
+        other = next(iter(differences(old, options)), None)
         if other is not None and any(run.is_dir() for run in kept.parent.iterdir()):
             raise UserError(f"{kept.parent} was begun with other options ({other}); give another --out")
         if other is not None or not old:
-            costs.pop(cell.name, None)
+            costs.pop(name, None)
     if (root / COST_FILE).is_file():
         _keep_costs(root, costs)
     for name, options in asked.items():

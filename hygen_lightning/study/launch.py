@@ -90,8 +90,9 @@ class SubmititPool:
             raise UserError(
                 "--launcher slurm needs submitit: pip install 'hygen_lightning[slurm]'"
             ) from error
-        with _explained():
+        with _explained("; --launcher local runs on this machine"):
             self._executor = AutoExecutor(folder=self.folder, cluster=self.cluster)
+        with _explained():
             self._executor.update_parameters(
                 slurm_array_parallelism=self.jobs, **{"name": "study", **self.options}
             )
@@ -126,12 +127,12 @@ class SubmititPool:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(advice: str = "") -> Iterator[None]:
     """What submitit raises, as one line."""
     try:
         yield
     except (RuntimeError, NameError, TypeError, ValueError, OSError) as error:
-        raise UserError(f"--launcher slurm: {' '.join(str(error).split())}") from error
+        raise UserError(f"--launcher slurm: {' '.join(str(error).split())}{advice}") from error
 
 
 def _last_line(failure: Exception) -> str:

@@ -52,7 +52,7 @@ def read_study(path: Path) -> list[Cell]:
     found = []
     for label, part in algorithms.items():
         found += _cells_of(str(label), part or {}, content, path)
-    return checked_cells([replace(cell, seed=n) for n in _seeds(content, path) for cell in found])
+    return checked_cells([replace(cell, seed=n) for n in _seeds(content, path) for cell in found], path)
 
 
 def _cells_of(label: str, part: Any, content: dict[str, Any], path: Path) -> list[Cell]:
@@ -93,12 +93,13 @@ def _learned(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]
     return sets | alone or {"": {}}
 
 
-def checked_cells(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells; UserError where two share a name and a seed."""
+def checked_cells(cells: Sequence[Cell], path: Path) -> list[Cell]:
+    """The cells of this file; UserError where two share a name and a seed."""
     known: set[tuple[str, int]] = set()
     for cell in cells:
         if (cell.name, cell.seed) in known:
-            raise UserError(f"two runs are called {cell.name}, seed {cell.seed}; give other names or seeds")
+            said = f"two runs are called {cell.name}, seed {cell.seed}"
+            raise UserError(f"{path}: {said}; give other names or seeds")
         known.add((cell.name, cell.seed))
     return list(cells)
 
@@ -122,7 +123,8 @@ def as_word(value: Any) -> str:
 
 def _check_keys(content: Any, known: Sequence[str], where: object, what: str) -> None:
     if not isinstance(content, dict):
-        raise UserError(f"{where}: {content!r}; {what} has {', '.join(known)}")
+        told = "it is empty" if content is None else repr(content)
+        raise UserError(f"{where}: {told}; {what} has {', '.join(known)}")
     for key in content:
         if key not in known:
             raise UserError(f"{where}: unknown key {key!r}; {what} has {', '.join(known)}")

@@ -192,6 +192,8 @@ def test_battles_are_played_and_learned_from_as_the_options_say() -> None:
 def test_without_a_policy_of_stage_one_there_is_nothing_to_refine() -> None:
     with pytest.raises(UserError, match=r"give a --model\.prior_weight above 0"):
         HyGen(TASK.layout.widths, refine_battles=4)
+    with pytest.raises(UserError, match=r"refine_skill_battles belongs to --model\.refine_battles above 0"):
+        HyGen(TASK.layout.widths, refine_skill_battles=4)
 
 
 def test_a_minibatch_without_a_battle_is_refused() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from refusals import refused
 from tiny_runs import resolved
 
 from hygen_lightning.benchmark.run import resolved as resolved_words
@@ -97,3 +98,34 @@ def test_a_wheel_holds_all_configs_and_sweeps(tmp_path: Path) -> None:
     for folder in (CONF, CONF.parent / "sweeps"):
         for path in folder.rglob("*.yaml"):
             assert f"hygen_lightning/{path.relative_to(CONF.parent).as_posix()}" in names
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "said"),
+    [
+        (
+            "data: {batch_siz: 3}",
+            [],
+            "mine.yaml: unknown option --data.batch_siz; did you mean --data.batch_size",
+        ),
+        ("data: {batch_size: many}", [], "mine.yaml: --data.batch_size takes a whole number; got many"),
+        (
+            "model: {init_args: {widht: 3}}",
+            [],
+            "mine.yaml: unknown option --model.widht; did you mean --model.width",
+        ),
+        ("data: {batch_size: 3}", ["--data.batch_size=many"], "fit: --data.batch_size takes a whole number"),
+        (
+            "data: {batch_size: 3}",
+            ["--data.batch_size", "many"],
+            "fit: --data.batch_size takes a whole number",
+        ),
+        ("data: {batch_size: 3}", ["--model.widht=3"], "fit: unknown option --model.widht"),
+    ],
+)
+def test_what_is_wrong_in_a_config_is_told_with_its_file(
+    text: str, words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    given = ["--config", "conf/quickstart.yaml", f"--config={tmp_path / 'mine.yaml'}", *words]
+    assert said in refused(["fit", *given], capsys)

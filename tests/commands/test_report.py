@@ -140,9 +140,12 @@ def test_a_task_that_one_seed_alone_has_played_is_drawn_without_interval(tmp_pat
     assert [row.split(",")[1] for row in rows[1:]] == ["3m", "4m", "5m"]
 
 
-def test_a_path_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = refused(["report", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")], capsys)
-    assert "nowhere does not exist; give run folders" in line
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.csv"])
+def test_a_path_that_is_not_there_is_named(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(["report", str(tmp_path / name), "--out", str(tmp_path / "out")], capsys)
+    assert f"{name} does not exist; give run folders" in line
 
 
 def test_a_report_that_is_refused_in_the_middle_leaves_the_folder_as_it_was(

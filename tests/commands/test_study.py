@@ -58,6 +58,8 @@ def test_commands_are_printed_one_by_one(tmp_path: Path, capsys: pytest.CaptureF
         (["--threads", "0"], "--threads is 0"),
         (["--launcher", "cloud"], "launcher"),
         (["--slurm", '{"timeout_min":5}'], "give --launcher slurm with it"),
+        (["--slurm", "3"], 'takes names and values, like {"timeout_min":240}; got 3'),
+        (["--print_only", "--out", __file__], "is a file, no folder; give another place"),
     ],
 )
 def test_wrong_options_are_refused(
@@ -73,6 +75,9 @@ def test_what_fit_does_not_understand_is_refused_before_anything_starts(
     path = tiny_study(tmp_path, options={"model.init_args.widht": 3})
     assert "HyGen-3m: " in (line := refused(["study", str(path)], capsys))
     assert "did you mean --model.width" in line
+    assert "did you mean --model.width" in refused(["study", str(path), "--print_only"], capsys)
+    path = tiny_study(tmp_path, options={"data.dataset_dir": "nowhere"})
+    assert "nowhere does not exist; give another dataset_dir" in refused(["study", str(path)], capsys)
     assert not (tmp_path / "studies").exists()
 
 
@@ -158,7 +163,10 @@ def test_one_failing_cell_stops_no_other_and_the_smoke_study_ends_in_a_report(
     for algorithm in smoke["algorithms"].values():
         algorithm["options"]["trainer.max_steps"] = 4
     smoke["algorithms"]["HyGen"]["options"]["model.init_args.pretrain_steps"] = 2
-    smoke["algorithms"]["Lost"] = {"configs": ["conf/bc.yaml"], "options": {"data.dataset_dir": "nowhere"}}
+    other = tmp_path / "other/8m/expert/run/part_0.h5"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    smoke["algorithms"]["Lost"] = {"configs": ["conf/bc.yaml"], "options": {"data.dataset_dir": "other"}}
     small = {"run.record_episodes": 16, "data.batch_size": 4, "trainer.val_check_interval": 2}
     small |= {"data.eval_episodes": 2, "data.test_episodes": 2, "model.init_args.width": 8}
     smoke |= {"seeds": [1], "options": {**smoke["options"], **small}}
@@ -166,6 +174,7 @@ def test_one_failing_cell_stops_no_other_and_the_smoke_study_ends_in_a_report(
     assert main(["study", "smoke.yaml", "--cost", "false"]) == 1
     said = capsys.readouterr().out
     assert "Lost-toy-expert seed 1: failed: " in said
+    assert "holds 8m/expert; choose one of these" in said
     assert "3 of 4 runs done" in said
     told = json.loads((tmp_path / "studies/smoke/report/report.json").read_text())["task_sets"]["3m"]["tasks"]
     assert len({row["group"] for row in told}) == 3

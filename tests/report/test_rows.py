@@ -101,7 +101,16 @@ def test_a_table_that_a_spreadsheet_has_saved_is_read(tmp_path: Path) -> None:
     assert find_runs([path])[0] == before
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "group,seed,run\nx,1,y\n"])
+def test_an_empty_table_and_a_folder_that_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(UserError, match=r"empty\.csv: no table of runs .*: it is empty"):
+        find_runs([tmp_path / "empty.csv"])
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match=r"folder\.csv: no results\.json of a finished run"):
+        find_runs([tmp_path / "folder.csv"])
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "group,seed,run\nx,1,y\n"])
 def test_another_csv_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
     path.write_text(text)

@@ -110,7 +110,7 @@ def test_a_cluster_that_is_not_there_and_an_option_that_it_has_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(UserError, match=r"--launcher slurm: .*srun"):
+    with pytest.raises(UserError, match=r"--launcher slurm: .*srun.*; --launcher local runs on"):
         SubmititPool(tmp_path / "slurm", 1, {})
     fake_cluster(tmp_path / "bin", monkeypatch)
     with pytest.raises(UserError, match=r"--launcher slurm: .*partishun"):

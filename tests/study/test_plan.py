@@ -91,10 +91,11 @@ def test_a_cell_is_an_ordinary_fit_that_goes_on_where_it_was_broken_off() -> Non
         ("algorithms: {a: }\noptions: [x]\n", "options is"),
         ("algorithms: {a: }\noptions: {run.name: x}\n", "run.name is the study's own"),
         ("algorithms: {a/b: }\n", "'a/b' names a folder"),
-        ("algorithms: {a: }\nseeds: [1, 1]\n", "two runs are called a, seed 1"),
+        ("algorithms: {a: }\nseeds: [1, 1]\n", r"study\.yaml: two runs are called a, seed 1"),
         ("algorithms: {\n", "not YAML"),
         ("algorithms:\n  a:\n  a: {}\n", "line 3: not YAML \\(a twice\\)"),
         ("[1]\n", "\\[1\\]; a study has algorithms"),
+        ("", "it is empty; a study has algorithms"),
     ],
 )
 def test_a_wrong_study_is_refused_in_a_line(text: str, message: str, tmp_path: Path) -> None:
