@@ -57,6 +57,12 @@ class CellRun:
         done = [run for run in runs_of(self.root, self.cell.name, self.cell.seed) if _is_done(run)]
         return done[0] if done else None
 
+    def has_begun(self) -> bool:
+        """Whether a process trains it, or has left something to go on from."""
+        with self._lock() as lock:
+            runs = runs_of(self.root, self.cell.name, self.cell.seed)
+            return lock is None or any(_last_checkpoint(run).is_file() or _is_done(run) for run in runs)
+
     def poll(self) -> int | None:
         """None while it runs, here or elsewhere; then its exit code. The first call starts it."""
         if self.process is not None:
@@ -107,7 +113,7 @@ class CellRun:
 
     def _start(self, lock: IO[bytes]) -> None:
         for run in runs_of(self.root, self.cell.name, self.cell.seed):
-            if not (run / "checkpoints" / "last.ckpt").is_file():
+            if not _last_checkpoint(run).is_file():
                 shutil.rmtree(run)  # it was broken before its first checkpoint: nothing to go on from
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
         gpus = {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": str(self.gpu)}
@@ -149,6 +155,10 @@ class CellRun:
                 if (value := row.get(f"val/mean/{kind}_win_rate")) is not None:
                     known[kind] = float(value)
         return known
+
+
+def _last_checkpoint(run: Path) -> Path:
+    return run / "checkpoints" / "last.ckpt"
 
 
 def _is_done(run: Path) -> bool:

@@ -16,6 +16,7 @@ from hygen_lightning.parsing import differences
 from hygen_lightning.report.results import write_atomically
 from hygen_lightning.report.runs import STUDY_FILE
 from hygen_lightning.specs import UserError
+from hygen_lightning.study.cells import CellRun
 from hygen_lightning.study.launch import Watched
 from hygen_lightning.study.plan import Cell
 
@@ -54,7 +55,7 @@ def check_cells(cells: Sequence[Cell], root: Path) -> dict[str, dict[str, Any]]:
         kept = root / name / STUDY_FILE
         old = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
         other = next(iter(differences(old, options)), None)
-        if other is not None and any(run.is_dir() for run in kept.parent.iterdir()):
+        if other is not None and any(CellRun(c, root).has_begun() for c in cells if c.name == name):
             raise UserError(f"{kept.parent} was begun with other options ({other}); give another --out")
         if other is not None or not old:
             costs.pop(name, None)

@@ -93,7 +93,10 @@ def test_a_study_begun_with_other_options_is_refused(
     tiny_study(tmp_path, configs=["conf/quickstart.yaml"])
     assert main(words) == 1, "no run had begun that could differ"
     assert json.loads(costs.read_text()) == {"other": {}}
-    (tmp_path / "studies/tiny/BC-3m/20260101-000000-s1").mkdir()
+    broken = tmp_path / "studies/tiny/BC-3m/20260101-000000-s1/checkpoints"
+    broken.mkdir(parents=True)
+    assert main(words) == 1, "it broke before its first checkpoint"
+    (broken / "last.ckpt").touch()
     tiny_study(tmp_path)
     line = refused(words, capsys)
     assert "was begun with other options (--" in line

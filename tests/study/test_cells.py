@@ -34,6 +34,18 @@ def test_a_process_whose_study_is_gone_is_waited_for(tmp_path: Path) -> None:
     assert started(tmp_path, "a") == ["1"]
 
 
+def test_a_cell_has_begun_once_its_process_works_or_has_left_a_checkpoint(tmp_path: Path) -> None:
+    run = CellRun(QuickCell("a", 1, (), code=3, seconds=1.0), tmp_path)
+    assert not run.has_begun()
+    (tmp_path / "a/20260101-000000-s1/checkpoints").mkdir(parents=True)
+    assert not run.has_begun()
+    run.poll()
+    assert run.has_begun()
+    run()
+    assert run.has_begun()
+    assert not CellRun(QuickCell("a", 2, ()), tmp_path).has_begun()
+
+
 def test_a_broken_cell_says_its_last_line_and_is_started_again(tmp_path: Path) -> None:
     broken = CellRun(QuickCell("a", 1, (), code=3), tmp_path)
     assert broken() == 1
