@@ -23,7 +23,7 @@ KINDS = {
     "a <class 'bool'>": "true or false",
     "a <class 'str'>": "a text",
     "a <class 'list'>": "a list, like [3m,4m]",
-    "a <class 'dict'>": 'names and values, like {"timeout_min":240}',
+    "a <class 'dict'>": 'names and values, like {"name":1}',
     "a <class 'NoneType'>": "null",
     "a typing.Literal": "one of ",
 }
@@ -67,15 +67,19 @@ def check_config(path: Path) -> None:
 def file_that_says(complaint: str, words: Sequence[str]) -> str:
     """`FILE: ` for the config that holds the option of a complaint; nothing where the command line has it.
 
-    words: a command line of `fit`, whose later configs win.
+    words: a command line that takes configs, of which later ones win.
     """
     found = re.search(r"--([\w.]+)", complaint.replace("init_args.", ""))
     given = [piece for word in words for piece in (word.split("=", 1) if word.startswith("--") else [word])]
     if found is None or found[0] in (word.replace("init_args.", "") for word in given):
         return ""
     configs = [found_file(b) for a, b in pairwise(given) if a in ("-c", "--config")]
-    for path in reversed(configs):
-        if found[1] in (name.replace("init_args.", "") for name, _ in _flat(read_yaml(path))):
+    for path in reversed([path for path in configs if path.is_file()]):
+        content = read_yaml(path)
+        names = [
+            name.replace("init_args.", "") for name, _ in _flat(content if isinstance(content, dict) else {})
+        ]
+        if any(f"{name}.".startswith(f"{found[1]}.") for name in names):
             return f"{path}: "
     return ""
 

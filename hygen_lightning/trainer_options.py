@@ -6,13 +6,14 @@ import argparse
 import glob
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import jsonargparse
 from jsonargparse import ActionConfigFile, ArgumentError, Namespace, dict_to_namespace
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from hygen_lightning import algorithms
@@ -31,9 +32,21 @@ from hygen_lightning.tasks import absolute
 
 jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 
+CALLBACKS: dict[str, type[Callback]] = {
+    "rollouts": OnlineRollouts,
+    "evaluation": BattleEvaluation,
+    "files": RunFiles,
+    "checkpoint": RunCheckpoint,
+    "nonfinite": NonFiniteGuard,
+}
+"""Group of options -> the callback of every run that they are for."""
+
 
 class HyGenParser(LightningArgumentParser):
     """Says in every usage line, that of --model.help too, how the program is called."""
+
+    refused_in: Path | None = None
+    """The config file whose values could not be parsed."""
 
     def __init__(self, *args: Any, prog: str = "python -m hygen_lightning", **kwargs: Any) -> None:
         super().__init__(*args, prog=prog, **kwargs)
@@ -45,7 +58,9 @@ class ConfigFile(ActionConfigFile):
     def __call__(self, parser: Any, cfg: Any, values: str, option_string: str | None = None) -> None:
         path = found_file(values)
         check_config(path)
+        parser.refused_in = path
         super().__call__(parser, cfg, str(path), option_string)
+        parser.refused_in = None
 
 
 def _layers(*names: str) -> list[str]:
@@ -117,11 +132,8 @@ class LayeredCLI(LightningCLI):
         return parser
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_lightning_class_args(OnlineRollouts, "rollouts")
-        parser.add_lightning_class_args(BattleEvaluation, "evaluation")
-        parser.add_lightning_class_args(RunFiles, "files")
-        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(NonFiniteGuard, "nonfinite")
+        for group, callback in CALLBACKS.items():
+            parser.add_lightning_class_args(callback, group)
         parser.add_class_arguments(RunOptions, "run")
         parser.add_argument(
             "--resume",
@@ -170,10 +182,11 @@ class LayeredCLI(LightningCLI):
         except (ArgumentError, TypeError, ValueError) as error:
             options = [f"--{n}" for n in self._parser(argv[0]).get_defaults().keys(branches=True)]
             said = explain(error, options, {"model": algorithms.__all__})
-            raise UserError(file_that_says(said, argv) + said) from error
+            refused_in = self._parser(argv[0]).refused_in
+            file = f"{refused_in}: " if refused_in else file_that_says(said, argv)
+            raise UserError(file + said) from error
         config = self.config[argv[0]]
-        _check_groups(config, self._subcommand_parsers[argv[0]])
-        check_values(config)
+        check_run_options(config, argv)
         _make_absolute(config)
         self.checkpoint = checkpoint
 
@@ -209,20 +222,26 @@ class LayeredCLI(LightningCLI):
         return None
 
 
-def _check_groups(config: Namespace, parser: LightningArgumentParser) -> None:
-    """UserError where a value stands in the place of a group of options."""
-    for group in sorted({dest.partition(".")[0] for a in parser._actions if "." in (dest := a.dest)}):
-        if not isinstance(config[group], Namespace):
-            raise UserError(f"--{group} is {config[group]!r}; it is a group of options, give those in it")
+def check_run_options(config: Mapping[str, Any], words: Sequence[str]) -> None:
+    """UserError where a value stands in the place of a group of options, or options of a run make no sense.
+
+    config: all options, nested. words: the command line that gave them, whose file is named.
+    """
+    wrong = _wrong_options(config)
+    if wrong is not None:
+        raise UserError(file_that_says(wrong, words) + wrong)
 
 
-def check_values(config: Mapping[str, Any]) -> None:
-    """UserError where options of `fit` have the right type and no meaning. config: nested, by name."""
+def _wrong_options(config: Mapping[str, Any]) -> str | None:
+    for group in ("trainer", "data", "run", *CALLBACKS):
+        if not isinstance(config[group], (Namespace, dict)):
+            return f"--{group} is {config[group]!r}; it is a group of options, give those in it"
     episodes, name = config["run"]["record_episodes"], config["run"]["name"]
     if not 1 <= episodes <= MOST_EPISODES:
-        raise UserError(f"--run.record_episodes is {episodes}; give 1 to {MOST_EPISODES}")
+        return f"--run.record_episodes is {episodes}; give 1 to {MOST_EPISODES}"
     if not name or ".." in Path(name).parts:
-        raise UserError(f"--run.name is {name!r}; give the name of a folder in run.root")
+        return f"--run.name is {name!r}; give the name of a folder in run.root"
+    return None
 
 
 def _make_absolute(config: Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ def recordings_dir(pytestconfig: pytest.Config) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recordings at {folder} (give --recordings=DIR)")
     return folder
+
+
+@pytest.fixture
+def soon_over() -> Iterator[None]:
+    """Battles end soon: it counts that they are played, not how."""
+    from short_battles import short_battles  # imports torch, after the thread count is set
+
+    with short_battles():
+        yield
 
 
 @pytest.fixture(scope="session")

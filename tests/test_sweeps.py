@@ -174,7 +174,10 @@ def test_drawn_trials_are_numbered_for_two_may_be_equal(tmp_path: Path) -> None:
         ("method: grid\nprogram: p\nparameters: {a: {values: []}}\n", "give a list of values"),
         ("method: grid\nprogram: p\nparameters: {a: {values: 3}}\n", "give a list of values"),
         ("method: grid\nprogram: p\nparameters: {a: {value: 3}}\n", "others with wandb sweep"),
-        ("method: grid\nrun_cap: many\nparameters: {a: {value: 3}}\n", "run_cap is 'many'; give 1 or more"),
+        (
+            "method: grid\nrun_cap: many\nparameters: {a: {value: 3}}\n",
+            "run_cap is 'many'; give a whole number, 1 or more",
+        ),
         (f"method: grid\n{FIT}parameters: {{seed_everything: {{value: x}}}}\n", "seed_everything is 'x'"),
         (f"method: grid\n{FIT}parameters: {{seed_everything: {{value: -1}}}}\n", "seed_everything is -1"),
     ],
@@ -185,5 +188,8 @@ def test_what_cannot_run_here_is_refused(text: str, message: str, tmp_path: Path
     with pytest.raises(UserError, match=message) as refused:
         sweep(str(path))
     assert str(refused.value).startswith(str(path))
-    with pytest.raises(UserError, match="--count is 0; give 1 or more"):
-        sweep(str(SWEEPS[0]), count=0)
+
+
+def test_a_count_of_no_runs_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^--count is 0; give 1 or more"):
+        sweep(str(SWEEPS[0]), count=0, print_only=True)

@@ -170,18 +170,13 @@ class HyGen(ValueLearning):
         self.loss_steps: LossSteps = loss_steps
         self.teacher_weight = teacher_weight
         if refine_battles > 0:
-            if prior_weight == 0:
-                raise UserError(
-                    "--model.refine_battles refines stage one's policy: give a --model.prior_weight above 0"
-                )
             self.check_minibatches("refine_minibatches", "refine_battles")
-            passes = refine_epochs, refine_minibatches
-            self.chunk_plan = plan_of(refine_battles, refine_allocation, *passes, refine_skill_battles)
             self.refinement = Refinement(
                 self, refine_clip, refine_entropy, refine_distinct, refine_random_skills
             )
-        elif refine_skill_battles > 0:
-            raise UserError("--model.refine_skill_battles belongs to --model.refine_battles above 0")
+        passes = refine_epochs, refine_minibatches
+        plays = refine_battles, refine_allocation, refine_skill_battles
+        self.chunk_plan = plan_of(*plays, *passes, prior_weight)
         if skills_from is not None:
             self.network.load_state_dict(weights_of(skills_from, self.network, "skills_from"))
             self.hparams["skills_from"] = None  # a checkpoint of this model brings the weights itself

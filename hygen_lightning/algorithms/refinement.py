@@ -159,10 +159,29 @@ class Refinement(nn.Module):
 
 
 def plan_of(
-    battles: int, allocation: Allocation, epochs: int, minibatches: int, candidate_battles: int
-) -> ChunkPlan:
-    """Of these options of HyGen; UserError where a task may get fewer battles than there are minibatches, and
-    where there are too few to follow defeats."""
+    battles: int,
+    allocation: Allocation,
+    candidate_battles: int,
+    epochs: int,
+    minibatches: int,
+    prior_weight: float,
+) -> ChunkPlan | None:
+    """The plan that these options of HyGen make; None without battles.
+
+    UserError where there is nothing to refine, where a task may get fewer battles than there are
+    minibatches, and where there are too few to follow defeats.
+    """
+    if battles == 0:
+        if candidate_battles > 0:
+            raise UserError(
+                f"--model.refine_skill_battles is {candidate_battles}, but nothing is refined: give a "
+                "--model.refine_battles above 0, or 0 here"
+            )
+        return None
+    if prior_weight == 0:
+        raise UserError(
+            "--model.refine_battles refines stage one's policy: give a --model.prior_weight above 0"
+        )
     plan = ChunkPlan(battles, 0, epochs, minibatches, allocation == "defeats", candidate_battles)
     if plan.by_defeats and battles < PARTS:
         raise UserError(

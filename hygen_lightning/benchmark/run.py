@@ -107,7 +107,7 @@ def resolved(words: Sequence[str]) -> dict[str, Any]:
     import yaml
 
     from hygen_lightning.cli import main
-    from hygen_lightning.trainer_options import check_values
+    from hygen_lightning.trainer_options import check_run_options
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -115,7 +115,7 @@ def resolved(words: Sequence[str]) -> dict[str, Any]:
     if code != 0:
         raise UserError((err.getvalue().strip() or "fit refuses this configuration").splitlines()[-1])
     options = dict(yaml.safe_load(out.getvalue()))
-    check_values(options)
+    check_run_options(options, words)
     return options
 
 

@@ -38,7 +38,7 @@ def study(
         launcher: local: processes here; slurm: a job array, through the package submitit
         slurm: the cluster's options, as {"timeout_min":240,"gpus_per_node":1,"slurm_partition":"gpu"}
         cost: first time a few steps of each setting, and say what the whole will take
-        print_only: print the commands, one line each, and run nothing
+        print_only: check the options, print the commands, one line each, and run nothing
         json: one JSON object on stdout, instead of tables
     """
     from hygen_lightning.parsing import found_file
@@ -52,7 +52,10 @@ def study(
 
 
 def run_cells(cells: list[Cell], place: Place, cost: bool, print_only: bool, json: bool) -> int:
-    """Print the commands of these cells, or run and report them; the exit code."""
+    """Check the options and print the commands of these cells, or run and report them; the exit code.
+
+    UserError where `fit` refuses the options of one.
+    """
     if print_only:
         from hygen_lightning.study.cost import asked_of
 

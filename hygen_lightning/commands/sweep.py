@@ -45,7 +45,7 @@ def sweep(
     Args:
         file: sweep file, the same that `wandb sweep` takes; its command is `python -m hygen_lightning fit`
         count: runs at most; random needs it or run_cap in the file
-        print_only: print the commands, one line each, and run nothing
+        print_only: check the options, print the commands, one line each, and run nothing
         seed: seed that draws random settings
         out: folder of the runs and the report (if not given, sweeps/ and the name of the file)
         jobs: runs at once (if not given, as many as the GPUs, or the cores divided by --threads)
@@ -58,6 +58,8 @@ def sweep(
     from hygen_lightning.parsing import found_file
     from hygen_lightning.study.conduct import Place
 
+    if count is not None and count < 1:
+        raise UserError(f"--count is {count}; give 1 or more")
     path = found_file(file)
     cells = cells_of(read_sweep(path), path, count, seed)
     place = Place(out or Path("sweeps") / path.stem, jobs, threads, launcher, slurm)
@@ -139,14 +141,18 @@ def _number(value: Any) -> Any:
 
 
 def trials(content: dict[str, Any], count: int | None, seed: int) -> list[dict[str, Any]]:
-    """Option name -> value of every run. count: at most so many; None for run_cap of the file, or all."""
+    """Option name -> value of every run.
+
+    count: most runs; None: run_cap of the file, or the whole grid. UserError for a random sweep without.
+    """
     parameters: dict[str, Parameter] = content["parameters"]
     for name, parameter in parameters.items():
         if "values" in parameter and not (isinstance(parameter["values"], list) and parameter["values"]):
             raise UserError(f"parameter {name}: values is {parameter['values']!r}; give a list of values")
-    name, n_runs = ("--count", count) if count is not None else ("run_cap", content.get("run_cap"))
-    if n_runs is not None and (type(n_runs) is not int or n_runs < 1):
-        raise UserError(f"{name} is {n_runs!r}; give 1 or more")
+    run_cap = content.get("run_cap")
+    if run_cap is not None and (type(run_cap) is not int or run_cap < 1):
+        raise UserError(f"run_cap is {run_cap!r}; give a whole number, 1 or more")
+    n_runs = run_cap if count is None else count
     if content["method"] == "grid":
         grid = itertools.product(*(_grid_values(name, p) for name, p in parameters.items()))
         return [dict(zip(parameters, values)) for values in itertools.islice(grid, n_runs)]

@@ -10,6 +10,7 @@ import csv
 import io
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,10 @@ Value = TypeVar("Value")
 def run_rows(groups: Groups) -> str:
     """The CSV text of these runs, group by group."""
     rows = [_row(label, run) for label, runs in groups.items() for run in runs]
+    names = Counter(row["run"] for row in rows)
+    for row in rows:
+        if names[row["run"]] > 1:  # of two sources: in one table each run has a name of its own
+            row["run"] = f"{row['group']}/{row['run']}"
     tasks = list(dict.fromkeys(name for row in rows for name in row if ":" in name))
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, [*FACTS, *tasks], restval="", lineterminator="\n")

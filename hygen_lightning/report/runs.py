@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -61,7 +61,7 @@ class Run:
     """One finished run. settings: all that decides its numbers beside the seed, by dotted name.
 
     source: the folder of its study, or the table it comes from; None for others.
-    group: what that calls it.
+    group: its name in that study or table.
     """
 
     folder: Path
@@ -74,11 +74,12 @@ class Run:
 
     @property
     def kin(self) -> list[Any]:
-        """What runs have in common that differ in their seed alone. Studies and tables have checked that
-        themselves; options that came into the package while a study ran part nobody."""
+        """Equal for runs that differ in their seed alone. Runs of a study or a table are matched by source
+        and group, for options that came into the package while a study ran must not split them."""
         if self.source is None:
             return [self.algorithm, self.settings]
-        return [str(self.source), self.group, *(self.settings.get(fact) for fact in COMPARED_FACTS)]
+        facts = (self.results.get(fact) for fact in COMPARED_FACTS)
+        return [str(self.source), self.group, self.algorithm, *facts]
 
     @property
     def name(self) -> str:
@@ -216,10 +217,12 @@ def grouped(runs: Iterable[Run]) -> tuple[dict[str, list[Run]], list[str]]:
 
 
 def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
-    """What studies and tables call their groups, with the name of the study or table where two say the same;
-    of others the algorithm and what its settings alone have, e.g. `HyGen lr=0.001`."""
+    """A label for each group: its name in the study or table, with the source in front where two sources
+    share it; of other groups the algorithm and the settings that differ, e.g. `HyGen lr=0.001`."""
     firsts = [group[0] for group in groups]
-    called = Counter(first.group for first in firsts)
+    sources = _source_names({first.source for first in firsts if first.source is not None})
+    named = {(first.source, first.group) for first in firsts if first.source is not None}
+    sharing = Counter(group for _, group in named)
     labels: list[str] = []
     for group, first in zip(groups, firsts):
         if first.source is None:
@@ -230,11 +233,21 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
                 said = sorted({run.folder.parent.name for run in group})
             label = " ".join([first.algorithm, *said])
         else:
-            place = f"{first.source.stem}/" if called[first.group] > 1 else ""
+            place = f"{sources[first.source]}/" if sharing[first.group] > 1 else ""
             label = f"{place}{first.group}"
         count = sum(other == label or other.startswith(f"{label} #") for other in labels)
         labels.append(f"{label} #{count + 1}" if count else label)
     return labels
+
+
+def _source_names(sources: Collection[Path]) -> dict[Path, str]:
+    """The last part of each path, tables without .csv; with the folder above it where two have the same."""
+    bare = {source: source.with_suffix("") if source.suffix == ".csv" else source for source in sources}
+    last = Counter(path.name for path in bare.values())
+    return {
+        source: path.name if last[path.name] == 1 else f"{path.parent.name}/{path.name}"
+        for source, path in bare.items()
+    }
 
 
 def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:

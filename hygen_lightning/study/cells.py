@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,8 @@ try:
 except ImportError:  # no such locks on Windows: there, nobody else may work on the same study
     fcntl = None  # type: ignore[assignment]
 
+OF_A_SEED = re.compile(r"(\.s|.*-s)(?P<seed>\d+)(-\d+|\.lock)?")
+"""Names of run folders and of locks."""
 PATIENCE_S = 60.0
 """How long a run that is told to stop has for its checkpoint."""
 
@@ -155,6 +158,13 @@ class CellRun:
                 if (value := row.get(f"val/mean/{kind}_win_rate")) is not None:
                     known[kind] = float(value)
         return known
+
+
+def has_begun(root: Path, name: str) -> bool:
+    """Whether a cell of this name has begun with any seed, of this study or of an earlier version of it."""
+    named = [OF_A_SEED.fullmatch(path.name) for path in (root / name).iterdir()]
+    seeds = {int(match["seed"]) for match in named if match}
+    return any(CellRun(Cell(name, seed, ()), root).has_begun() for seed in seeds)
 
 
 def _last_checkpoint(run: Path) -> Path:

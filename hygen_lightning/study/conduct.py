@@ -14,7 +14,7 @@ from typing import Any
 from hygen_lightning.data.files import check_place
 from hygen_lightning.specs import UserError
 from hygen_lightning.study.cells import CellRun
-from hygen_lightning.study.cost import check_cells, tell_cost
+from hygen_lightning.study.cost import asked_of, check_recordings, keep_asked, tell_cost
 from hygen_lightning.study.launch import Launcher, LocalPool, Pool, SubmititPool, Watched, watch
 from hygen_lightning.study.plan import Cell
 from hygen_lightning.study.table import StudyTable
@@ -52,7 +52,7 @@ def conduct(cells: Sequence[Cell], place: Place, cost: bool, quiet: bool) -> dic
     """
     root = place.root.absolute()
     check_place(root / "report")
-    asked = check_cells(cells, root)
+    asked = asked_of(cells)
     gpus = _gpus()
     jobs = place.jobs or gpus or max((os.cpu_count() or 1) // place.threads, 1)
     every = [Watched(CellRun(cell, root, place.threads)) for cell in cells]
@@ -60,6 +60,8 @@ def conduct(cells: Sequence[Cell], place: Place, cost: bool, quiet: bool) -> dic
         if watched.run.finished_run() is not None:
             watched.state = "done"
     left = [watched for watched in every if watched.state != "done"]
+    check_recordings({watched.run.cell.name: asked[watched.run.cell.name] for watched in left})
+    keep_asked(asked, root)
     steps = {name: int(options["trainer"]["max_steps"]) for name, options in asked.items()}
     pool: Pool = LocalPool(jobs, gpus)
     if place.launcher == "slurm" and left:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from hygen_lightning.parsing import differences
 from hygen_lightning.report.results import write_atomically
 from hygen_lightning.report.runs import STUDY_FILE
 from hygen_lightning.specs import UserError
-from hygen_lightning.study.cells import CellRun
+from hygen_lightning.study.cells import has_begun
 from hygen_lightning.study.launch import Watched
 from hygen_lightning.study.plan import Cell
 
@@ -33,29 +33,36 @@ def asked_of(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
             continue
         try:
             asked[cell.name] = resolved(cell.words)
-            data = asked[cell.name]["data"]
-            if data["dataset_dir"] is not None and data["quality"] != NO_RECORDINGS:
-                check_dataset(Path(data["dataset_dir"]))
         except UserError as error:
             raise UserError(f"{cell.name}: {error}") from error
     return asked
 
 
-def check_cells(cells: Sequence[Cell], root: Path) -> dict[str, dict[str, Any]]:
-    """`asked_of` the cells; the options are written beside their runs.
+def check_recordings(asked: Mapping[str, dict[str, Any]]) -> None:
+    """UserError where cells with these options learn from recordings of a folder that holds none."""
+    for name, options in asked.items():
+        folder, quality = options["data"]["dataset_dir"], options["data"]["quality"]
+        try:
+            if folder is not None and quality != NO_RECORDINGS:
+                check_dataset(Path(folder))
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
 
-    UserError, before anything runs, also where runs of this name were begun with others. If none has
-    begun, changed options discard the cell's timing.
+
+def keep_asked(asked: Mapping[str, dict[str, Any]], root: Path) -> None:
+    """Write the options of cells beside their runs.
+
+    UserError where runs of this name were begun with others; if none was, changed options discard the
+    cell's timing.
     """
     import yaml
 
-    asked = asked_of(cells)
     costs = _known_costs(root)
     for name, options in asked.items():
         kept = root / name / STUDY_FILE
         old = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
         other = next(iter(differences(old, options)), None)
-        if other is not None and any(CellRun(c, root).has_begun() for c in cells if c.name == name):
+        if other is not None and has_begun(root, name):
             raise UserError(f"{kept.parent} was begun with other options ({other}); give another --out")
         if other is not None or not old:
             costs.pop(name, None)
@@ -63,7 +70,6 @@ def check_cells(cells: Sequence[Cell], root: Path) -> dict[str, dict[str, Any]]:
         _keep_costs(root, costs)
     for name, options in asked.items():
         write_atomically(root / name / STUDY_FILE, yaml.safe_dump(options, sort_keys=False))
-    return asked
 
 
 def tell_cost(

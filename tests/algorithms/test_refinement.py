@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 import torch
 from factories import make_episodes
 from refining_runs import TASK, both_stages, logged, refining
-from short_battles import short_battles
 from tiny_runs import callback
 from update_steps import Steps, batch_for
 
@@ -194,7 +192,12 @@ def test_battles_are_played_and_learned_from_as_the_options_say() -> None:
 def test_without_a_policy_of_stage_one_there_is_nothing_to_refine() -> None:
     with pytest.raises(UserError, match=r"give a --model\.prior_weight above 0"):
         HyGen(TASK.layout.widths, refine_battles=4)
-    with pytest.raises(UserError, match=r"refine_skill_battles belongs to --model\.refine_battles above 0"):
+
+
+def test_battles_that_choose_a_skill_need_refinement() -> None:
+    with pytest.raises(
+        UserError, match=r"refine_skill_battles is 4, .* give a --model\.refine_battles above 0"
+    ):
         HyGen(TASK.layout.widths, refine_skill_battles=4)
 
 
@@ -203,14 +206,8 @@ def test_a_minibatch_without_a_battle_is_refused() -> None:
         refining(refine_minibatches=5)
 
 
-@pytest.fixture
-def short() -> Iterator[None]:
-    with short_battles():
-        yield
-
-
 @pytest.mark.parametrize("steps", [5, 6])
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("soon_over")
 def test_what_a_run_has_cost_counts_battles_after_the_last_evaluation(tmp_path: Path, steps: int) -> None:
     """Battles before the third and the fifth step; evaluations every three."""
     more = ["--trainer.val_check_interval=3", f"--trainer.max_steps={steps}"]
@@ -221,7 +218,7 @@ def test_what_a_run_has_cost_counts_battles_after_the_last_evaluation(tmp_path: 
     assert json.loads(results.read_text())["battles"] == 8
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("soon_over")
 def test_a_run_of_both_stages_learns_from_recordings_then_from_both(tmp_path: Path) -> None:
     assert main(both_stages(tmp_path, "3m")) == 0
     rows = logged(tmp_path)
@@ -243,7 +240,7 @@ def battles_by_chunk(folder: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("allocation", "second"), [("equal", ("8.0", "8.0")), ("defeats", ("2.0", "14.0"))])
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("soon_over")
 def test_battles_follow_defeats_if_asked(
     allocation: str, second: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,7 +249,7 @@ def test_battles_follow_defeats_if_asked(
     assert battles_by_chunk(tmp_path) == [("8.0", "8.0"), second]
 
 
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("soon_over")
 def test_a_run_that_goes_on_knows_the_defeats_of_its_last_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +273,7 @@ def test_a_task_that_may_get_no_battle_for_a_minibatch_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("skills", "used"), [([0, 0, -1, -1], 1), ([2, 0, 2, 0], 2), ([0, 1, 2, 3], 4)])
-@pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("soon_over")
 def test_skills_that_are_used_alike_count_in_full(
     skills: list[int], used: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,6 @@ import json
 import random
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import pytest
 import torch
 from processes import Forked, run_command
 from refusals import refused
-from short_battles import short_battles
 from tiny_teachers import clones
 
 from hygen_lightning.algorithms import BC
@@ -37,12 +35,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     """All recordings below a folder, and what is told of them."""
     files = [*find_parts(folder), *folder.rglob(PROVENANCE)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-@pytest.fixture
-def soon_over() -> Iterator[None]:
-    with short_battles():
-        yield
 
 
 # One policy

@@ -14,6 +14,7 @@ from tiny_runs import resolved
 
 from hygen_lightning.benchmark.run import resolved as resolved_words
 from hygen_lightning.cli import TRAINER_COMMANDS, main
+from hygen_lightning.specs import UserError
 from hygen_lightning.study.plan import read_study
 
 CONF = Path(__file__).parent.parent.parent / "conf"
@@ -121,6 +122,17 @@ def test_a_wheel_holds_all_configs_and_sweeps(tmp_path: Path) -> None:
             "fit: --data.batch_size takes a whole number",
         ),
         ("data: {batch_size: 3}", ["--model.widht=3"], "fit: unknown option --model.widht"),
+        ("data: {batch_size: many}", ["--data.batch_size=3"], "mine.yaml: --data.batch_size takes a whole"),
+        (
+            "data: {batch_size: many}",
+            ["--config", "conf/tasks/marine-hard.yaml"],
+            "mine.yaml: --data.batch_size",
+        ),
+        ("data: {batch_size: many}", ["--config", "missing.yaml"], "mine.yaml: --data.batch_size"),
+        ("data: {batch_siz: 3}", ["--config", "missing.yaml"], "missing.yaml: no such file"),
+        ("model: {class_path: HyGan}", [], "mine.yaml: --model: unknown name 'HyGan'"),
+        ("run: 4", [], "mine.yaml: --run is 4; it is a group of options"),
+        ("run: {record_episodes: 0}", [], "mine.yaml: --run.record_episodes is 0; give 1 to"),
     ],
 )
 def test_what_is_wrong_in_a_config_is_told_with_its_file(
@@ -129,3 +141,12 @@ def test_what_is_wrong_in_a_config_is_told_with_its_file(
     (tmp_path / "mine.yaml").write_text(text)
     given = ["--config", "conf/quickstart.yaml", f"--config={tmp_path / 'mine.yaml'}", *words]
     assert said in refused(["fit", *given], capsys)
+
+
+@pytest.mark.parametrize("text", ["run: 4", "trainer: 4", "run: {record_episodes: 0}"])
+def test_what_print_config_does_not_check_is_refused_where_options_are_resolved(
+    text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"mine\.yaml: --"):
+        resolved_words(["--config", str(tmp_path / "mine.yaml")])

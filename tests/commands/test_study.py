@@ -16,7 +16,9 @@ from tiny_runs import tiny_fit
 
 from hygen_lightning.cli import main
 from hygen_lightning.data.tables import read_rows
+from hygen_lightning.specs import UserError
 from hygen_lightning.study import conduct
+from hygen_lightning.study.cost import check_recordings
 from hygen_lightning.study.plan import read_study
 
 TINY = tiny_fit(Path("."))[1:]
@@ -58,7 +60,7 @@ def test_commands_are_printed_one_by_one(tmp_path: Path, capsys: pytest.CaptureF
         (["--threads", "0"], "--threads is 0"),
         (["--launcher", "cloud"], "launcher"),
         (["--slurm", '{"timeout_min":5}'], "give --launcher slurm with it"),
-        (["--slurm", "3"], 'takes names and values, like {"timeout_min":240}; got 3'),
+        (["--slurm", "3"], 'takes names and values, like {"name":1}; got 3'),
         (["--print_only", "--out", __file__], "is a file, no folder; give another place"),
     ],
 )
@@ -98,9 +100,19 @@ def test_a_study_begun_with_other_options_is_refused(
     assert main(words) == 1, "it broke before its first checkpoint"
     (broken / "last.ckpt").touch()
     tiny_study(tmp_path)
-    line = refused(words, capsys)
-    assert "was begun with other options (--" in line
-    assert "give another --out" in line
+    for seeds in ([1, 2], [2]):  # runs of all seeds stand in one table
+        tiny_study(tmp_path, seeds=seeds)
+        line = refused(words, capsys)
+        assert "was begun with other options (--" in line
+        assert "give another --out" in line
+
+
+def test_recordings_are_looked_for_where_a_cell_still_needs_them(tmp_path: Path) -> None:
+    moved = {"a": {"data": {"dataset_dir": str(tmp_path / "moved"), "quality": "expert"}}}
+    with pytest.raises(UserError, match=r"a: .*moved does not exist; give another dataset_dir"):
+        check_recordings(moved)
+    moved["a"]["data"]["quality"] = "none"
+    check_recordings(moved)
 
 
 def test_a_cluster_that_is_not_there_is_refused_before_anything_is_timed(
@@ -119,7 +131,6 @@ def test_a_signal_while_settings_are_timed_ends_the_study(
     def told_to_end(*_: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(conduct, "check_cells", lambda cells, root: {})
     monkeypatch.setattr(conduct, "tell_cost", told_to_end)
     with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
         conduct.conduct(read_study(tiny_study(tmp_path)), conduct.Place(tmp_path / "out"), True, True)

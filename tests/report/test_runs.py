@@ -75,6 +75,24 @@ def test_groups_that_studies_and_tables_call_the_same_are_kept_apart_by_their_na
         "new/BC-toy": [1, 2],
         "new/BC": [1],
     }
+    written = tmp_path / "results.csv"
+    written.write_text(run_rows(groups_in(*tables)))
+    assert seeds_in(written) == seeds_in(*tables)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old.csv").rename(tmp_path / "old/results.csv")
+    here = tmp_path.name
+    written.write_text((tmp_path / "new.csv").read_text())
+    assert {"old/results/BC", f"{here}/results/BC"} < set(seeds_in(written, tmp_path / "old/results.csv"))
+
+
+def test_a_study_of_two_algorithms_or_versions_under_one_name_is_not_averaged(tmp_path: Path) -> None:
+    finished_run(tmp_path, "BC", 1, {"3m": 9}, name="cell")
+    finished_run(tmp_path, "BC", 2, {"3m": 9}, name="cell", versions={"torch": "2.4"})
+    (tmp_path / "cell" / STUDY_FILE).touch()
+    assert seeds_in(tmp_path) == {"cell": [1], "cell #2": [2]}
+    rows = run_rows(groups_in(tmp_path)).replace("cell #2", "cell")
+    (tmp_path / "rows.csv").write_text(rows)
+    assert sorted(seeds_in(tmp_path / "rows.csv").values()) == [[1], [2]]
 
 
 def test_equal_last_names_of_options_are_written_out(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,9 @@ from tiny_runs import the_run, tiny_fit
 from hygen_lightning.cli import main
 
 
-@pytest.fixture(scope="module", autouse=True)
-def soon_over() -> Iterator[None]:
-    with short_battles():
-        yield
+@pytest.fixture(autouse=True)
+def soon_over(soon_over: None) -> None:
+    """Of every test here."""
 
 
 @pytest.fixture(scope="session")
