@@ -132,6 +132,10 @@ def explain(
         _, path, rest = text.rpartition("class_path '")
         name = text.partition("ption '")[2].partition("'")[0]
         if not path:
+            group = text.partition("Group '")[2].partition("'")[0]
+            bare = any(option.startswith(f"--{group}.") for option in options) and f"{group}." not in name
+            if bare or f"--{name}" in options:  # the latter below what is no group, as a command's name
+                name = f"{group}.{name}"
             return _unknown(f"--{name}", options)
         parameters = signature(locate(rest.partition("'")[0])).parameters  # type: ignore[arg-type]
         return _unknown(f"--{key}.{name}", [f"--{key}.{parameter}" for parameter in parameters])
@@ -139,6 +143,9 @@ def explain(
         name = text.rpartition("dot import path string: ")[2].split()[0].rstrip(".")
         known = ", ".join([*classes.get(key, ()), "package.module.Class"])
         return f"--{key}: unknown name {name!r}; choose one of {known}"
+    if text.startswith("Unexpected config: "):
+        name = text.removeprefix("Unexpected config: ").strip(":")
+        return f"{name} is empty; give options below it, or leave it out"
     for kind, name in KINDS.items():
         text = text.replace(kind, name)
     expected, _, got = text.replace("Expected ", "takes ", 1).partition(". Got value: ")

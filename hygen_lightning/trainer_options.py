@@ -234,8 +234,8 @@ def check_run_options(config: Mapping[str, Any], words: Sequence[str]) -> None:
 
 def _wrong_options(config: Mapping[str, Any]) -> str | None:
     for group in ("trainer", "data", "run", *CALLBACKS):
-        if not isinstance(config[group], (Namespace, dict)):
-            return f"--{group} is {config[group]!r}; it is a group of options, give those in it"
+        if not isinstance(config.get(group), (Namespace, dict)):
+            return f"--{group} is {config.get(group)!r}; it is a group of options, give those in it"
     episodes, name = config["run"]["record_episodes"], config["run"]["name"]
     if not 1 <= episodes <= MOST_EPISODES:
         return f"--run.record_episodes is {episodes}; give 1 to {MOST_EPISODES}"

@@ -15,7 +15,7 @@ from hygen_lightning.commands.sweep import cells_of, command_line, read_sweep, s
 from hygen_lightning.specs import UserError
 
 SWEEPS = sorted((Path(__file__).parent.parent / "sweeps").glob("*.yaml"))
-FIT = "command: [python, -m, hygen_lightning, fit]\n"
+FIT = "command: [python, -m, hygen_lightning, fit, '${args}']\n"
 
 
 def settings_of(path: Path, count: int | None = None, seed: int = 1) -> list[dict[str, Any]]:
@@ -105,6 +105,11 @@ def test_nested_parameters_and_numbers_that_yaml_reads_as_text(tmp_path: Path) -
     ]
 
 
+def test_a_date_is_a_text(tmp_path: Path) -> None:
+    (settings,) = settings_of(written(tmp_path, "method: grid\nparameters: {a: {value: 2024-01-01}}\n"))
+    assert command_line(settings, {"command": ["x", "${args}"]}) == ["x", "--a=2024-01-01"]
+
+
 def test_values_reach_the_command_line_as_its_parser_takes_them() -> None:
     content = {"program": "p", "command": ["${env}", "python", "${program}", "${args}"]}
     words = command_line({"a": False, "b": None, "c": "Grüße C:\\data", "d": 0.5}, content)
@@ -161,7 +166,7 @@ def test_drawn_trials_are_numbered_for_two_may_be_equal(tmp_path: Path) -> None:
             "method: random\nrun_cap: 1\nparameters: {a: {distribution: beta}}\n",
             "distribution 'beta' is not known",
         ),
-        ("method: random\nrun_cap: 1\nparameters: {a: {distribution: uniform}}\n", "needs other figures"),
+        ("method: random\nrun_cap: 1\nparameters: {a: {distribution: uniform}}\n", "other figures needed"),
         (
             "method: random\nrun_cap: 1\nparameters: {a: {values: [1, 2], probabilities: [1]}}\n",
             "as many probabilities as values",
@@ -177,6 +182,36 @@ def test_drawn_trials_are_numbered_for_two_may_be_equal(tmp_path: Path) -> None:
         (
             "method: grid\nrun_cap: many\nparameters: {a: {value: 3}}\n",
             "run_cap is 'many'; give a whole number, 1 or more",
+        ),
+        (
+            "method: grid\ncommand: null\nparameters: {a: {value: 3}}\n",
+            "command is None; give a list of words",
+        ),
+        (
+            "method: grid\ncommand: fit\nparameters: {a: {value: 3}}\n",
+            "command is 'fit'; give a list of words",
+        ),
+        ("method: grid\ncommand: [fit]\nparameters: {a: {value: 3}}\n", r"no \$\{args\}: parameters would"),
+        (
+            f"method: grid\n{FIT}parameters: {{run.root: {{value: a}}}}\n",
+            "parameter run.root is the sweep's own",
+        ),
+        (
+            f"method: grid\n{FIT}parameters: {{a: {{min: 5, max: 3}}}}\n",
+            "a: no value between its min and its",
+        ),
+        *(
+            (f"method: {method}\nrun_cap: 1\n{FIT}parameters: {{a: {figures}}}\n", "a: other figures needed")
+            for method, figures in (
+                ("random", "{values: [1, 2], probabilities: [a, b]}"),
+                ("random", "{values: [1, 2], probabilities: [0, 0]}"),
+                ("random", "{values: [1, 2], probabilities: 1}"),
+                ("random", "{distribution: q_uniform, min: 0, max: 1, q: 0}"),
+                ("grid", "{distribution: q_uniform, min: 0, max: 1, q: 0}"),
+                ("grid", "{distribution: q_uniform, max: 1}"),
+                ("grid", "{distribution: q_uniform, min: a, max: 1}"),
+                ("random", "{distribution: log_uniform, min: 1000, max: 2000}"),
+            )
         ),
         (f"method: grid\n{FIT}parameters: {{seed_everything: {{value: x}}}}\n", "seed_everything is 'x'"),
         (f"method: grid\n{FIT}parameters: {{seed_everything: {{value: -1}}}}\n", "seed_everything is -1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,10 +33,10 @@ def report(
         allow_mixed: compare runs of other environments or versions than the first one's
         json: one JSON object on stdout, instead of tables
     """
-    from hygen_lightning.report.runs import check_comparable, find_runs, grouped
+    from hygen_lightning.report.runs import check_comparable, find_runs, grouped, tasks_of_some
 
     check_place(out / "report.json")
-    found, unfinished = find_runs(runs)
+    found, unused = find_runs(runs)
     mixed = check_comparable(found, allow_mixed)
     groups, replaced = grouped(found)
     with replacing_files(out) as new:
@@ -45,11 +46,12 @@ def report(
                 label: {"seeds": [r.seed for r in members], "runs": [str(r.folder) for r in members]}
                 for label, members in groups.items()
             },
-            "left_out": [*unfinished, *replaced],
+            "left_out": [*unused, *replaced],
             "mixed": mixed,
             "task_sets": task_sets,
         }
         said = [*payload["left_out"], *(f"mixed: {line}" for line in mixed)]
+        said += tasks_of_some(groups)
         for told in task_sets.values():
             said += [f"groups differ in {line}" for line in told["differences"]]
         _write(new, payload, groups, parts, said)
@@ -77,7 +79,7 @@ def _compared(groups: Groups, out: Path) -> tuple[list[Part], dict[str, Any]]:
     sets = task_sets_of(groups)
     for name, members in sets.items():
         comparison = compare(run_table(members))
-        folder = out / name.replace(", ", "+") if len(sets) > 1 else out
+        folder = out / _folder_name(name) if len(sets) > 1 else out
         pictures = write_plots(members, comparison, folder)
         tables = [*comparison_tables(comparison), spent_table(members)]
         parts.append(Part(name, tables, pictures, members))
@@ -114,6 +116,11 @@ def _write(
         written[str(place / f"{table.name}.csv")] = comma_separated(table)
     for name, content in written.items():
         write_atomically(out / name, content)
+
+
+def _folder_name(task_set: str) -> str:
+    """For names of tasks that a file has: they may hold anything."""
+    return re.sub(r"[^\w+.=-]", "_", task_set.replace(", ", "+")).lstrip(".") or "tasks"
 
 
 def _print(part: Part) -> None:

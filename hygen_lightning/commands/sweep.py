@@ -11,8 +11,9 @@ import shlex
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hygen_lightning.parsing import read_yaml
 from hygen_lightning.seeding import check_seed
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hygen_lightning.study.plan import Cell
 
 Parameter = dict[str, Any]
+Value = TypeVar("Value")
 
 SEED = "seed_everything"
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
@@ -145,8 +147,12 @@ def trials(content: dict[str, Any], count: int | None, seed: int) -> list[dict[s
 
     count: most runs; None: run_cap of the file, or the whole grid. UserError for a random sweep without.
     """
+    from hygen_lightning.study.plan import RUN_OF_ITS_OWN
+
     parameters: dict[str, Parameter] = content["parameters"]
     for name, parameter in parameters.items():
+        if name in RUN_OF_ITS_OWN and name != SEED:
+            raise UserError(f"parameter {name} is the sweep's own; leave it out")
         if "values" in parameter and not (isinstance(parameter["values"], list) and parameter["values"]):
             raise UserError(f"parameter {name}: values is {parameter['values']!r}; give a list of values")
     run_cap = content.get("run_cap")
@@ -154,12 +160,21 @@ def trials(content: dict[str, Any], count: int | None, seed: int) -> list[dict[s
         raise UserError(f"run_cap is {run_cap!r}; give a whole number, 1 or more")
     n_runs = run_cap if count is None else count
     if content["method"] == "grid":
-        grid = itertools.product(*(_grid_values(name, p) for name, p in parameters.items()))
+        grid = itertools.product(*(_explained(_grid_values, name, p) for name, p in parameters.items()))
         return [dict(zip(parameters, values)) for values in itertools.islice(grid, n_runs)]
     if n_runs is None:
         raise UserError("a random sweep has no end; give --count N or run_cap in the file")
     draw = random.Random(seed)
-    return [{name: _draw(name, p, draw) for name, p in parameters.items()} for _ in range(n_runs)]
+    drawn = partial(_draw, draw=draw)
+    return [{name: _explained(drawn, name, p) for name, p in parameters.items()} for _ in range(n_runs)]
+
+
+def _explained(read: Callable[[str, Parameter], Value], name: str, parameter: Parameter) -> Value:
+    """What `read` finds; UserError where figures of the parameter are missing, no numbers or impossible."""
+    try:
+        return read(name, parameter)
+    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"parameter {name}: other figures needed than {parameter} ({error})") from error
 
 
 def _grid_values(name: str, parameter: Parameter) -> list[Any]:
@@ -169,10 +184,14 @@ def _grid_values(name: str, parameter: Parameter) -> list[Any]:
         return list(parameter["values"])
     if parameter.get("distribution") == "q_uniform":
         low, high, step = parameter["min"], parameter["max"], parameter.get("q", 1)
-        return [low + i * step for i in range(int((high - low) / step) + 1)]
+        return [low + i * step for i in range(int((high - low) / step) + 1)] or _nothing(name)
     if _usual(parameter) == "int_uniform":
-        return list(range(parameter["min"], parameter["max"] + 1))
+        return list(range(parameter["min"], parameter["max"] + 1)) or _nothing(name)
     raise UserError(f"parameter {name}: a grid needs `values`")
+
+
+def _nothing(name: str) -> list[Any]:
+    raise UserError(f"parameter {name}: no value between its min and its max")
 
 
 def _usual(parameter: Parameter) -> str:
@@ -227,10 +246,7 @@ def _draw(name: str, parameter: Parameter, draw: random.Random) -> Any:
     if chosen is None:
         known = ", ".join(sorted(DISTRIBUTIONS))
         raise UserError(f"parameter {name}: distribution {kind!r} is not known here; known: {known}")
-    try:
-        value = chosen(parameter, draw)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"parameter {name}: {kind} needs other figures than {parameter} ({error})") from error
+    value = chosen(parameter, draw)
     if kind.startswith("q_"):
         step = parameter.get("q", 1)
         value = round(value / step) * step
@@ -242,7 +258,12 @@ def command_line(settings: dict[str, Any], content: dict[str, Any]) -> list[str]
     """The file's command with its macros filled in, `python` as this interpreter, and no W&B."""
     from hygen_lightning.study.plan import as_word
 
-    template = [str(word) for word in content.get("command", DEFAULT_COMMAND)]
+    command = content.get("command", DEFAULT_COMMAND)
+    if not isinstance(command, (list, tuple)):
+        raise UserError(
+            f"command is {command!r}; give a list of words, like [python, -m, hygen_lightning, fit]"
+        )
+    template = [str(word) for word in command]
     if not content.get("program") and "${program}" in template:
         raise UserError("the sweep file names no program; write `program: hygen_lightning`")
     args = [f"--{name}={as_word(value)}" for name, value in settings.items()]
@@ -255,10 +276,12 @@ def command_line(settings: dict[str, Any], content: dict[str, Any]) -> list[str]
         "${args}": args,
         "${args_no_hyphens}": [word.removeprefix("--") for word in args],
         "${args_no_boolean_flags}": [*others, *bare],
-        "${args_json}": [json_format.dumps(settings, ensure_ascii=False)],
+        "${args_json}": [json_format.dumps(settings, ensure_ascii=False, default=str)],
     }
     ours = {"python": [sys.executable], "--config=conf/wandb.yaml": []}
     for word in template:
         if word.startswith("${") and word not in macros:
             raise UserError(f"command: {word} is not known here; known: {', '.join(sorted(macros))}")
+    if settings and not any(word.startswith("${args") for word in template):
+        raise UserError("command has no ${args}: parameters would change nothing")
     return [piece for word in template for piece in {**macros, **ours}.get(word, [word])]

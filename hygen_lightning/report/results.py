@@ -25,6 +25,12 @@ RESULT_KEYS = (
     "mean_unseen_win_rate_noisy",
 )
 """Keys of `results.json` that hold results; all others are facts about the run."""
+FACT_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "seed": (int, "a whole number"),
+    **dict.fromkeys(("optimiser_steps", "battles", "env_steps", "minutes"), ((int, float), "a number")),
+    **dict.fromkeys(("environment", "versions", "data"), (dict, "names and values")),
+}
+"""Facts that readers count with, and what they are where they are known."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +150,7 @@ def read_results(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read as results ({error}); give run folders") from None
     entries: Any = content.get("tasks") if isinstance(content, dict) else None
     needed = {"seen", "win_rate", "episodes"}
-    parts = entries.values() if isinstance(entries, dict) else [None]
+    parts = entries.values() if isinstance(entries, dict) and entries else [None]
     if not all(isinstance(part, dict) and needed <= part.keys() for part in parts):
         raise UserError(f"{path}: not written by a run: 'tasks' with seen, win_rate and episodes expected")
     for task, entry in entries.items():
@@ -154,6 +160,10 @@ def read_results(path: Path) -> dict[str, Any]:
                 raise UserError(f"{path}: tasks.{task}.{name} is {rate!r}; 0 to 1 expected")
         if type(entry["episodes"]) is not int or entry["episodes"] < 1:
             raise UserError(f"{path}: tasks.{task}.episodes is {entry['episodes']!r}; 1 or more expected")
+    for name, (kinds, wanted) in FACT_KINDS.items():
+        fact = content.get(name)
+        if not (fact is None or (isinstance(fact, kinds) and type(fact) is not bool)):
+            raise UserError(f"{path}: {name} is {fact!r}; {wanted} expected")
     return content
 
 

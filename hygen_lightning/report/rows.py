@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 import shlex
 from collections import Counter
@@ -34,8 +35,11 @@ def run_rows(groups: Groups) -> str:
     rows = [_row(label, run) for label, runs in groups.items() for run in runs]
     names = Counter(row["run"] for row in rows)
     for row in rows:
-        if names[row["run"]] > 1:  # of two sources: in one table each run has a name of its own
+        if names[row["run"]] > 1:  # in one table each run has a name of its own
             row["run"] = f"{row['group']}/{row['run']}"
+    for number, row in enumerate(rows):
+        again = sum(other["run"] == row["run"] for other in rows[:number])
+        row["run"] += f" #{again + 1}" if again else ""
     tasks = list(dict.fromkeys(name for row in rows for name in row if ":" in name))
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, [*FACTS, *tasks], restval="", lineterminator="\n")
@@ -84,6 +88,8 @@ def read_run_rows(path: Path) -> list[Run]:
         raise UserError(f"{path}: {NO_TABLE} ({error})") from None
     seen: dict[str, str] = {}
     for where, row in rows:
+        if not row["run"]:
+            raise UserError(f"{where}, run: give each run a name of its own")
         if row["run"] in seen:
             raise UserError(f"{where}: run {row['run']!r} stands in {seen[row['run']]} too; keep one of them")
         seen[row["run"]] = where
@@ -109,6 +115,8 @@ def _whole_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
         if name not in columns:
             raise UserError(f"{path}: {NO_TABLE}: no column {name!r}, or cells are not separated by commas")
     for name in columns:
+        if columns.count(name) > 1:
+            raise UserError(f"{path}, line 1: {name} stands there twice; keep one of the columns")
         kind, colon, _ = name.partition(":")
         if colon and kind not in (*TASK_KINDS, NOISY):
             raise UserError(
@@ -147,7 +155,7 @@ def _run(path: Path, where: str, row: dict[str, str]) -> Run:
         raise UserError(f"{where}: no task was played")
     for column in NUMBERS:
         if row[column]:
-            told(column, float, "a number, or nothing")
+            told(column, _amount, "a number, 0 or more, or nothing")
     versions = told("versions", _versions, "name=version, separated by spaces")
     environment = {"name": row["environment"], "version": row["environment_version"]}
     known: dict[str, Any] = {name: row[name] for name in FACTS if row[name]}
@@ -155,7 +163,7 @@ def _run(path: Path, where: str, row: dict[str, str]) -> Run:
     seed = told("seed", int, "a whole number, or nothing") if row["seed"] else None
     settings = {"group": row["group"], "environment": str(environment), "versions": row["versions"]}
     source = path.resolve()
-    return Run(source / row["run"], seed, row["algorithm"], settings, known, source, row["group"])
+    return Run(source / row["run"].lstrip("/"), seed, row["algorithm"], settings, known, source, row["group"])
 
 
 def _won_of(cell: str) -> tuple[int, int]:
@@ -165,6 +173,13 @@ def _won_of(cell: str) -> tuple[int, int]:
     if not battles or wins > battles:
         raise ValueError(cell)
     return wins, battles
+
+
+def _amount(cell: str) -> float:
+    amount = float(cell)
+    if not 0 <= amount < math.inf:
+        raise ValueError(cell)
+    return amount
 
 
 def _versions(cell: str) -> dict[str, str]:

@@ -84,7 +84,16 @@ class Run:
     @property
     def name(self) -> str:
         """The run as people tell it from others."""
-        return f"{self.folder.parent.name}/{self.folder.name}"
+        return str(self.folder.relative_to(self.source or self.folder.parent.parent).as_posix())
+
+    @property
+    def outcome(self) -> str:
+        """Equal for copies of one run."""
+        wins = {
+            task: [entry["episodes"], round(entry["win_rate"] * entry["episodes"])]
+            for task, entry in self.results["tasks"].items()
+        }
+        return json.dumps([self.folder.parts[-2:], self.algorithm, self.seed, wins], sort_keys=True)
 
 
 Groups = Mapping[str, Sequence[Run]]
@@ -92,7 +101,7 @@ Groups = Mapping[str, Sequence[Run]]
 
 
 def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Finished runs at or below each path, and a line for each run that is left out as unfinished.
+    """Finished runs at or below each path, and a line for each that is left out as unfinished or a copy.
 
     A path may be a results file, a run folder, a folder of them, or a table of runs that a report has
     written (results.csv). UserError where a path holds no finished run.
@@ -100,7 +109,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     from hygen_lightning.report.rows import is_table_of_runs, read_run_rows
 
     runs: dict[Path, Run] = {}
-    unfinished: list[str] = []
+    left_out: list[str] = []
     for path in paths:
         if not path.exists():
             raise UserError(f"{path} does not exist; give run folders, results.json or results.csv files")
@@ -122,8 +131,14 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
                 f"{path}: no {RESULTS_FILE} of a finished run at or below it{hint}; give run folders{tables}"
             )
         runs |= done
-        unfinished += [line for line in lines if line not in unfinished]
-    return list(runs.values()), unfinished
+        left_out += [line for line in lines if line not in left_out]
+    first: dict[str, Run] = {}
+    for run in runs.values():
+        copied = first.setdefault(run.outcome, run)
+        if copied is not run:
+            source, other = (one.source or one.folder for one in (run, copied))
+            left_out.append(f"left out: {run.name} of {source} is the run that {other} has")
+    return list(first.values()), left_out
 
 
 def _read_run(file: Path) -> Run:
@@ -241,13 +256,18 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
 
 
 def _source_names(sources: Collection[Path]) -> dict[Path, str]:
-    """The last part of each path, tables without .csv; with the folder above it where two have the same."""
+    """The last part of each path, tables without .csv; after as many folders as tell it from the others."""
     bare = {source: source.with_suffix("") if source.suffix == ".csv" else source for source in sources}
-    last = Counter(path.name for path in bare.values())
-    return {
-        source: path.name if last[path.name] == 1 else f"{path.parent.name}/{path.name}"
-        for source, path in bare.items()
-    }
+
+    def tail(path: Path, length: int) -> str:
+        return "/".join(path.parts[-length:])
+
+    def shortest(path: Path) -> str:
+        lengths = range(1, len(path.parts) + 1)
+        unique = (n for n in lengths if sum(tail(o, n) == tail(path, n) for o in bare.values()) == 1)
+        return tail(path, next(unique, len(path.parts)))
+
+    return {source: shortest(path) for source, path in bare.items()}
 
 
 def differing_settings(settings: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -276,6 +296,19 @@ def _short(name: str, among: Sequence[str]) -> str:
 
 def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def tasks_of_some(groups: Groups) -> list[str]:
+    """One line per group and task that only some of its runs have played: the group's means leave it out."""
+    lines = []
+    for label, runs in groups.items():
+        played = Counter(task for run in runs for task in run.results["tasks"])
+        lines += [
+            f"{task} is in no mean of {label}: {count} of its {len(runs)} runs played it"
+            for task, count in played.items()
+            if count < len(runs)
+        ]
+    return lines
 
 
 def kind_of(entry: Mapping[str, Any]) -> TaskKind:

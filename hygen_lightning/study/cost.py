@@ -10,9 +10,10 @@ from typing import Any
 
 from hygen_lightning.benchmark.run import reckon, resolved
 from hygen_lightning.commands.output import print_table
-from hygen_lightning.data.datamodule import NO_RECORDINGS
+from hygen_lightning.data.datamodule import NO_RECORDINGS, HybridDataModule
 from hygen_lightning.data.hdf5 import check_dataset
-from hygen_lightning.parsing import differences
+from hygen_lightning.envs import environment_class
+from hygen_lightning.parsing import differences, read_yaml
 from hygen_lightning.report.results import write_atomically
 from hygen_lightning.report.runs import STUDY_FILE
 from hygen_lightning.specs import UserError
@@ -32,7 +33,10 @@ def asked_of(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
         if cell.name in asked:
             continue
         try:
-            asked[cell.name] = resolved(cell.words)
+            options = asked[cell.name] = resolved(cell.words)
+            for env in {options[group]["env"] for group in ("rollouts", "evaluation")} - {None}:
+                environment_class(env)  # its file may register tasks
+            HybridDataModule(**options["data"])
         except UserError as error:
             raise UserError(f"{cell.name}: {error}") from error
     return asked
@@ -60,7 +64,9 @@ def keep_asked(asked: Mapping[str, dict[str, Any]], root: Path) -> None:
     costs = _known_costs(root)
     for name, options in asked.items():
         kept = root / name / STUDY_FILE
-        old = yaml.safe_load(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+        old = read_yaml(kept) if kept.is_file() else {}
+        if not isinstance(old, dict):
+            raise UserError(f"{kept}: no options in it; remove it, or give another --out")
         other = next(iter(differences(old, options)), None)
         if other is not None and has_begun(root, name):
             raise UserError(f"{kept.parent} was begun with other options ({other}); give another --out")
@@ -109,9 +115,12 @@ def tell_cost(
 
 
 def _known_costs(root: Path) -> dict[str, Any]:
-    """By setting."""
-    path = root / COST_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """By setting; none where the file is damaged: it can be made again."""
+    try:
+        known = json.loads((root / COST_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def _keep_costs(root: Path, costs: dict[str, Any]) -> None:

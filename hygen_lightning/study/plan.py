@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -80,17 +81,19 @@ def _cells_of(label: str, part: Any, content: dict[str, Any], path: Path) -> lis
 
 def _learned(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]]:
     """Name of a task set or of a single task -> the options that say what is learned and played."""
-    sets = {Path(name).stem: {"data.task_set": name} for name in _texts(content, "task_sets", path)}
-    alone = {
-        Path(name).stem: {
-            "data.task_set": None,
-            "data.train_tasks": [name],
-            "data.eval_tasks": [name],
-            "data.extra_tasks": [],
-        }
-        for name in _texts(content, "tasks", path)
-    }
-    return sets | alone or {"": {}}
+    learned: dict[str, dict[str, Any]] = {}
+    for key in ("task_sets", "tasks"):
+        for name in _texts(content, key, path):
+            called = Path(name).stem
+            if called in learned:
+                raise UserError(f"{path}: two task sets or tasks are called {called}; give other names")
+            learned[called] = {"data.task_set": name} if key == "task_sets" else _alone(name)
+    return learned or {"": {}}
+
+
+def _alone(task: str) -> dict[str, Any]:
+    one = {f"data.{which}_tasks": [task] for which in ("train", "eval")}
+    return {"data.task_set": None, **one, "data.extra_tasks": []}
 
 
 def checked_cells(cells: Sequence[Cell], path: Path) -> list[Cell]:
@@ -118,7 +121,9 @@ def _known_everywhere(path: str) -> str:
 
 def as_word(value: Any) -> str:
     """A value as the command line takes it: true, null, [1, 2]; text without quotes, in any alphabet."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, (str, date)):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _check_keys(content: Any, known: Sequence[str], where: object, what: str) -> None:

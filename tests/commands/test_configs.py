@@ -131,6 +131,17 @@ def test_a_wheel_holds_all_configs_and_sweeps(tmp_path: Path) -> None:
         ("data: {batch_size: many}", ["--config", "missing.yaml"], "mine.yaml: --data.batch_size"),
         ("data: {batch_siz: 3}", ["--config", "missing.yaml"], "missing.yaml: no such file"),
         ("model: {class_path: HyGan}", [], "mine.yaml: --model: unknown name 'HyGan'"),
+        (
+            "trainer: {maxsteps: 5}",
+            [],
+            "mine.yaml: unknown option --trainer.maxsteps; did you mean --trainer.max",
+        ),
+        (
+            "fit: {trainer: {max_steps: 4}}",
+            [],
+            "mine.yaml: unknown option --fit.trainer.max_steps; did you mean",
+        ),
+        ("data:", [], "mine.yaml: data is empty; give options below it"),
         ("run: 4", [], "mine.yaml: --run is 4; it is a group of options"),
         ("run: {record_episodes: 0}", [], "mine.yaml: --run.record_episodes is 0; give 1 to"),
     ],
@@ -143,7 +154,9 @@ def test_what_is_wrong_in_a_config_is_told_with_its_file(
     assert said in refused(["fit", *given], capsys)
 
 
-@pytest.mark.parametrize("text", ["run: 4", "trainer: 4", "run: {record_episodes: 0}"])
+@pytest.mark.parametrize(
+    "text", ["run: 4", "trainer: 4", "data: null\nrun: {name: x}", "run: {record_episodes: 0}"]
+)
 def test_what_print_config_does_not_check_is_refused_where_options_are_resolved(
     text: str, tmp_path: Path
 ) -> None:

@@ -132,6 +132,16 @@ def test_the_results_of_the_repository_make_one_report(tmp_path: Path) -> None:
     assert {"3m", "marine-hard", "stalker-zealot"} < set(told["task_sets"])
 
 
+def test_names_of_tasks_are_no_way_out_of_the_folder(tmp_path: Path) -> None:
+    finished_run(tmp_path, "A", 1, {"3m": 9})
+    odd = finished_run(tmp_path, "B", 1, {"3m": 9})
+    text = (odd / "results.json").read_text()
+    (odd / "results.json").write_text(text.replace('"3m"', '"../../x"'))
+    assert report([tmp_path / "A", tmp_path / "B"], out=tmp_path / "out/deep") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["deep"]
+    assert (tmp_path / "out/deep/_.._x/tasks.csv").is_file()
+
+
 def test_a_task_that_one_seed_alone_has_played_is_drawn_without_interval(tmp_path: Path) -> None:
     finished_run(tmp_path, "HyGen", 1, {"3m": 9, "4m": 5, "5m": 3})
     finished_run(tmp_path, "HyGen", 2, {"3m": 9, "4m": 5})
@@ -194,6 +204,24 @@ def test_impossible_win_rates_and_counts_are_refused(
     content = json.loads(path.read_text())
     content["tasks"]["4m"] |= wrong
     path.write_text(json.dumps(content))
+    assert told in refused(["report", str(runs), "--out", str(tmp_path / "out")], capsys)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"seed": "one"}, "seed is 'one'; a whole number expected"),
+        ({"optimiser_steps": "many"}, "optimiser_steps is 'many'; a number expected"),
+        ({"environment": "sim"}, "environment is 'sim'; names and values expected"),
+        ({"versions": ["torch"]}, "versions is ['torch']; names and values expected"),
+        ({"tasks": {}}, "not written by a run"),
+    ],
+)
+def test_facts_of_another_kind_are_refused(
+    wrong: dict[str, object], told: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = (runs / "bc").glob("*/results.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
     assert told in refused(["report", str(runs), "--out", str(tmp_path / "out")], capsys)
 
 

@@ -18,7 +18,7 @@ from hygen_lightning.cli import main
 from hygen_lightning.data.tables import read_rows
 from hygen_lightning.specs import UserError
 from hygen_lightning.study import conduct
-from hygen_lightning.study.cost import check_recordings
+from hygen_lightning.study.cost import check_recordings, keep_asked
 from hygen_lightning.study.plan import read_study
 
 TINY = tiny_fit(Path("."))[1:]
@@ -78,6 +78,8 @@ def test_what_fit_does_not_understand_is_refused_before_anything_starts(
     assert "HyGen-3m: " in (line := refused(["study", str(path)], capsys))
     assert "did you mean --model.width" in line
     assert "did you mean --model.width" in refused(["study", str(path), "--print_only"], capsys)
+    path = tiny_study(tmp_path, tasks=["3mm"])
+    assert "unknown task '3mm'; did you mean 3m" in refused(["study", str(path), "--print_only"], capsys)
     path = tiny_study(tmp_path, options={"data.dataset_dir": "nowhere"})
     assert "nowhere does not exist; give another dataset_dir" in refused(["study", str(path)], capsys)
     assert not (tmp_path / "studies").exists()
@@ -105,6 +107,18 @@ def test_a_study_begun_with_other_options_is_refused(
         line = refused(words, capsys)
         assert "was begun with other options (--" in line
         assert "give another --out" in line
+
+
+@pytest.mark.parametrize("text", ["a: [1", "[1]"])
+def test_damaged_files_in_the_folder_of_a_study(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/asked.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"asked\.yaml"):
+        keep_asked({"a": {}}, tmp_path)
+    (tmp_path / "a/asked.yaml").write_text("data: {}")
+    (tmp_path / "cost.json").write_text(text)
+    keep_asked({"a": {}}, tmp_path)
+    assert json.loads((tmp_path / "cost.json").read_text()) == {}
 
 
 def test_recordings_are_looked_for_where_a_cell_still_needs_them(tmp_path: Path) -> None:

@@ -39,6 +39,18 @@ def test_a_run_is_a_row_with_its_seed_its_commit_and_its_command(tmp_path: Path)
     assert rows[2]["extra:8m"] == rows[2]["commit"] == rows[2]["noisy:4m"] == ""
 
 
+def test_names_of_runs_stay_whole_and_part_rows_even_of_one_group(tmp_path: Path) -> None:
+    text = written(tmp_path).read_text()
+    for number in (1, 2):
+        text = text.replace(f"a/20260101-000000-s{number}", f"{'AB'[number - 1]}/cell/20260101-000000-s1")
+    (tmp_path / "named.csv").write_text(text)
+    again = run_rows(grouped(find_runs([tmp_path / "named.csv"])[0])[0])
+    assert [row["run"] for row in csv.DictReader(again.splitlines())][:2] == [
+        "A/cell/20260101-000000-s1",
+        "B/cell/20260101-000000-s1",
+    ]
+
+
 def test_a_row_does_not_tell_where_one_machine_kept_its_runs(tmp_path: Path) -> None:
     finished_run(
         tmp_path / "runs", "a", 1, {"3m": 1}, command="fit --run.root /home/me --data.train_tasks '[3m]'"
@@ -64,7 +76,7 @@ BROKEN = {
     "no battle": ("9/10", "0/0", "line 2, noisy:3m: '0/0'"),
     "no number": ("9/10", "nine", "line 2, noisy:3m: 'nine'"),
     "no seed": (",2,abc", ",two,abc", "line 3, seed: 'two'; give a whole number"),
-    "no minutes": (",1.5,", ",soon,", "line 2, minutes: 'soon'; give a number"),
+    "no minutes": (",1.5,", ",soon,", "line 2, minutes: 'soon'; give a number, 0 or more"),
     "no versions": ("torch=2.13", "torch", "line 2, versions: 'torch numpy=2'; give name=version"),
     "semicolons": (",", ";", "no column 'group', or cells are not separated by commas"),
     "no such kind": ("seen:3m", "sen:3m", "sen:3m: a task is seen, unseen, extra, or noisy beside one"),
@@ -74,6 +86,11 @@ BROKEN = {
     "no task": ("10/10,9/10,7/10,6/10,0/10", ",,,,", "line 2: no task was played"),
     "a cell of a megabyte": ("fit", "f" * 10**6, "no table of runs"),
     "no text": ("", "\0", "no table of runs"),
+    "a column twice": ("unseen:4m", "seen:3m", "line 1: seen:3m stands there twice"),
+    "minutes below none": (",1.5,", ",-1.5,", "line 2, minutes: '-1.5'; give a number, 0 or more"),
+    "minutes without number": (",1.5,", ",nan,", "line 2, minutes: 'nan'; give a number, 0 or more"),
+    "endless battles": (",640,", ",inf,", "line 2, battles: 'inf'; give a number, 0 or more"),
+    "no run": (",a/20260101-000000-s1,", ",,", "line 2, run: give each run a name"),
     "a run twice": (
         "a/20260101-000000-s2",
         "a/20260101-000000-s1",

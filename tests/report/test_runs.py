@@ -18,6 +18,7 @@ from hygen_lightning.report.runs import (
     grouped,
     run_table,
     task_sets_of,
+    tasks_of_some,
 )
 from hygen_lightning.specs import UserError
 
@@ -60,29 +61,36 @@ def test_groups_that_differ_in_much_are_told_apart_by_the_names_of_their_runs(tm
 
 
 def test_groups_that_studies_and_tables_call_the_same_are_kept_apart_by_their_names(tmp_path: Path) -> None:
-    for study in ("s1", "s2"):
+    for wins, place in enumerate(("s1", "s2", "old", "new"), 3):
         for seed in (1, 2):
-            run = finished_run(tmp_path / study, "BC", seed, {"3m": 9}, name="BC-toy")
+            run = finished_run(tmp_path / place, "BC", seed, {"3m": wins}, name="BC-toy")
         (run.parent / STUDY_FILE).touch()
     finished_run(tmp_path / "s1", "BC", 1, {"3m": 9}, name="alone")
-    assert seeds_in(tmp_path) == {"s1/BC-toy": [1, 2], "s2/BC-toy": [1, 2], "BC": [1]}
-    for name in ("old", "new"):
-        (tmp_path / f"{name}.csv").write_text(run_rows(groups_in(tmp_path / "s1")))
-    tables = [tmp_path / "old.csv", tmp_path / "new.csv", tmp_path / "old.csv"]
-    assert seeds_in(*tables) == {
-        "old/BC-toy": [1, 2],
-        "old/BC": [1],
-        "new/BC-toy": [1, 2],
-        "new/BC": [1],
-    }
-    written = tmp_path / "results.csv"
-    written.write_text(run_rows(groups_in(*tables)))
-    assert seeds_in(written) == seeds_in(*tables)
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old.csv").rename(tmp_path / "old/results.csv")
-    here = tmp_path.name
-    written.write_text((tmp_path / "new.csv").read_text())
-    assert {"old/results/BC", f"{here}/results/BC"} < set(seeds_in(written, tmp_path / "old/results.csv"))
+    studies = [tmp_path / "s1", tmp_path / "s2"]
+    assert seeds_in(*studies) == {"s1/BC-toy": [1, 2], "s2/BC-toy": [1, 2], "BC": [1]}
+    tables = [tmp_path / place / "results.csv" for place in ("old", "new")]
+    for table in tables:
+        table.write_text(run_rows(groups_in(table.parent)))
+    told = seeds_in(*tables, *tables)
+    assert told == {"old/results/BC-toy": [1, 2], "new/results/BC-toy": [1, 2]}
+    (tmp_path / "both.csv").write_text(run_rows(groups_in(*tables)))
+    assert seeds_in(tmp_path / "both.csv") == told
+
+
+def test_a_copy_of_a_run_counts_once_and_a_line_says_so(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        finished_run(tmp_path / "runs", "BC", seed, {"3m": 9})
+    table = tmp_path / "results.csv"
+    table.write_text(run_rows(groups_in(tmp_path / "runs")))
+    runs, left_out = find_runs([tmp_path / "runs", table])
+    assert [run.seed for run in runs] == [1, 2]
+    assert left_out[0] == (f"left out: BC/20260101-000000-s1 of {table} is the run that {runs[0].folder} has")
+
+
+def test_a_task_that_some_runs_of_a_group_have_not_played_is_named(tmp_path: Path) -> None:
+    finished_run(tmp_path, "BC", 1, {"3m": 9, "4m": 3})
+    finished_run(tmp_path, "BC", 2, {"3m": 9})
+    assert tasks_of_some(groups_in(tmp_path)) == ["4m is in no mean of BC: 1 of its 2 runs played it"]
 
 
 def test_a_study_of_two_algorithms_or_versions_under_one_name_is_not_averaged(tmp_path: Path) -> None:
