@@ -133,8 +133,9 @@ def explain(
         name = text.partition("ption '")[2].partition("'")[0]
         if not path:
             group = text.partition("Group '")[2].partition("'")[0]
-            bare = any(option.startswith(f"--{group}.") for option in options) and f"{group}." not in name
-            if bare or f"--{name}" in options:  # the latter below what is no group, as a command's name
+            is_group = any(option.startswith(f"--{group}.") for option in options)
+            bare = is_group and not name.startswith(f"{group}.")
+            if group and (bare or f"--{name}" in options):  # `fit: {trainer: ...}`: right option, wrong place
                 name = f"{group}.{name}"
             return _unknown(f"--{name}", options)
         parameters = signature(locate(rest.partition("'")[0])).parameters  # type: ignore[arg-type]
@@ -144,8 +145,10 @@ def explain(
         known = ", ".join([*classes.get(key, ()), "package.module.Class"])
         return f"--{key}: unknown name {name!r}; choose one of {known}"
     if text.startswith("Unexpected config: "):
-        name = text.removeprefix("Unexpected config: ").strip(":")
-        return f"{name} is empty; give options below it, or leave it out"
+        content = text.removeprefix("Unexpected config: ")
+        if content.endswith(":"):
+            return f"{content.strip(':')} is all that stands there, and it has no value"
+        return f"a config is names and values; got {content}"
     for kind, name in KINDS.items():
         text = text.replace(kind, name)
     expected, _, got = text.replace("Expected ", "takes ", 1).partition(". Got value: ")

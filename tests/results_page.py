@@ -15,8 +15,9 @@ from pathlib import Path
 
 from hygen_lightning.report.comparison import Comparison, compare
 from hygen_lightning.report.comparison_tables import comparison_tables, spent_table
+from hygen_lightning.report.find import find_runs
 from hygen_lightning.report.formats import TextTable, markdown
-from hygen_lightning.report.runs import find_runs, grouped, run_table, task_sets_of
+from hygen_lightning.report.runs import grouped, run_table, task_sets_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 BATTLES_ALONE = "battles alone"

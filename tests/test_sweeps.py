@@ -105,6 +105,11 @@ def test_nested_parameters_and_numbers_that_yaml_reads_as_text(tmp_path: Path) -
     ]
 
 
+def test_a_grid_of_steps_reaches_its_end(tmp_path: Path) -> None:
+    text = "method: grid\nparameters: {a: {distribution: q_uniform, min: 0, max: 0.3, q: 0.1}}\n"
+    assert [s["a"] for s in settings_of(written(tmp_path, text))] == [0, 0.1, 0.2, 0.3]
+
+
 def test_a_date_is_a_text(tmp_path: Path) -> None:
     (settings,) = settings_of(written(tmp_path, "method: grid\nparameters: {a: {value: 2024-01-01}}\n"))
     assert command_line(settings, {"command": ["x", "${args}"]}) == ["x", "--a=2024-01-01"]
@@ -166,7 +171,7 @@ def test_drawn_trials_are_numbered_for_two_may_be_equal(tmp_path: Path) -> None:
             "method: random\nrun_cap: 1\nparameters: {a: {distribution: beta}}\n",
             "distribution 'beta' is not known",
         ),
-        ("method: random\nrun_cap: 1\nparameters: {a: {distribution: uniform}}\n", "other figures needed"),
+        ("method: random\nrun_cap: 1\nparameters: {a: {distribution: uniform}}\n", "has no min"),
         (
             "method: random\nrun_cap: 1\nparameters: {a: {values: [1, 2], probabilities: [1]}}\n",
             "as many probabilities as values",
@@ -200,8 +205,15 @@ def test_drawn_trials_are_numbered_for_two_may_be_equal(tmp_path: Path) -> None:
             f"method: grid\n{FIT}parameters: {{a: {{min: 5, max: 3}}}}\n",
             "a: no value between its min and its",
         ),
+        (
+            f"method: grid\n{FIT}parameters: {{a: {{distribution: q_uniform, min: 1, max: 0.5}}}}\n",
+            "no value betw",
+        ),
         *(
-            (f"method: {method}\nrun_cap: 1\n{FIT}parameters: {{a: {figures}}}\n", "a: other figures needed")
+            (
+                f"method: {method}\nrun_cap: 1\n{FIT}parameters: {{a: {figures}}}\n",
+                "a: {.*} (has no min|cannot be used)",
+            )
             for method, figures in (
                 ("random", "{values: [1, 2], probabilities: [a, b]}"),
                 ("random", "{values: [1, 2], probabilities: [0, 0]}"),

@@ -33,7 +33,8 @@ def report(
         allow_mixed: compare runs of other environments or versions than the first one's
         json: one JSON object on stdout, instead of tables
     """
-    from hygen_lightning.report.runs import check_comparable, find_runs, grouped, tasks_of_some
+    from hygen_lightning.report.find import find_runs
+    from hygen_lightning.report.runs import check_comparable, grouped, tasks_of_some
 
     check_place(out / "report.json")
     found, unused = find_runs(runs)
@@ -48,10 +49,11 @@ def report(
             },
             "left_out": [*unused, *replaced],
             "mixed": mixed,
+            "partly_played": tasks_of_some(groups),
             "task_sets": task_sets,
         }
         said = [*payload["left_out"], *(f"mixed: {line}" for line in mixed)]
-        said += tasks_of_some(groups)
+        said += payload["partly_played"]
         for told in task_sets.values():
             said += [f"groups differ in {line}" for line in told["differences"]]
         _write(new, payload, groups, parts, said)
@@ -119,7 +121,7 @@ def _write(
 
 
 def _folder_name(task_set: str) -> str:
-    """For names of tasks that a file has: they may hold anything."""
+    """The name of a task set as a folder; names of tasks may hold any character."""
     return re.sub(r"[^\w+.=-]", "_", task_set.replace(", ", "+")).lstrip(".") or "tasks"
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from hygen_lightning.parsing import read_yaml
 from hygen_lightning.seeding import check_seed
@@ -174,7 +174,8 @@ def _explained(read: Callable[[str, Parameter], Value], name: str, parameter: Pa
     try:
         return read(name, parameter)
     except (ArithmeticError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"parameter {name}: other figures needed than {parameter} ({error})") from error
+        said = f"has no {error.args[0]}" if isinstance(error, KeyError) else f"cannot be used ({error})"
+        raise UserError(f"parameter {name}: {parameter} {said}") from error
 
 
 def _grid_values(name: str, parameter: Parameter) -> list[Any]:
@@ -184,13 +185,14 @@ def _grid_values(name: str, parameter: Parameter) -> list[Any]:
         return list(parameter["values"])
     if parameter.get("distribution") == "q_uniform":
         low, high, step = parameter["min"], parameter["max"], parameter.get("q", 1)
-        return [low + i * step for i in range(int((high - low) / step) + 1)] or _nothing(name)
+        count = math.floor((high - low) / step + 1e-9) + 1
+        return [_rounded(low + i * step) for i in range(count)] or _nothing(name)
     if _usual(parameter) == "int_uniform":
         return list(range(parameter["min"], parameter["max"] + 1)) or _nothing(name)
     raise UserError(f"parameter {name}: a grid needs `values`")
 
 
-def _nothing(name: str) -> list[Any]:
+def _nothing(name: str) -> NoReturn:
     raise UserError(f"parameter {name}: no value between its min and its max")
 
 
@@ -249,9 +251,13 @@ def _draw(name: str, parameter: Parameter, draw: random.Random) -> Any:
     value = chosen(parameter, draw)
     if kind.startswith("q_"):
         step = parameter.get("q", 1)
-        value = round(value / step) * step
-        value = round(value, 12) if isinstance(value, float) else value
+        value = _rounded(round(value / step) * step)
     return value
+
+
+def _rounded(value: float) -> float:
+    """Without what binary fractions add to 0.3; whole numbers stay whole."""
+    return round(value, 12) if isinstance(value, float) else value
 
 
 def command_line(settings: dict[str, Any], content: dict[str, Any]) -> list[str]:

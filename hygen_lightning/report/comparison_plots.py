@@ -23,7 +23,7 @@ from hygen_lightning.report.style import (
     AXIS_INK,
     GRID,
     INK,
-    MOST_SIGNS,
+    MOST_STYLES,
     PAPER,
     SERIES_COLOURS,
     new_figure,
@@ -45,7 +45,7 @@ def write_plots(groups: Groups, comparison: Comparison, folder: Path) -> list[Pa
     written = [folder / "win_rates.png"]
     many = len(groups) > MOST_SIDE_BY_SIDE
     (draw_win_rate_map if many else draw_win_rates)(comparison.tasks, written[0])
-    if len(groups) <= MOST_SIGNS and any(a.kind == "unseen" for a in comparison.aggregates):
+    if len(groups) <= MOST_STYLES and any(a.kind == "unseen" for a in comparison.aggregates):
         written.append(folder / "seen_unseen.png")
         draw_seen_against_unseen(comparison.aggregates, written[-1])
     if comparison.aggregates:

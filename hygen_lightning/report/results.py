@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,10 @@ RESULT_KEYS = (
     "mean_unseen_win_rate_noisy",
 )
 """Keys of `results.json` that hold results; all others are facts about the run."""
-FACT_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "seed": (int, "a whole number"),
-    **dict.fromkeys(("optimiser_steps", "battles", "env_steps", "minutes"), ((int, float), "a number")),
-    **dict.fromkeys(("environment", "versions", "data"), (dict, "names and values")),
-}
-"""Facts that readers count with, and what they are where they are known."""
+AMOUNTS = ("optimiser_steps", "battles", "env_steps", "minutes")
+"""What a run has cost."""
+TEXTS = ("algorithm", "command", "commit", "quality")
+GROUPS = ("environment", "versions", "data")
 
 
 @dataclass(frozen=True)
@@ -160,11 +159,24 @@ def read_results(path: Path) -> dict[str, Any]:
                 raise UserError(f"{path}: tasks.{task}.{name} is {rate!r}; 0 to 1 expected")
         if type(entry["episodes"]) is not int or entry["episodes"] < 1:
             raise UserError(f"{path}: tasks.{task}.episodes is {entry['episodes']!r}; 1 or more expected")
-    for name, (kinds, wanted) in FACT_KINDS.items():
-        fact = content.get(name)
-        if not (fact is None or (isinstance(fact, kinds) and type(fact) is not bool)):
+    for name, fact in content.items():
+        wanted = _kind_of_fact(name, fact)
+        if wanted is not None and fact is not None:
             raise UserError(f"{path}: {name} is {fact!r}; {wanted} expected")
     return content
+
+
+def _kind_of_fact(name: str, fact: Any) -> str | None:
+    """What is expected of a fact that a report computes with, where it is something else."""
+    if name == "seed" and type(fact) is not int:
+        return "a whole number"
+    if name in AMOUNTS and not (type(fact) in (int, float) and 0 <= fact < math.inf):
+        return "a number, 0 or more,"
+    if name in TEXTS and not isinstance(fact, str):
+        return "a text"
+    if name in GROUPS and not isinstance(fact, dict):
+        return "names and values"
+    return None
 
 
 def write_atomically(path: Path, text: str) -> None:

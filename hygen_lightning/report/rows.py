@@ -12,10 +12,11 @@ import math
 import re
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hygen_lightning.report.results import AMOUNTS
 from hygen_lightning.report.runs import TASK_KINDS, Groups, Run, kind_of
 from hygen_lightning.specs import UserError
 
@@ -24,7 +25,6 @@ FACTS = (
     *("group", "run", "algorithm", "seed", "commit", "command", "environment", "environment_version"),
     *("versions", "quality", "optimiser_steps", "battles", "env_steps", "minutes"),
 )
-NUMBERS = ("optimiser_steps", "battles", "env_steps", "minutes")
 NO_TABLE = "no table of runs as `report` writes to results.csv"
 
 Value = TypeVar("Value")
@@ -37,9 +37,11 @@ def run_rows(groups: Groups) -> str:
     for row in rows:
         if names[row["run"]] > 1:  # in one table each run has a name of its own
             row["run"] = f"{row['group']}/{row['run']}"
-    for number, row in enumerate(rows):
-        again = sum(other["run"] == row["run"] for other in rows[:number])
-        row["run"] += f" #{again + 1}" if again else ""
+    count: Counter[str] = Counter()
+    for row in rows:
+        count[row["run"]] += 1
+        if count[row["run"]] > 1:
+            row["run"] += f" #{count[row['run']]}"
     tasks = list(dict.fromkeys(name for row in rows for name in row if ":" in name))
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, [*FACTS, *tasks], restval="", lineterminator="\n")
@@ -86,13 +88,14 @@ def read_run_rows(path: Path) -> list[Run]:
         rows = list(_whole_rows(path, text))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: {NO_TABLE} ({error})") from None
-    seen: dict[str, str] = {}
+    seen: dict[Path, str] = {}
     for where, row in rows:
-        if not row["run"]:
+        place = _place(row)
+        if place == Path():
             raise UserError(f"{where}, run: give each run a name of its own")
-        if row["run"] in seen:
-            raise UserError(f"{where}: run {row['run']!r} stands in {seen[row['run']]} too; keep one of them")
-        seen[row["run"]] = where
+        if place in seen:
+            raise UserError(f"{where}: run {row['run']!r} stands in {seen[place]} too; keep one of them")
+        seen[place] = where
     runs = [_run(path, where, row) for where, row in rows]
     if not runs:
         raise UserError(f"{path}: {NO_TABLE}: it has no row")
@@ -131,6 +134,11 @@ def _whole_rows(path: Path, text: str) -> Iterator[tuple[str, dict[str, str]]]:
         yield where, row
 
 
+def _place(row: Mapping[str, str]) -> Path:
+    """Where the run would lie in a folder with the table's name."""
+    return Path(row["run"].lstrip("/"))
+
+
 def _run(path: Path, where: str, row: dict[str, str]) -> Run:
     def told(column: str, read: Callable[[str], Value], wanted: str) -> Value:
         try:
@@ -153,7 +161,7 @@ def _run(path: Path, where: str, row: dict[str, str]) -> Run:
             tasks[task]["episodes"] = battles
     if not tasks:
         raise UserError(f"{where}: no task was played")
-    for column in NUMBERS:
+    for column in AMOUNTS:
         if row[column]:
             told(column, _amount, "a number, 0 or more, or nothing")
     versions = told("versions", _versions, "name=version, separated by spaces")
@@ -163,7 +171,7 @@ def _run(path: Path, where: str, row: dict[str, str]) -> Run:
     seed = told("seed", int, "a whole number, or nothing") if row["seed"] else None
     settings = {"group": row["group"], "environment": str(environment), "versions": row["versions"]}
     source = path.resolve()
-    return Run(source / row["run"].lstrip("/"), seed, row["algorithm"], settings, known, source, row["group"])
+    return Run(source / _place(row), seed, row["algorithm"], settings, known, source, row["group"])
 
 
 def _won_of(cell: str) -> tuple[int, int]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hygen_lightning.report.results import RESULTS_FILE, read_results
+from hygen_lightning.report.results import RESULTS_FILE
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import TASK_SETS
 
@@ -84,105 +84,21 @@ class Run:
     @property
     def name(self) -> str:
         """The run as people tell it from others."""
-        return str(self.folder.relative_to(self.source or self.folder.parent.parent).as_posix())
+        return self.folder.relative_to(self.source or self.folder.parent.parent).as_posix()
 
     @property
-    def outcome(self) -> str:
-        """Equal for copies of one run."""
+    def copy_key(self) -> str:
+        """Equal for a run's folder and its row in a table."""
         wins = {
             task: [entry["episodes"], round(entry["win_rate"] * entry["episodes"])]
             for task, entry in self.results["tasks"].items()
         }
-        return json.dumps([self.folder.parts[-2:], self.algorithm, self.seed, wins], sort_keys=True)
+        spent = [float(self.results.get(name) or 0) for name in ("minutes", "battles")]
+        return json.dumps([self.folder.parts[-2:], self.algorithm, self.seed, spent, wins], sort_keys=True)
 
 
 Groups = Mapping[str, Sequence[Run]]
 """Label -> runs that differ in their seed alone."""
-
-
-def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """Finished runs at or below each path, and a line for each that is left out as unfinished or a copy.
-
-    A path may be a results file, a run folder, a folder of them, or a table of runs that a report has
-    written (results.csv). UserError where a path holds no finished run.
-    """
-    from hygen_lightning.report.rows import is_table_of_runs, read_run_rows
-
-    runs: dict[Path, Run] = {}
-    left_out: list[str] = []
-    for path in paths:
-        if not path.exists():
-            raise UserError(f"{path} does not exist; give run folders, results.json or results.csv files")
-        if path.suffix == ".csv" and path.is_file():
-            runs |= {run.folder: run for run in read_run_rows(path)}
-            continue
-        files = [path] if path.is_file() else sorted(path.rglob(RESULTS_FILE))
-        configs = [] if path.is_file() else sorted(path.rglob(CONFIG_FILE))
-        found = {file.resolve().parent: _read_run(file.resolve()) for file in files}
-        done = {folder: run for folder, run in found.items() if run.results.get("finished", True)}
-        begun = dict.fromkeys([*found, *(config.resolve().parent for config in configs)])
-        lines = [f"left out: {folder} is not finished" for folder in begun if folder not in done]
-        if not done:
-            hint = f"; {len(lines)} unfinished" if lines else ""
-            there = sorted(path.glob("*.csv")) if path.is_dir() else []
-            table = next((file for file in there if is_table_of_runs(file)), None)
-            tables = f", or tables like {table}" if table else ""
-            raise UserError(
-                f"{path}: no {RESULTS_FILE} of a finished run at or below it{hint}; give run folders{tables}"
-            )
-        runs |= done
-        left_out += [line for line in lines if line not in left_out]
-    first: dict[str, Run] = {}
-    for run in runs.values():
-        copied = first.setdefault(run.outcome, run)
-        if copied is not run:
-            source, other = (one.source or one.folder for one in (run, copied))
-            left_out.append(f"left out: {run.name} of {source} is the run that {other} has")
-    return list(first.values()), left_out
-
-
-def _read_run(file: Path) -> Run:
-    results = read_results(file)
-    algorithm = str(results.get("algorithm", file.parent.parent.name))
-    settings = _settings(file.with_name(CONFIG_FILE))
-    if not settings:  # results that came without their config
-        known = ("data", "train_tasks", "optimiser_steps")
-        settings = _flat({"folder": file.parent.parent.name, **{k: results.get(k) for k in known}})
-    settings |= _flat({fact: results.get(fact) for fact in COMPARED_FACTS})
-    seed = results.get("seed")
-    run = Run(file.parent, None if seed is None else int(seed), algorithm, settings, results)
-    cell = file.parent.parent
-    return replace(run, source=cell.parent, group=cell.name) if (cell / STUDY_FILE).is_file() else run
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    """What a config.yaml decides, by dotted name; nothing where there is none."""
-    import yaml
-
-    if not path.is_file():
-        return {}
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as a config ({' '.join(str(error).split())})") from None
-    flat = _flat(config if isinstance(config, dict) else {})
-    return {
-        name: value
-        for name, value in flat.items()
-        if not any(name == other or name.startswith(f"{other}.") for other in NO_SETTINGS)
-    }
-
-
-def _flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """A nested dict as one level of dotted names; `init_args` of classes are left out of the names."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        name = above if key == "init_args" else f"{above}.{key}".lstrip(".")
-        if isinstance(value, dict):
-            flat |= _flat(value, name)
-        else:
-            flat[name] = value
-    return flat
 
 
 def check_comparable(runs: Sequence[Run], allow_mixed: bool) -> list[str]:
@@ -214,21 +130,44 @@ def _told(value: Any, other: Any) -> str:
 
 
 def grouped(runs: Iterable[Run]) -> tuple[dict[str, list[Run]], list[str]]:
-    """Runs by label, and a line for each that a newer run of the same settings and seed replaces."""
+    """Runs by label, and a line for each run or group that is left out.
+
+    Of runs of the same settings and seed the newest counts. A group whose runs are all copies of another
+    group's does not count.
+    """
     by_settings: dict[str, list[Run]] = {}
     for run in runs:
         key = json.dumps(run.kin, sort_keys=True, default=str)
         by_settings.setdefault(key, []).append(run)
-    groups, replaced = [], []
-    for group in by_settings.values():
+    whole, lines = _without_copies(list(by_settings.values()))
+    groups = []
+    for group in whole:
         newest: dict[Any, Run] = {}
         for run in sorted(group, key=lambda r: (r.folder.name, r.folder)):
             older = newest.pop(run.seed, None)
             newest[run.folder if run.seed is None else run.seed] = run
             if older is not None:
-                replaced.append(f"left out: {older.name}, for {run.name} repeats its seed {run.seed}")
+                lines.append(f"left out: {older.name}, for {run.name} repeats its seed {run.seed}")
         groups.append(sorted(newest.values(), key=lambda r: (r.seed is None, r.seed or 0)))
-    return dict(zip(_labels(groups), groups)), replaced
+    return dict(zip(_labels(groups), groups)), lines
+
+
+def _without_copies(groups: list[list[Run]]) -> tuple[list[list[Run]], list[str]]:
+    """Folders win over tables, which have less of a run; then the group that comes first."""
+    kept: list[tuple[set[str], list[Run]]] = []
+    lines = []
+    for group in sorted(groups, key=lambda group: not (group[0].folder / RESULTS_FILE).is_file()):
+        keys = {run.copy_key for run in group}
+        original = next((other for known, other in kept if keys <= known), None)
+        if original is None:
+            kept.append((keys, group))
+        else:
+            told = [str(one[0].source or one[0].folder.parent) for one in (group, original)]
+            lines.append(
+                f"left out: {group[0].group or group[0].algorithm} of {told[0]}, a copy from {told[1]}"
+            )
+    remaining = [id(group) for _, group in kept]
+    return [group for group in groups if id(group) in remaining], lines
 
 
 def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
@@ -256,16 +195,18 @@ def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:
 
 
 def _source_names(sources: Collection[Path]) -> dict[Path, str]:
-    """The last part of each path, tables without .csv; after as many folders as tell it from the others."""
+    """The shortest end of each path that no other has; tables without .csv, where that leaves them apart."""
     bare = {source: source.with_suffix("") if source.suffix == ".csv" else source for source in sources}
+    if len(set(bare.values())) < len(bare):
+        bare = {source: source for source in sources}
 
-    def tail(path: Path, length: int) -> str:
+    def end(path: Path, length: int) -> str:
         return "/".join(path.parts[-length:])
 
     def shortest(path: Path) -> str:
         lengths = range(1, len(path.parts) + 1)
-        unique = (n for n in lengths if sum(tail(o, n) == tail(path, n) for o in bare.values()) == 1)
-        return tail(path, next(unique, len(path.parts)))
+        unique = (n for n in lengths if sum(end(o, n) == end(path, n) for o in bare.values()) == 1)
+        return end(path, next(unique, len(path.parts)))
 
     return {source: shortest(path) for source, path in bare.items()}
 
@@ -302,7 +243,8 @@ def tasks_of_some(groups: Groups) -> list[str]:
     """One line per group and task that only some of its runs have played: the group's means leave it out."""
     lines = []
     for label, runs in groups.items():
-        played = Counter(task for run in runs for task in run.results["tasks"])
+        entries = [(task, entry) for run in runs for task, entry in run.results["tasks"].items()]
+        played = Counter(task for task, entry in entries if kind_of(entry) != "extra")
         lines += [
             f"{task} is in no mean of {label}: {count} of its {len(runs)} runs played it"
             for task, count in played.items()

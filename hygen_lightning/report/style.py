@@ -16,7 +16,7 @@ SEEN_COLOUR, UNSEEN_COLOUR = "#3478b8", "#e0812b"
 SERIES_COLOURS = ("#3478b8", "#e0812b", "#3f9b6b", "#b5478d", "#7a68c4", "#b8a12a", "#4aa9b5", "#8c5a3c")
 
 LINE_STYLES, MARKERS = ("-", "--", ":", "-."), ("o", "s", "D", "^")
-MOST_SIGNS = len(SERIES_COLOURS) * len(MARKERS)
+MOST_STYLES = len(SERIES_COLOURS) * len(MARKERS)
 """Of more series, some would look alike."""
 
 

@@ -24,6 +24,7 @@ from hygen_lightning.study.plan import Cell
 TIMED_STEPS = 3
 """Optimiser steps of each stage that count, after two that do not."""
 COST_FILE = "cost.json"
+COST_KEYS = {"hours", "peak_mb", "seconds"}
 
 
 def asked_of(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
@@ -66,7 +67,7 @@ def keep_asked(asked: Mapping[str, dict[str, Any]], root: Path) -> None:
         kept = root / name / STUDY_FILE
         old = read_yaml(kept) if kept.is_file() else {}
         if not isinstance(old, dict):
-            raise UserError(f"{kept}: no options in it; remove it, or give another --out")
+            raise UserError(f"{kept}: no options in it; give another --out")
         other = next(iter(differences(old, options)), None)
         if other is not None and has_begun(root, name):
             raise UserError(f"{kept.parent} was begun with other options ({other}); give another --out")
@@ -115,12 +116,13 @@ def tell_cost(
 
 
 def _known_costs(root: Path) -> dict[str, Any]:
-    """By setting; none where the file is damaged: it can be made again."""
+    """By setting; without damaged entries, which are timed again."""
     try:
         known = json.loads((root / COST_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    entries = known.items() if isinstance(known, dict) else ()
+    return {name: cost for name, cost in entries if isinstance(cost, dict) and cost.keys() >= COST_KEYS}
 
 
 def _keep_costs(root: Path, costs: dict[str, Any]) -> None:

@@ -86,7 +86,7 @@ def _learned(content: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any]
         for name in _texts(content, key, path):
             called = Path(name).stem
             if called in learned:
-                raise UserError(f"{path}: two task sets or tasks are called {called}; give other names")
+                raise UserError(f"{path}: {called} stands twice in task_sets and tasks; keep one of them")
             learned[called] = {"data.task_set": name} if key == "task_sets" else _alone(name)
     return learned or {"": {}}
 

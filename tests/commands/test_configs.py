@@ -141,7 +141,7 @@ def test_a_wheel_holds_all_configs_and_sweeps(tmp_path: Path) -> None:
             [],
             "mine.yaml: unknown option --fit.trainer.max_steps; did you mean",
         ),
-        ("data:", [], "mine.yaml: data is empty; give options below it"),
+        ("data:", [], "mine.yaml: data is all that stands there, and it has no value"),
         ("run: 4", [], "mine.yaml: --run is 4; it is a group of options"),
         ("run: {record_episodes: 0}", [], "mine.yaml: --run.record_episodes is 0; give 1 to"),
     ],

@@ -13,7 +13,8 @@ from refusals import refused
 from hygen_lightning.cli import main
 from hygen_lightning.commands.report import report
 from hygen_lightning.report.comparison import compare
-from hygen_lightning.report.runs import find_runs, grouped, run_table, task_sets_of
+from hygen_lightning.report.find import find_runs
+from hygen_lightning.report.runs import grouped, run_table, task_sets_of
 from hygen_lightning.specs import UserError
 
 RESULTS = Path(__file__).parent.parent.parent / "docs/results"
@@ -142,6 +143,15 @@ def test_names_of_tasks_are_no_way_out_of_the_folder(tmp_path: Path) -> None:
     assert (tmp_path / "out/deep/_.._x/tasks.csv").is_file()
 
 
+def test_signs_that_would_look_alike_are_not_drawn(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hygen_lightning.report.comparison_plots.MOST_STYLES", 1)
+    assert report([runs], out=tmp_path / "out") == 0
+    assert (tmp_path / "out/aggregates.png").is_file()
+    assert not (tmp_path / "out/seen_unseen.png").exists()
+
+
 def test_a_task_that_one_seed_alone_has_played_is_drawn_without_interval(tmp_path: Path) -> None:
     finished_run(tmp_path, "HyGen", 1, {"3m": 9, "4m": 5, "5m": 3})
     finished_run(tmp_path, "HyGen", 2, {"3m": 9, "4m": 5})
@@ -211,7 +221,10 @@ def test_impossible_win_rates_and_counts_are_refused(
     ("wrong", "told"),
     [
         ({"seed": "one"}, "seed is 'one'; a whole number expected"),
-        ({"optimiser_steps": "many"}, "optimiser_steps is 'many'; a number expected"),
+        ({"optimiser_steps": "many"}, "optimiser_steps is 'many'; a number, 0 or more, expected"),
+        ({"battles": float("nan")}, "battles is nan; a number"),
+        ({"minutes": -1}, "minutes is -1; a number"),
+        ({"command": 5}, "command is 5; a text expected"),
         ({"environment": "sim"}, "environment is 'sim'; names and values expected"),
         ({"versions": ["torch"]}, "versions is ['torch']; names and values expected"),
         ({"tasks": {}}, "not written by a run"),

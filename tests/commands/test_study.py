@@ -93,10 +93,11 @@ def test_a_study_begun_with_other_options_is_refused(
     words = ["study", str(tiny_study(tmp_path)), "--cost", "false"]
     assert main(words) == 1, "nothing was trained"
     costs = tmp_path / "studies/tiny/cost.json"
-    costs.write_text('{"BC-3m": {}, "other": {}}')
+    cost = {"hours": 0.1, "peak_mb": 300, "seconds": {}}
+    costs.write_text(json.dumps({"BC-3m": cost, "other": cost, "damaged": {}}))
     tiny_study(tmp_path, configs=["conf/quickstart.yaml"])
     assert main(words) == 1, "no run had begun that could differ"
-    assert json.loads(costs.read_text()) == {"other": {}}
+    assert json.loads(costs.read_text()) == {"other": cost}
     broken = tmp_path / "studies/tiny/BC-3m/20260101-000000-s1/checkpoints"
     broken.mkdir(parents=True)
     assert main(words) == 1, "it broke before its first checkpoint"

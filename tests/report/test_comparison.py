@@ -12,7 +12,8 @@ from PIL import Image
 from hygen_lightning.report.comparison import MOST_SIDE_BY_SIDE, Comparison, compare
 from hygen_lightning.report.comparison_plots import write_plots
 from hygen_lightning.report.comparison_tables import comparison_tables, spent_table
-from hygen_lightning.report.runs import Groups, find_runs, grouped, run_table
+from hygen_lightning.report.find import find_runs
+from hygen_lightning.report.runs import Groups, grouped, run_table
 from hygen_lightning.report.statistics import wilson_interval
 from hygen_lightning.report.style import series_style
 

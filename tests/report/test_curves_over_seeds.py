@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from hygen_lightning.data.tables import append_rows
 from hygen_lightning.report import curves_over_seeds
 from hygen_lightning.report.curves_over_seeds import curves_of, draw_curves_over_seeds
-from hygen_lightning.report.runs import PROGRESS, Run, find_runs
+from hygen_lightning.report.find import find_runs
+from hygen_lightning.report.runs import PROGRESS, Run
 
 
 def runs_with_curves(folder: Path, progress: bool = True) -> list[Run]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from finished_runs import finished_run
 
+from hygen_lightning.report.find import find_runs
 from hygen_lightning.report.marl_eval import marl_eval_json
-from hygen_lightning.report.runs import find_runs, grouped
+from hygen_lightning.report.runs import grouped
 
 BATTLES = """stage,step,task,seed,success,ret,length,allies_left,enemies_left
 val,10,3m,1,False,4.0,19,0,2

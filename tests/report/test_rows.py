@@ -10,8 +10,9 @@ import pytest
 from finished_runs import finished_run
 
 from hygen_lightning.report.comparison import compare
+from hygen_lightning.report.find import find_runs
 from hygen_lightning.report.rows import run_rows
-from hygen_lightning.report.runs import find_runs, grouped, run_table
+from hygen_lightning.report.runs import grouped, run_table
 from hygen_lightning.specs import UserError
 
 FACTS = {"commit": "abc1234", "command": "fit --model BC", "battles": 640, "env_steps": 9000, "minutes": 1.5}
@@ -49,6 +50,15 @@ def test_names_of_runs_stay_whole_and_part_rows_even_of_one_group(tmp_path: Path
         "A/cell/20260101-000000-s1",
         "B/cell/20260101-000000-s1",
     ]
+
+
+def test_runs_of_one_name_get_numbers_and_are_read_again(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        run = finished_run(tmp_path / f"seed{seed}", "BC", seed, {"3m": seed})
+        run.rename(run.with_name("final"))
+    (tmp_path / "rows.csv").write_text(run_rows(grouped(find_runs([tmp_path])[0])[0]))
+    runs, _ = find_runs([tmp_path / "rows.csv"])
+    assert [run.name for run in runs] == ["BC/BC/final", "BC/BC/final #2", "BC/BC/final #3"]
 
 
 def test_a_row_does_not_tell_where_one_machine_kept_its_runs(tmp_path: Path) -> None:
@@ -90,6 +100,7 @@ BROKEN = {
     "minutes below none": (",1.5,", ",-1.5,", "line 2, minutes: '-1.5'; give a number, 0 or more"),
     "minutes without number": (",1.5,", ",nan,", "line 2, minutes: 'nan'; give a number, 0 or more"),
     "endless battles": (",640,", ",inf,", "line 2, battles: 'inf'; give a number, 0 or more"),
+    "the same place": (",a/20260101-000000-s2,", ",/a//20260101-000000-s1,", "line 3: run '/a//2026"),
     "no run": (",a/20260101-000000-s1,", ",,", "line 2, run: give each run a name"),
     "a run twice": (
         "a/20260101-000000-s2",

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from finished_runs import finished_run, unfinished_run, with_metrics
 
+from hygen_lightning.report.find import find_runs
 from hygen_lightning.report.rows import run_rows
 from hygen_lightning.report.runs import (
     STUDY_FILE,
     Run,
     check_comparable,
     differences_between,
-    find_runs,
     grouped,
     run_table,
     task_sets_of,
@@ -77,18 +77,22 @@ def test_groups_that_studies_and_tables_call_the_same_are_kept_apart_by_their_na
     assert seeds_in(tmp_path / "both.csv") == told
 
 
-def test_a_copy_of_a_run_counts_once_and_a_line_says_so(tmp_path: Path) -> None:
+def test_a_group_of_copies_does_not_count_and_a_line_says_so(tmp_path: Path) -> None:
+    folder, table = tmp_path / "runs", tmp_path / "results.csv"
     for seed in (1, 2):
-        finished_run(tmp_path / "runs", "BC", seed, {"3m": 9})
-    table = tmp_path / "results.csv"
-    table.write_text(run_rows(groups_in(tmp_path / "runs")))
-    runs, left_out = find_runs([tmp_path / "runs", table])
-    assert [run.seed for run in runs] == [1, 2]
-    assert left_out[0] == (f"left out: BC/20260101-000000-s1 of {table} is the run that {runs[0].folder} has")
+        finished_run(folder, "BC", seed, {"3m": 9}, minutes=1.5)
+    rows = run_rows(groups_in(folder))
+    table.write_text(rows)
+    for paths in ([folder, table], [table, folder]):
+        groups, lines = grouped(find_runs(paths)[0])
+        assert [run.folder.parent.parent for run in groups["BC"]] == [folder, folder]
+        assert lines == [f"left out: BC of {table}, a copy from {folder / 'BC'}"]
+    table.write_text(rows.replace(",1.5,", ",2.5,", 1))  # one of them was another run
+    assert seeds_in(folder, table) == {"BC": [1, 2], "BC #2": [1, 2]}
 
 
 def test_a_task_that_some_runs_of_a_group_have_not_played_is_named(tmp_path: Path) -> None:
-    finished_run(tmp_path, "BC", 1, {"3m": 9, "4m": 3})
+    finished_run(tmp_path, "BC", 1, {"3m": 9, "4m": 3, "8m": 3}, extra={"8m"})
     finished_run(tmp_path, "BC", 2, {"3m": 9})
     assert tasks_of_some(groups_in(tmp_path)) == ["4m is in no mean of BC: 1 of its 2 runs played it"]
 

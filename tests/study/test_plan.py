@@ -96,8 +96,11 @@ def test_a_cell_is_an_ordinary_fit_that_goes_on_where_it_was_broken_off() -> Non
         ("algorithms:\n  a:\n  a: {}\n", "line 3: not YAML \\(a twice\\)"),
         ("[1]\n", "\\[1\\]; a study has algorithms"),
         ("", "it is empty; a study has algorithms"),
-        ("algorithms: {a: }\ntask_sets: [x/toy.yaml, y/toy.yaml]\n", "or tasks are called toy; give other"),
-        ("algorithms: {a: }\ntask_sets: [toy]\ntasks: [toy]\n", "or tasks are called toy; give other"),
+        (
+            "algorithms: {a: }\ntask_sets: [x/toy.yaml, y/toy.yaml]\n",
+            "toy stands twice in task_sets and tasks",
+        ),
+        ("algorithms: {a: }\ntask_sets: [toy]\ntasks: [toy]\n", "toy stands twice in task_sets and tasks"),
     ],
 )
 def test_a_wrong_study_is_refused_in_a_line(text: str, message: str, tmp_path: Path) -> None:
