@@ -63,10 +63,15 @@ def new_run_dir(root: str, name: str, seed: int) -> Path:
 def last_checkpoint(root: str, name: str, seed: int) -> Path | None:
     """`last.ckpt` of the newest unfinished run of this name and seed; None if there is none."""
     for run in runs_of(root, name, seed):
-        checkpoint = run / "checkpoints" / "last.ckpt"
+        checkpoint = checkpoint_of(run)
         if checkpoint.is_file() and not is_finished(run):
             return checkpoint
     return None
+
+
+def checkpoint_of(run: Path) -> Path:
+    """Where a run keeps its `last.ckpt`."""
+    return run / "checkpoints" / "last.ckpt"
 
 
 def runs_of(root: str | Path, name: str, seed: int) -> list[Path]:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from hygen_lightning.data.tables import read_rows
 from hygen_lightning.report.results import RESULTS_FILE, read_results
-from hygen_lightning.run.run import is_finished, runs_of
+from hygen_lightning.run.run import checkpoint_of, is_finished, runs_of
 from hygen_lightning.specs import UserError
 from hygen_lightning.study.plan import Cell
 
@@ -64,7 +64,7 @@ class CellRun:
         """Whether a process trains it, or has left something to go on from."""
         with self._lock() as lock:
             runs = runs_of(self.root, self.cell.name, self.cell.seed)
-            return lock is None or any(_last_checkpoint(run).is_file() or _is_done(run) for run in runs)
+            return lock is None or any(checkpoint_of(run).is_file() or _is_done(run) for run in runs)
 
     def poll(self) -> int | None:
         """None while it runs, here or elsewhere; then its exit code. The first call starts it."""
@@ -116,7 +116,7 @@ class CellRun:
 
     def _start(self, lock: IO[bytes]) -> None:
         for run in runs_of(self.root, self.cell.name, self.cell.seed):
-            if not _last_checkpoint(run).is_file():
+            if not checkpoint_of(run).is_file():
                 shutil.rmtree(run)  # it was broken before its first checkpoint: nothing to go on from
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(self.threads))
         gpus = {} if self.gpu is None else {"CUDA_VISIBLE_DEVICES": str(self.gpu)}
@@ -165,10 +165,6 @@ def has_begun(root: Path, name: str) -> bool:
     named = [OF_A_SEED.fullmatch(path.name) for path in (root / name).iterdir()]
     seeds = {int(match["seed"]) for match in named if match}
     return any(CellRun(Cell(name, seed, ()), root).has_begun() for seed in seeds)
-
-
-def _last_checkpoint(run: Path) -> Path:
-    return run / "checkpoints" / "last.ckpt"
 
 
 def _is_done(run: Path) -> bool:
