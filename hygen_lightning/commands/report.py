@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from json import JSONDecodeError, dumps, loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,14 @@ def report(
         json: one JSON object on stdout, instead of tables
     """
     from hygen_lightning.report.find import find_runs
+    from hygen_lightning.report.results import write_atomically
     from hygen_lightning.report.runs import check_comparable, grouped, tasks_of_some
 
     check_place(out / "report.json")
     found, unused = find_runs(runs)
     mixed = check_comparable(found, allow_mixed)
     groups, replaced = grouped(found)
+    before = _files_of_report(out)
     with replacing_files(out) as new:
         parts, task_sets = _compared(groups, new)
         payload = {
@@ -56,8 +59,14 @@ def report(
         said += payload["partly_played"]
         for told in task_sets.values():
             said += [f"groups differ in {line}" for line in told["differences"]]
-        _write(new, payload, groups, parts, said)
-        beside = sum(path.is_file() for path in new.rglob("*")) - 1
+        texts = _texts(new, groups, parts, said)
+        plots = [str(path.relative_to(new)) for path in new.rglob("*") if path.is_file()]
+        payload["files"] = sorted([*texts, *plots, "report.json"])
+        texts["report.json"] = dumps(payload, indent=2, allow_nan=False) + "\n"
+        for name, text in texts.items():
+            write_atomically(new / name, text)
+    written = _files_of_report(out)
+    _remove(out, before - written)
     if json:
         print_json(payload)
         return 0
@@ -65,7 +74,7 @@ def report(
         _print(part)
     if len(said) > MOST_REMARKS:
         said = [*said[:MOST_REMARKS], f"and {len(said) - MOST_REMARKS} more remarks, in report.md"]
-    print(*said, f"written: {out / 'report.html'}, and {beside} files beside it", sep="\n")
+    print(*said, f"written: {out / 'report.html'}, and {len(written) - 1} files beside it", sep="\n")
     return 0
 
 
@@ -89,16 +98,11 @@ def _compared(groups: Groups, out: Path) -> tuple[list[Part], dict[str, Any]]:
     return parts, told
 
 
-def _write(
-    out: Path, payload: dict[str, Any], groups: Groups, parts: Sequence[Part], said: Sequence[str]
-) -> None:
-    """Every file but the plots."""
-    from json import dumps
-
+def _texts(out: Path, groups: Groups, parts: Sequence[Part], said: Sequence[str]) -> dict[str, str]:
+    """Name below `out` -> content, of every file but report.json and the plots."""
     from hygen_lightning.report.formats import comma_separated, latex, markdown
     from hygen_lightning.report.marl_eval import marl_eval_json
     from hygen_lightning.report.page import html_page
-    from hygen_lightning.report.results import write_atomically
     from hygen_lightning.report.rows import run_rows
     from hygen_lightning.report.runs import run_table
 
@@ -108,7 +112,6 @@ def _write(
         "report.html": html_page("Runs side by side", said, parts),
         "report.md": "\n".join(["# Runs side by side\n", *(f"- {line}" for line in said), "", text]),
         "tables.tex": "\n".join(f"% learned: {part.name}\n{latex(table)}" for part, table in tables),
-        "report.json": dumps(payload, indent=2, allow_nan=False) + "\n",
         "marl_eval.json": dumps(marl_eval_json(groups), allow_nan=False) + "\n",
         "runs.csv": run_table(groups).to_csv(index=False),
         "results.csv": run_rows(groups),
@@ -116,8 +119,24 @@ def _write(
     for part, table in tables:
         place = part.pictures[0].parent.relative_to(out)
         written[str(place / f"{table.name}.csv")] = comma_separated(table)
-    for name, content in written.items():
-        write_atomically(out / name, content)
+    return written
+
+
+def _files_of_report(folder: Path) -> set[str]:
+    """The files that the report in this folder wrote; none where there is no report, or a damaged one."""
+    try:
+        names = loads((folder / "report.json").read_text())["files"]
+        return {name for name in names if (folder / name).resolve().is_relative_to(folder.resolve())}
+    except (OSError, JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        return set()
+
+
+def _remove(folder: Path, names: set[str]) -> None:
+    """Files below this folder, and the folders that are empty without them."""
+    for path in [folder / name for name in names]:
+        path.unlink(missing_ok=True)
+        if path.parent != folder and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
 
 
 def _folder_name(task_set: str) -> str:

@@ -184,6 +184,33 @@ def test_a_report_that_is_refused_in_the_middle_leaves_the_folder_as_it_was(
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
+def test_files_of_an_earlier_report_go_those_of_others_stay(runs: Path, tmp_path: Path) -> None:
+    finished_run(tmp_path / "runs", "marines", 1, {"8m": 10, "9m": 6}, model={"lr": 0.001})
+    out = tmp_path / "out"
+    words = ["report", "--out", str(out)]
+    assert main([*words, str(runs)]) == 0
+    assert (out / "nothing_seen/win_rates.png").is_file()
+    kept = [out / "mine.txt", out / "3m/mine.txt", tmp_path / "results.csv"]
+    for path in kept:
+        path.write_text("mine")
+    told = json.loads((out / "report.json").read_text())
+    (out / "report.json").write_text(json.dumps({**told, "files": [*told["files"], "../results.csv"]}))
+    assert main([*words, str(runs / "hygen"), str(runs / "bc")]) == 0
+    assert (out / "win_rates.png").is_file()
+    assert not (out / "nothing_seen").exists()
+    assert [path.name for path in (out / "3m").iterdir()] == ["mine.txt"]
+    assert all(path.read_text() == "mine" for path in kept)
+
+
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"files": 1}', '{"files": [1]}', "{}"])
+def test_a_damaged_earlier_report_is_written_over(damaged: str, runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.json").write_text(damaged)
+    assert main(["report", str(runs), "--out", str(out)]) == 0
+    assert json.loads((out / "report.json").read_text())["groups"]
+
+
 def test_a_folder_of_tables_is_told_from_other_ones(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rliable import metrics
+from scipy.stats import binomtest
 
 from hygen_lightning.report.statistics import (
     interquartile_mean,
@@ -34,6 +35,8 @@ def test_wilson_contains_the_share_and_mirrors(episodes: int, data: st.DataObjec
     assert 0 <= low <= wins / episodes <= high <= 1
     mirrored = wilson_interval(episodes - wins, episodes)
     assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-12)
+    scipys = binomtest(wins, episodes).proportion_ci(confidence_level=0.95, method="wilson")
+    assert (low, high) == pytest.approx((scipys.low, scipys.high), abs=1e-12)
 
 
 @pytest.mark.parametrize(("wins", "episodes"), [(0, 0), (3, 2), (-1, 5)])
