@@ -54,13 +54,13 @@ def study(
 def run_cells(cells: list[Cell], place: Place, cost: bool, print_only: bool, json: bool) -> int:
     """Check the options and print the commands of these cells, or run and report them; the exit code.
 
-    UserError where `fit` refuses the options of one.
+    UserError where `fit` refuses the options of one, or its runs were begun with others.
     """
     if print_only:
-        from hygen_lightning.study.cost import asked_of
+        from hygen_lightning.study.cost import asked_of, changed_cells
 
         check_place(place.root / "report")
-        asked_of(cells)
+        changed_cells(asked_of(cells), place.root)
         commands = [shlex.join(cell.command(place.root)) for cell in cells]
         if json:
             print_json({"commands": commands})

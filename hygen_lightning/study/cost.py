@@ -54,15 +54,12 @@ def check_recordings(asked: Mapping[str, dict[str, Any]]) -> None:
             raise UserError(f"{name}: {error}") from error
 
 
-def keep_asked(asked: Mapping[str, dict[str, Any]], root: Path) -> None:
-    """Write the options of cells beside their runs.
+def changed_cells(asked: Mapping[str, dict[str, Any]], root: Path) -> list[str]:
+    """Names of the cells whose options are not kept yet, or were others.
 
-    UserError where runs of this name were begun with others; if none was, changed options discard the
-    cell's timing.
+    UserError where runs of this name were begun with others.
     """
-    import yaml
-
-    costs = _known_costs(root)
+    changed = []
     for name, options in asked.items():
         kept = root / name / STUDY_FILE
         old = read_yaml(kept) if kept.is_file() else {}
@@ -72,7 +69,20 @@ def keep_asked(asked: Mapping[str, dict[str, Any]], root: Path) -> None:
         if other is not None and has_begun(root, name):
             raise UserError(f"{kept.parent} was begun with other options ({other}); give another --out")
         if other is not None or not old:
-            costs.pop(name, None)
+            changed.append(name)
+    return changed
+
+
+def keep_asked(asked: Mapping[str, dict[str, Any]], root: Path) -> None:
+    """Write the options of cells beside their runs; changed options discard a cell's timing.
+
+    UserError as in `changed_cells`.
+    """
+    import yaml
+
+    costs = _known_costs(root)
+    for name in changed_cells(asked, root):
+        costs.pop(name, None)
     if (root / COST_FILE).is_file():
         _keep_costs(root, costs)
     for name, options in asked.items():

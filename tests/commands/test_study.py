@@ -105,9 +105,10 @@ def test_a_study_begun_with_other_options_is_refused(
     tiny_study(tmp_path)
     for seeds in ([1, 2], [2]):  # runs of all seeds stand in one table
         tiny_study(tmp_path, seeds=seeds)
-        line = refused(words, capsys)
-        assert "was begun with other options (--" in line
-        assert "give another --out" in line
+        for asked in (words, [*words, "--print_only"]):
+            line = refused(asked, capsys)
+            assert "was begun with other options (--" in line
+            assert "give another --out" in line
 
 
 @pytest.mark.parametrize("text", ["a: [1", "[1]"])
