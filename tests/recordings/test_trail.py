@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from short_battles import short_battles
 from tiny_runs import MAX_STEPS, assert_same_run, the_run, tiny_fit
 
 from hygen_lightning.checkpoint import load_policy
@@ -27,7 +28,8 @@ def with_trail(tmp_path: Path, **init_args: float) -> list[str]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trail")
-    assert main(with_trail(folder, every_n_steps=4, battles=3)) == 0
+    with short_battles():
+        assert main(with_trail(folder, every_n_steps=4, battles=3)) == 0
     return the_run(folder)
 
 
@@ -38,6 +40,7 @@ def test_a_run_keeps_its_weights_and_win_rates_from_the_first_step_to_the_last(r
     assert trail_points(run, "4m") == trail_points(run.parent, "3m") == []
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_a_point_is_measured_again_from_its_file(run: Path) -> None:
     task, point = load_task("3m"), trail_points(run, "3m")[-1]
     env, seed = make_env("simulator", task, 3), stream_seed(1, "trail", "3m", point.step)
@@ -45,11 +48,13 @@ def test_a_point_is_measured_again_from_its_file(run: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("soon_over")
 def test_a_trail_disturbs_nothing(run: Path, tmp_path: Path) -> None:
     assert main(tiny_fit(tmp_path)) == 0
     assert_same_run(run, the_run(tmp_path))
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_a_run_that_wins_often_enough_ends(tmp_path: Path) -> None:
     assert main(with_trail(tmp_path, every_n_steps=2, battles=2, stop_at=0.0)) == 0
     assert [point.step for point in trail_points(the_run(tmp_path), "3m")][-1] <= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from hygen_lightning.tasks import load_task
 CPU = torch.device("cpu")
 
 TASK = load_task("3m")
+SOON_OVER = replace(TASK, episode_limit_env_steps=8)
 
 
 class Learner(NearestAttack):
@@ -69,12 +71,17 @@ class Rows:
 
 
 def trained(
-    steps: int, offline_phase_steps: int = 2, prefill_episodes: int = 0, max_steps: int = 100, **options: Any
+    steps: int,
+    offline_phase_steps: int = 2,
+    prefill_episodes: int = 0,
+    max_steps: int = 100,
+    task: TaskSpec = TASK,
+    **options: Any,
 ) -> tuple[dict[int, dict[str, float]], ReplayBuffer]:
     """What was logged, by step, and the buffer after so many optimiser steps with the callback."""
-    buffer, rows = ReplayBuffer(TASK, 100), Rows()
+    buffer, rows = ReplayBuffer(task, 100), Rows()
     data = SimpleNamespace(
-        seed=1, replay_buffers={"3m": buffer}, train_tasks=[TASK], prefill_episodes=prefill_episodes
+        seed=1, replay_buffers={"3m": buffer}, train_tasks=[task], prefill_episodes=prefill_episodes
     )
     trainer: Any = SimpleNamespace(
         datamodule=data, global_rank=0, global_step=0, max_steps=max_steps, loggers=[rows]
@@ -90,7 +97,7 @@ def trained(
 
 
 def test_it_plays_after_the_offline_phase_every_few_steps_and_not_after_the_last() -> None:
-    rows, buffer = trained(8, offline_phase_steps=2, episodes_per_step=1, every_n_steps=3, max_steps=8)
+    rows, buffer = trained(8, episodes_per_step=1, every_n_steps=3, max_steps=8, task=SOON_OVER)
     assert list(rows) == [2, 5]
     assert [rows[step]["rollout/3m/replay_episodes"] for step in rows] == [3, 6]
     assert len(buffer) == 6
@@ -138,7 +145,7 @@ def test_flipping_an_option_changes_what_is_played(option: str) -> None:
     outcomes = []
     for value in FLIPS[option]:
         OtherSimulator.asked.clear()
-        rows, _ = trained(3, offline_phase_steps=0, **{**usual, option: value})
+        rows, _ = trained(3, offline_phase_steps=0, task=SOON_OVER, **{**usual, option: value})
         outcomes.append((rows, list(OtherSimulator.asked)))
     assert outcomes[0] != outcomes[1]
 
@@ -240,6 +247,7 @@ def test_environments_of_any_number_of_battles_all_stay_open() -> None:
     assert first.num_envs == 40
 
 
+@pytest.mark.usefixtures("soon_over")
 def test_a_run_without_recordings_learns_from_what_it_plays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
