@@ -30,7 +30,7 @@ SMALLER = {
     "players": ["--episodes", "2"],
     "skills": ["--episodes", "1"],
     "fidelity": ["--episodes", "24", "--particles", "2"],
-    "benchmark simulator": ["--seconds", "0.2"],
+    "benchmark simulator": ["--seconds", "0.2", "--compiled", "false"],
     "benchmark update": ["--repeats", "1"],
     "benchmark run": ["--steps", "1", "--record_episodes", "16"],
     "benchmark scaling": [

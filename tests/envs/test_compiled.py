@@ -11,6 +11,7 @@ import torch
 from arenas import random_actions
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from hygen_lightning.benchmark.simulator import simulator as benchmark_simulator
 from hygen_lightning.envs.simulator import compiled, switch
 from hygen_lightning.envs.simulator.compiled import PHASES, Family
 from hygen_lightning.envs.simulator.env import SimulatorEnv
@@ -260,6 +261,7 @@ def test_compiled_battles_are_the_same_in_any_batch_and_are_kept(
             same(plain, code, 30, restarts=True)
     assert capsys.readouterr().err.count("compiling battles") == 1
     monkeypatch.setattr(switch, "compile_family", lambda *_: pytest.fail("compiled a second time"))
+    assert benchmark_simulator(map=["3m"], batch=4, seconds=0.01, compiled=True) == 0
     monkeypatch.setenv(switch.SWITCH, "on")
     SimulatorEnv(load_task("9m_vs_10m"), 4)
 

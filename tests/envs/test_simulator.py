@@ -89,8 +89,10 @@ def test_a_saved_battle_continues_to_the_same_future() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_A_GPU)])
-def test_compiled_battles_are_the_same_but_for_rounding(device: str) -> None:
+@NEEDS_A_GPU
+def test_battles_fused_for_a_gpu_are_the_same_but_for_rounding() -> None:
+    """On a CPU: test_compiled.py."""
+    device = "cuda"
     plain, compiled = (SimulatorEnv(load_task("3m"), 64, device, compiled=way) for way in (False, True))
     observation, generator = plain.reset(torch.arange(64)), torch.Generator(device).manual_seed(0)
     wrong = numbers = 0
