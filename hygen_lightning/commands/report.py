@@ -126,7 +126,8 @@ def _files_of_report(folder: Path) -> set[str]:
     """The files that the report in this folder wrote; none where there is no report, or a damaged one."""
     try:
         names = loads((folder / "report.json").read_text())["files"]
-        return {name for name in names if (folder / name).resolve().is_relative_to(folder.resolve())}
+        files = {name for name in names if (folder / name).is_file()}
+        return {name for name in files if (folder / name).resolve().is_relative_to(folder.resolve())}
     except (OSError, JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
         return set()
 

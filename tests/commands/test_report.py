@@ -202,7 +202,7 @@ def test_files_of_an_earlier_report_go_those_of_others_stay(runs: Path, tmp_path
     assert all(path.read_text() == "mine" for path in kept)
 
 
-@pytest.mark.parametrize("damaged", ["{", "[]", '{"files": 1}', '{"files": [1]}', "{}"])
+@pytest.mark.parametrize("damaged", ["{", "[]", '{"files": 1}', '{"files": [1]}', '{"files": ["."]}', "{}"])
 def test_a_damaged_earlier_report_is_written_over(damaged: str, runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
