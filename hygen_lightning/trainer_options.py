@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import glob
 import os
 import random
@@ -31,6 +32,9 @@ from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import absolute
 
 jsonargparse.set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+
+REFUSALS = (ArgumentError, TypeError, ValueError)
+"""What jsonargparse raises."""
 
 CALLBACKS: dict[str, type[Callback]] = {
     "rollouts": OnlineRollouts,
@@ -178,8 +182,8 @@ class LayeredCLI(LightningCLI):
                 below["data"] = {"train_tasks": self.learned}
                 below["rollouts"] = {"env": content["environment"]} if "environment" in content else {}
         try:
-            self.config = self.parser.parse_args(argv, Namespace({argv[0]: dict_to_namespace(below)}))
-        except (ArgumentError, TypeError, ValueError) as error:
+            self.config = self._layered(argv, below)
+        except REFUSALS as error:
             options = [f"--{n}" for n in self._parser(argv[0]).get_defaults().keys(branches=True)]
             said = explain(error, options, {"model": algorithms.__all__})
             refused_in = self._parser(argv[0]).refused_in
@@ -189,6 +193,26 @@ class LayeredCLI(LightningCLI):
         check_run_options(config, argv)
         _make_absolute(config)
         self.checkpoint = checkpoint
+
+    def _layered(self, argv: list[str], below: dict[str, Any]) -> Namespace:
+        """The options over `below`.
+
+        Configs may hold options of another model before they name the checkpoint's, as conf/tasks/toy.yaml
+        under conf/bc.yaml: over that model these are unknown, so what the configs say alone holds.
+        """
+        try:
+            return self.parser.parse_args(argv, Namespace({argv[0]: dict_to_namespace(below)}))
+        except REFUSALS:
+            parser = self._parser(argv[0])
+            refused_in = parser.refused_in
+            alone = None
+            if "model" in below:
+                with contextlib.suppress(*REFUSALS):
+                    alone = self._layered(argv, {key: below[key] for key in below if key != "model"})
+            if alone is None or _class_name(alone[argv[0]].model) != _class_name(below["model"]):
+                parser.refused_in = refused_in
+                raise
+            return alone
 
     def _parse_ckpt_path(self) -> None:
         """Find the file that `--resume auto` or `--ckpt_path last` means, and parse again over its model."""
@@ -259,6 +283,10 @@ def _make_absolute(config: Namespace) -> None:
     for option in ("model.init_args.skills_from", "model.init_args.init_from"):
         if config.get(option) is not None:
             config[option] = str(Path(config[option]).absolute())
+
+
+def _class_name(model: Mapping[str, Any]) -> str:
+    return str(model["class_path"]).rpartition(".")[2]
 
 
 def run_root(config: Namespace) -> str:

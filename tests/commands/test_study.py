@@ -169,7 +169,8 @@ def table_of(folder: Path) -> list[dict[str, str]]:
 
 @pytest.mark.slow
 def test_a_study_that_is_killed_goes_on_and_ends_in_the_same_table(tmp_path: Path) -> None:
-    path = tiny_study(tmp_path, algorithms={"BC": {"configs": ["conf/bc.yaml"]}})
+    layers = ["conf/tasks/toy.yaml", "conf/bc.yaml"]  # the first has options of HyGen, which BC lacks
+    path = tiny_study(tmp_path, algorithms={"BC": {"configs": layers}})
     words = ["study", str(path), "--cost", "false", "--jobs", "1", "--out"]
     assert main([*words, str(tmp_path / "whole")]) == 0
     cut = str(tmp_path / "cut")

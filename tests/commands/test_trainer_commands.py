@@ -167,6 +167,30 @@ def test_a_checkpoint_brings_its_model_and_options_change_it(
     assert config["data"]["train_tasks"] == ["3m"]
 
 
+@pytest.mark.parametrize("layer", ["bc", "hissd", "mappo"])
+def test_a_model_goes_on_over_configs_that_begin_with_another(
+    layer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["fit", "--config", "conf/tasks/toy.yaml", "--config", f"conf/{layer}.yaml", "--model.width=16"]
+    model = resolved(argv, capsys)["model"]
+    checkpoint = tmp_path / "last.ckpt"
+    torch.save({"model_config": model, "trained_on": {"3m": "3m"}, "state_dict": {}}, checkpoint)
+    for command in ("fit", "validate"):
+        again = resolved([command, *argv[1:], "--ckpt_path", str(checkpoint)], capsys)["model"]
+        assert again == model, command
+
+
+def test_a_model_refuses_options_of_another_than_its_configs_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "last.ckpt"
+    model = {"class_path": "hygen_lightning.algorithms.BC", "init_args": {"width": 16}}
+    torch.save({"model_config": model, "trained_on": {"3m": "3m"}, "state_dict": {}}, checkpoint)
+    words = ["--ckpt_path", str(checkpoint), "--config", "conf/tasks/toy.yaml"]
+    said = refused(["fit", *words], capsys)
+    assert "conf/tasks/toy.yaml: unknown option --model.pretrain_steps" in said
+
+
 def test_the_seed_that_runs_is_the_seed_that_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
