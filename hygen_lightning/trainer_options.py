@@ -130,6 +130,10 @@ class LayeredCLI(LightningCLI):
 
     # Options
 
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The one that was asked for: the options of each take a third of a second."""
+        return {self.argv[0]: super().subcommands()[self.argv[0]]}
+
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         parser = self.parser_class(**kwargs)
         parser.add_argument("-c", "--config", action=ConfigFile, help="file of options; later ones win")
