@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from inspect import signature
 from itertools import pairwise
 from pathlib import Path
@@ -70,18 +72,34 @@ def file_that_says(complaint: str, words: Sequence[str]) -> str:
     words: a command line that takes configs, of which later ones win.
     """
     found = re.search(r"--([\w.]+)", complaint.replace("init_args.", ""))
-    given = [piece for word in words for piece in (word.split("=", 1) if word.startswith("--") else [word])]
-    if found is None or found[0] in (word.replace("init_args.", "") for word in given):
+    if found is None:
         return ""
-    configs = [found_file(b) for a, b in pairwise(given) if a in ("-c", "--config")]
-    for path in reversed([path for path in configs if path.is_file()]):
-        content = read_yaml(path)
-        names = [
-            name.replace("init_args.", "") for name, _ in _flat(content if isinstance(content, dict) else {})
-        ]
-        if any(f"{name}.".startswith(f"{found[1]}.") for name in names):
-            return f"{path}: "
+    for path, name in reversed(given_options(words)):
+        if name == found[1] or (path is not None and name.startswith(f"{found[1]}.")):
+            return f"{path}: " if path is not None else ""
     return ""
+
+
+def given_options(words: Sequence[str]) -> list[tuple[Path | None, str]]:
+    """Every option that these words and the configs among them give, without `init_args.`, later ones win.
+
+    Each with the file that holds it; None and last, if the words do.
+    """
+    pieces = [piece for word in words for piece in (word.split("=", 1) if word.startswith("--") else [word])]
+    configs = [found_file(b) for a, b in pairwise(pieces) if a in ("-c", "--config")]
+    names: list[tuple[Path | None, str]] = []
+    for path in (path for path in configs if path.is_file()):
+        content = read_yaml(path)
+        names += [(path, name) for name, _ in _flat(content if isinstance(content, dict) else {})]
+    names += [(None, piece.removeprefix("--")) for piece in pieces if piece.startswith("--")]
+    return [(path, name.replace("init_args.", "")) for path, name in names]
+
+
+def as_word(value: Any) -> str:
+    """A value as the command line takes it: true, null, [1, 2]; text without quotes, in any alphabet."""
+    if isinstance(value, (str, date)):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def read_yaml(path: Path) -> Any:
@@ -91,20 +109,25 @@ def read_yaml(path: Path) -> Any:
     class OneOfEachKey(yaml.SafeLoader):
         """Refuses what YAML forbids and its parser takes: the same key twice, of which the last would win."""
 
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+            node: yaml.MappingNode = super().compose_mapping_node(anchor)
             seen: set[tuple[str, str]] = set()
             for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
                 if (key.tag, key.value) in seen:
                     raise yaml.MarkedYAMLError(problem=f"{key.value} twice", problem_mark=key.start_mark)
                 seen.add((key.tag, key.value))
-            return dict(super().construct_mapping(node, deep))
+            return node
 
     try:
         return yaml.load(path.read_text(encoding="utf-8"), OneOfEachKey)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not YAML (no text)") from error
+    except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
         raise UserError(f"{path}{line}: not YAML ({getattr(error, 'problem', 'no text')})") from error
+    except ValueError as error:  # no such day, or no number behind !!int; YAML keeps no line for it
+        raise UserError(f"{path}: not YAML ({error})") from error
 
 
 # Complaints

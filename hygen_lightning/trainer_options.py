@@ -21,7 +21,15 @@ from hygen_lightning import algorithms
 from hygen_lightning.algorithms.base import MultiTaskAlgorithm
 from hygen_lightning.checkpoint import read_checkpoint
 from hygen_lightning.data.datamodule import MOST_EPISODES, HybridDataModule
-from hygen_lightning.parsing import check_config, explain, file_that_says, found_file, shipped
+from hygen_lightning.parsing import (
+    as_word,
+    check_config,
+    explain,
+    file_that_says,
+    found_file,
+    given_options,
+    shipped,
+)
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.evaluation import BattleEvaluation
 from hygen_lightning.run.checkpoint import RunCheckpoint
@@ -202,21 +210,28 @@ class LayeredCLI(LightningCLI):
         """The options over `below`.
 
         Configs may hold options of another model before they name the checkpoint's, as conf/tasks/toy.yaml
-        under conf/bc.yaml: over that model these are unknown, so what the configs say alone holds.
+        under conf/bc.yaml. Over that model these are unknown; so it then stands behind the configs, with
+        the options that they do not give.
         """
         try:
             return self.parser.parse_args(argv, Namespace({argv[0]: dict_to_namespace(below)}))
         except REFUSALS:
             parser = self._parser(argv[0])
             refused_in = parser.refused_in
+            if "model" not in below:
+                raise
+            model, rest = below["model"], {key: below[key] for key in below if key != "model"}
+            silent = [word for word in argv if not word.startswith("--print_config")]
             alone = None
-            if "model" in below:
-                with contextlib.suppress(*REFUSALS):
-                    alone = self._layered(argv, {key: below[key] for key in below if key != "model"})
-            if alone is None or _class_name(alone[argv[0]].model) != _class_name(below["model"]):
+            with contextlib.suppress(*REFUSALS):
+                alone = self._layered(silent, rest)
+            if alone is None or _class_name(alone[argv[0]].model) != _class_name(model):
                 parser.refused_in = refused_in
                 raise
-            return alone
+            given = {name for _, name in given_options(argv)}
+            own = {f"model.{name}": value for name, value in model["init_args"].items()}
+            behind = [f"--{name}={as_word(value)}" for name, value in own.items() if name not in given]
+            return self._layered([*argv, *behind], rest)
 
     def _parse_ckpt_path(self) -> None:
         """Find the file that `--resume auto` or `--ckpt_path last` means, and parse again over its model."""

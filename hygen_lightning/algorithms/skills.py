@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from hygen_lightning.policy import Policy
     from hygen_lightning.specs import Observation, TaskSpec
 
-ALONE = "skill "
-"""How the names of skills begin that everybody uses."""
+FIXED_SKILL = "skill "
+"""`skill 3`: all units use it, always."""
 HEAD_START = 8.0
-"""Added to the value of the skill that stage two begins with; its odds against any other rise e^8-fold."""
+"""Added to the value of the skill that stage two begins with: where skills are not drawn by chance, its odds
+against any other rise e^8-fold."""
 
 
 def best_action(logits: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ def exploring(choose: SkillChoice, epsilon: float, n_skills: int, generator: tor
 def choices(model: HyGen, generator: torch.Generator) -> dict[str, SkillChoice]:
     """Everybody who may choose: the learned policy, the agents' predictions, chance, and each skill alone."""
     n_skills = model.network.n_skills
-    alone = {f"{ALONE}{skill}": fixed(skill) for skill in range(n_skills)}
+    alone = {f"{FIXED_SKILL}{skill}": fixed(skill) for skill in range(n_skills)}
     return {
         "learned": model.choose,
         "predicted": predicted,
@@ -114,16 +115,16 @@ def choices(model: HyGen, generator: torch.Generator) -> dict[str, SkillChoice]:
 def candidates(model: HyGen) -> dict[str, Policy]:
     """Those that stage two may begin with: the learned choice, then each skill alone."""
     chosen = choices(model, torch.Generator())
-    names = ["learned", *(name for name in chosen if name.startswith(ALONE))]
+    names = ["learned", *(name for name in chosen if name.startswith(FIXED_SKILL))]
     return {name: SkillPolicy(model, chosen[name]) for name in names}
 
 
 @torch.no_grad()
 def prefer(model: HyGen, candidate: str) -> None:
     """Add `HEAD_START` to the value of the skill of this candidate, in the network and its average."""
-    if candidate.startswith(ALONE):
+    if candidate.startswith(FIXED_SKILL):
         for network in {model.network, model.acting}:
-            network.q_head.bias[int(candidate.removeprefix(ALONE))] += HEAD_START
+            network.q_head.bias[int(candidate.removeprefix(FIXED_SKILL))] += HEAD_START
 
 
 def skill_use(skills: Tensor, mask: Tensor, n_skills: int) -> dict[str, Tensor]:

@@ -60,7 +60,8 @@ def run(
     """Reckon the hours of a whole run: updates of both stages, rollouts, evaluations.
 
     A short `fit` with the same configuration measures every part. Its policy is untrained, half of
-    each batch of stage two was played by it, and without --dataset_dir scripted policies record.
+    each batch of stage two was played by it, and without --dataset_dir scripted policies record. The
+    battles that choose a skill before stage two (`refine_skill_battles`) are left out.
 
     Args:
         configs: the files that `fit` takes with --config, like [conf/a.yaml,conf/b.yaml] (if not given,
@@ -160,7 +161,7 @@ def _measured(
         "--rollouts.episodes_per_step": str(battles // every),
     }
     if wanted["model"]["init_args"].get("refine_skill_battles", 0) > 0:
-        options["--model.init_args.refine_skill_battles"] = "0"  # once in a run: they do not count
+        options["--model.init_args.refine_skill_battles"] = "0"  # played once, and left out
     if wanted["model"]["init_args"].get("pretrain_steps", 0) > 0:
         options["--model.init_args.pretrain_steps"] = str(each)
     return measured_fit(words, options, threads)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, count
 from json import JSONDecodeError, dumps, loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,9 +89,10 @@ def _compared(groups: Groups, out: Path) -> tuple[list[Part], dict[str, Any]]:
 
     parts, told = [], {}
     sets = task_sets_of(groups)
+    names = _folder_names(sets)
     for name, members in sets.items():
         comparison = compare(run_table(members))
-        folder = out / _folder_name(name) if len(sets) > 1 else out
+        folder = out / names[name] if len(sets) > 1 else out
         pictures = write_plots(members, comparison, folder)
         tables = [*comparison_tables(comparison), spent_table(members)]
         parts.append(Part(name, tables, pictures, members))
@@ -140,9 +142,18 @@ def _remove(folder: Path, names: set[str]) -> None:
             path.parent.rmdir()
 
 
-def _folder_name(task_set: str) -> str:
-    """The name of a task set as a folder; names of tasks may hold any character."""
-    return re.sub(r"[^\w+.=-]", "_", task_set.replace(", ", "+")).lstrip(".") or "tasks"
+def _folder_names(task_sets: Iterable[str]) -> dict[str, str]:
+    """A folder for each task set, no two alike, also where letters' case does not count.
+
+    Names of tasks may hold any character.
+    """
+    folders: dict[str, str] = {}
+    for name in task_sets:
+        plain = re.sub(r"[^\w+.=-]", "_", name.replace(", ", "+")).lstrip(".") or "tasks"
+        taken = {folder.lower() for folder in folders.values()}
+        numbered = (f"{plain}-{n}" for n in count(2))
+        folders[name] = next(one for one in chain([plain], numbered) if one.lower() not in taken)
+    return folders
 
 
 def _print(part: Part) -> None:

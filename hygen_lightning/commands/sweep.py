@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
-from hygen_lightning.parsing import read_yaml
+from hygen_lightning.parsing import as_word, read_yaml
 from hygen_lightning.seeding import check_seed
 from hygen_lightning.specs import UserError, check_is_file
 
@@ -70,7 +70,7 @@ def sweep(
 
 def cells_of(content: dict[str, Any], path: Path, count: int | None, seed: int) -> list[Cell]:
     """Each trial as a cell that is named by its settings; UserError for what is no `fit` of this package."""
-    from hygen_lightning.study.plan import Cell, as_word, checked_cells
+    from hygen_lightning.study.plan import Cell, checked_cells
 
     try:
         each = [(s, command_line(s, content)) for s in trials(content, count, seed)]
@@ -262,7 +262,6 @@ def _rounded(value: float) -> float:
 
 def command_line(settings: dict[str, Any], content: dict[str, Any]) -> list[str]:
     """The file's command with its macros filled in, `python` as this interpreter, and no W&B."""
-    from hygen_lightning.study.plan import as_word
 
     command = content.get("command", DEFAULT_COMMAND)
     if not isinstance(command, (list, tuple)):

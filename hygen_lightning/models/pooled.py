@@ -227,7 +227,7 @@ class PooledActor(PooledAgent):
 
         Of whole episodes, with skill [B, T, A, Z] (one-hot or relaxed) or None, and filled [B, T] bool: the
         steps that exist (None: all); zeros where not filled. Of a chunk, where hidden and begins are given
-        (`unroll_chunk`).
+        (`unroll_chunk`); ValueError if only one of them is, or skill or filled with them.
         """
         if hidden is not None or begins is not None:
             if hidden is None or begins is None or skill is not None or filled is not None:

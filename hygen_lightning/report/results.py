@@ -28,8 +28,9 @@ RESULT_KEYS = (
 """Keys of `results.json` that hold results; all others are facts about the run."""
 AMOUNTS = ("optimiser_steps", "battles", "env_steps", "minutes")
 """What a run has cost."""
-TEXTS = ("algorithm", "command", "commit", "quality")
-GROUPS = ("environment", "versions", "data")
+TEXT_FACTS = ("algorithm", "command", "commit", "quality")
+NESTED_FACTS = ("environment", "versions", "data")
+"""Facts about a run that are a text, or names and values."""
 
 
 @dataclass(frozen=True)
@@ -172,9 +173,9 @@ def _kind_of_fact(name: str, fact: Any) -> str | None:
         return "a whole number"
     if name in AMOUNTS and not (type(fact) in (int, float) and 0 <= fact < math.inf):
         return "a number, 0 or more,"
-    if name in TEXTS and not isinstance(fact, str):
+    if name in TEXT_FACTS and not isinstance(fact, str):
         return "a text"
-    if name in GROUPS and not isinstance(fact, dict):
+    if name in NESTED_FACTS and not isinstance(fact, dict):
         return "names and values"
     return None
 

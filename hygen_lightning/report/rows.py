@@ -103,7 +103,9 @@ def read_run_rows(path: Path) -> list[Run]:
 
 
 def is_table_of_runs(path: Path) -> bool:
-    """Whether the header of this CSV file is that of a table of runs."""
+    """Whether this is a CSV file with the header of a table of runs."""
+    if not path.is_file():
+        return False
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         return file.readline().startswith(",".join(FACTS[:2]))
 

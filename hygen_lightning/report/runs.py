@@ -147,27 +147,30 @@ def grouped(runs: Iterable[Run]) -> tuple[dict[str, list[Run]], list[str]]:
             older = newest.pop(run.seed, None)
             newest[run.folder if run.seed is None else run.seed] = run
             if older is not None:
-                lines.append(f"left out: {older.name}, for {run.name} repeats its seed {run.seed}")
+                names = (older.name, run.name) if older.name != run.name else (older.folder, run.folder)
+                lines.append(f"left out: {names[0]}, for {names[1]} repeats its seed {run.seed}")
         groups.append(sorted(newest.values(), key=lambda r: (r.seed is None, r.seed or 0)))
     return dict(zip(_labels(groups), groups)), lines
 
 
 def _without_copies(groups: list[list[Run]]) -> tuple[list[list[Run]], list[str]]:
-    """Folders win over tables, which have less of a run; then the group that comes first."""
-    kept: list[tuple[set[str], list[Run]]] = []
-    lines = []
-    for group in sorted(groups, key=lambda group: not (group[0].folder / RESULTS_FILE).is_file()):
-        keys = {run.copy_key for run in group}
-        original = next((other for known, other in kept if keys <= known), None)
-        if original is None:
-            kept.append((keys, group))
-        else:
+    """Groups that hold runs of their own, and a line for each of the others.
+
+    Of groups of the same runs folders win over tables, which have less of a run; then the first one does.
+    """
+    in_order = sorted(groups, key=lambda group: not (group[0].folder / RESULTS_FILE).is_file())
+    keys = [frozenset(run.copy_key for run in group) for group in in_order]
+    copies, lines = set(), []
+    for place, (own, group) in enumerate(zip(keys, in_order)):
+        larger = [other for other, known in zip(in_order, keys) if own < known]
+        original = next(iter([*larger, *(in_order[n] for n in range(place) if keys[n] == own)]), None)
+        if original is not None:
+            copies.add(id(group))
             told = [str(one[0].source or one[0].folder.parent) for one in (group, original)]
             lines.append(
                 f"left out: {group[0].group or group[0].algorithm} of {told[0]}, a copy from {told[1]}"
             )
-    remaining = [id(group) for _, group in kept]
-    return [group for group in groups if id(group) in remaining], lines
+    return [group for group in groups if id(group) not in copies], lines
 
 
 def _labels(groups: Sequence[Sequence[Run]]) -> list[str]:

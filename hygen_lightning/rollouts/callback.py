@@ -12,7 +12,7 @@ from hygen_lightning.data.datamodule import MOST_EPISODES
 from hygen_lightning.policy import ExploresSkills, LearnsFromBattles, LearnsFromChunks, SelectsCandidate
 from hygen_lightning.rollouts.endless import EndlessBattles
 from hygen_lightning.rollouts.open_envs import OpenEnvs
-from hygen_lightning.rollouts.runner import play
+from hygen_lightning.rollouts.runner import bounded_variance, play
 from hygen_lightning.seeding import battle_seeds, stream_generator
 from hygen_lightning.specs import ChunkPlan, UserError
 
@@ -253,10 +253,8 @@ class OnlineRollouts(Callback):
         pl_module.begin_with(best)
         if trainer.is_global_zero:
             told = ", ".join(f"{name} {100 * rate:.0f} %" for name, rate in zip(candidates, won.mean(dim=1)))
-            print(
-                f"held in {n * trainer.world_size} battles of each task: {told}; it begins with: {best}",
-                flush=True,
-            )
+            line = f"win rates in {n * trainer.world_size} battles of each task: {told}"
+            print(f"{line}; stage two begins with {best}", flush=True)
 
     def _play(self, trainer: Trainer, pl_module: MultiTaskAlgorithm, epsilon: float) -> None:
         data, device = trainer.datamodule, pl_module.device
@@ -316,10 +314,11 @@ def clear_best(won: Tensor, n_battles: int) -> int:
     """Row of the candidate that wins most, on average of the tasks; 0 unless it wins more than the first by a
     standard error of their difference.
 
-    won [candidates, tasks]: win rates (0..1) over n_battles each."""
+    won [candidates, tasks]: win rates (0..1) over n_battles each.
+    """
     means = won.mean(dim=1)
     best = int(means.argmax())
-    errors = (won * (1 - won) / n_battles).sum(dim=1) / won.shape[1] ** 2
+    errors = bounded_variance(won, n_battles).sum(dim=1) / won.shape[1] ** 2
     return best if means[best] - means[0] > (errors[best] + errors[0]).sqrt() else 0
 
 

@@ -19,7 +19,7 @@ from lightning.pytorch import Callback
 from hygen_lightning.data.tables import append_rows
 from hygen_lightning.rollouts.callback import OnlineRollouts
 from hygen_lightning.rollouts.open_envs import OpenEnvs
-from hygen_lightning.rollouts.runner import Rollout, play
+from hygen_lightning.rollouts.runner import Rollout, bounded_variance, play
 from hygen_lightning.seeding import stream_generator
 from hygen_lightning.specs import UserError
 
@@ -242,16 +242,11 @@ def _mean_metrics(
 
 
 def _score_error(by_task: Sequence[Sequence[BattleRecord]]) -> float:
-    """Standard error of the mean over tasks of what was won of each one's battles, not below the true one.
-
-    A battle counts between 0 and 1, so the variance of one is at most m (1 - m), m being their mean; a win
-    and a defeat are added to each task, so that it is above 0 where all battles were won.
-    """
+    """Standard error (0..1) of the mean win rate of these tasks, greedy and noisy; see `bounded_variance`."""
     variances = []
     for records in by_task:
         won = [(r.success + (r.success if r.success_noisy is None else r.success_noisy)) / 2 for r in records]
-        share = (sum(won) + 1) / (len(won) + 2)
-        variances.append(share * (1 - share) / len(won))
+        variances.append(bounded_variance(_mean(won), len(won)))
     return math.sqrt(sum(variances)) / len(variances)
 
 

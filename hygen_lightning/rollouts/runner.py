@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -88,6 +88,19 @@ class Rollout:
     def survivors(self) -> tuple[Tensor, Tensor]:
         """Units in play at the end: allies [B], enemies [B]."""
         return self.episodes.task.survivors(self.episodes.final_state)
+
+
+Share = TypeVar("Share", float, Tensor)
+
+
+def bounded_variance(mean: Share, battles: int) -> Share:
+    """Variance of the mean of so many battles, each of which counts between 0 and 1, from that mean (0..1).
+
+    That of one is at most m (1 - m). A win and a defeat are added to the battles for m, so that it is above
+    0 where all were won or lost.
+    """
+    m = (mean * battles + 1) / (battles + 2)
+    return m * (1 - m) / battles
 
 
 @torch.no_grad()

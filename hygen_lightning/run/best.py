@@ -15,9 +15,10 @@ class Best:
     step: int = -1
 
     def after(self, score: float, error: float, step: int, tolerance: float) -> Best | None:
-        """What takes its place if these later weights are kept too; None where they are not.
+        """The new best if the weights of this later step are kept too; None if not.
 
-        Later ones are compared with the highest score, so that many small steps down do not add up.
+        score and error: as of the best one. tolerance: in standard errors of the difference. Later ones are
+        compared with the highest score, so that many small steps down do not add up.
         """
         if score > self.score:
             return Best(score, error, step)

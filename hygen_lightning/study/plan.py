@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from hygen_lightning.data.datamodule import NO_RECORDINGS
-from hygen_lightning.parsing import found_file, read_yaml, shipped
+from hygen_lightning.parsing import as_word, found_file, read_yaml, shipped
 from hygen_lightning.seeding import check_seed
 from hygen_lightning.specs import UserError, check_is_file
 
@@ -117,13 +115,6 @@ def _known_everywhere(path: str) -> str:
     """The name of a file of the package; of any other the whole path."""
     found = found_file(path).absolute()
     return path if found == shipped(path) and found.is_file() else str(found)
-
-
-def as_word(value: Any) -> str:
-    """A value as the command line takes it: true, null, [1, 2]; text without quotes, in any alphabet."""
-    if isinstance(value, (str, date)):
-        return str(value)
-    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _check_keys(content: Any, known: Sequence[str], where: object, what: str) -> None:

@@ -17,9 +17,8 @@ from hygen_lightning.cli import TRAINER_COMMANDS, main
 from hygen_lightning.specs import UserError
 from hygen_lightning.study.plan import read_study
 
-CONF = Path(__file__).parent.parent.parent / "conf"
-
-
+ROOT = Path(__file__).parent.parent.parent
+CONF, PAGE = ROOT / "conf", ROOT / "docs/studies.md"
 STUDIES = sorted((CONF / "studies").glob("*.yaml"))
 
 
@@ -34,7 +33,9 @@ def test_every_config_is_accepted_and_says_its_command(
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_study_says_its_command_and_its_cells_have_names(path: Path) -> None:
+def test_every_study_says_its_command_is_told_of_and_its_cells_have_names(path: Path) -> None:
+    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("|")]
+    assert any(f"`{path.stem}`" in row.split("|")[1] for row in rows), f"{path.stem} is not in {PAGE.name}"
     assert path.read_text().splitlines()[0] == f"# python -m hygen_lightning study conf/studies/{path.name}"
     assert len({(cell.name, cell.seed) for cell in read_study(path)}) > 4
 

@@ -119,7 +119,8 @@ def test_the_results_of_the_repository_are_tables_of_runs(tmp_path: Path) -> Non
     assert tables
     for path in tables:
         for members in task_sets_of(grouped(find_runs([path])[0])[0]).values():
-            assert compare(run_table(members)).to_json()
+            told = compare(run_table(members)).to_json()["aggregates"]
+            assert {one["group"] for one in told} == set(members), path
     groups, replaced = grouped(find_runs(tables)[0])
     assert {"toy/HyGen, expert recordings", "marine-hard/HyGen, expert recordings", "QMIX"} < set(groups)
     assert sum(map(len, groups.values())) == sum(len(path.read_text().splitlines()) - 1 for path in tables)
@@ -141,6 +142,16 @@ def test_names_of_tasks_are_no_way_out_of_the_folder(tmp_path: Path) -> None:
     assert report([tmp_path / "A", tmp_path / "B"], out=tmp_path / "out/deep") == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["deep"]
     assert (tmp_path / "out/deep/_.._x/tasks.csv").is_file()
+
+
+def test_task_sets_whose_names_look_alike_have_folders_of_their_own(tmp_path: Path) -> None:
+    for name, task in (("A", "a/b"), ("B", "a_b"), ("C", "A_B")):
+        run = finished_run(tmp_path / "runs", name, 1, {"3m": 9})
+        text = (run / "results.json").read_text()
+        (run / "results.json").write_text(text.replace('"3m"', f'"{task}"'))
+    assert report([tmp_path / "runs"], out=tmp_path / "out") == 0
+    folders = {path.parent.name for path in (tmp_path / "out").glob("*/tasks.csv")}
+    assert len({folder.lower() for folder in folders}) == 3
 
 
 def test_signs_that_would_look_alike_are_not_drawn(
@@ -263,6 +274,12 @@ def test_facts_of_another_kind_are_refused(
     (path,) = (runs / "bc").glob("*/results.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
     assert told in refused(["report", str(runs), "--out", str(tmp_path / "out")], capsys)
+
+
+def test_a_folder_called_like_a_table_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in" / "x.csv").mkdir(parents=True)
+    line = refused(["report", str(tmp_path / "in"), "--out", str(tmp_path / "out")], capsys)
+    assert "no results.json of a finished run" in line
 
 
 @pytest.mark.parametrize("name", ["empty", "foreign"])

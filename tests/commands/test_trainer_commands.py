@@ -171,13 +171,14 @@ def test_a_checkpoint_brings_its_model_and_options_change_it(
 def test_a_model_goes_on_over_configs_that_begin_with_another(
     layer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["fit", "--config", "conf/tasks/toy.yaml", "--config", f"conf/{layer}.yaml", "--model.width=16"]
-    model = resolved(argv, capsys)["model"]
+    configs = ["--config", "conf/tasks/toy.yaml", "--config", f"conf/{layer}.yaml"]
+    model = resolved(["fit", *configs, "--model.width=16", "--model.lr=0.25"], capsys)["model"]
     checkpoint = tmp_path / "last.ckpt"
     torch.save({"model_config": model, "trained_on": {"3m": "3m"}, "state_dict": {}}, checkpoint)
     for command in ("fit", "validate"):
-        again = resolved([command, *argv[1:], "--ckpt_path", str(checkpoint)], capsys)["model"]
-        assert again == model, command
+        words = [command, *configs, "--model.lr=0.5", "--ckpt_path", str(checkpoint)]
+        again = resolved(words, capsys)["model"]
+        assert again == {**model, "init_args": {**model["init_args"], "lr": 0.5}}, command
 
 
 def test_a_model_refuses_options_of_another_than_its_configs_name(

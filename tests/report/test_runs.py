@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from finished_runs import finished_run, unfinished_run, with_metrics
 
+from hygen_lightning.data.datamodule import NO_RECORDINGS, Quality
 from hygen_lightning.report.find import find_runs
 from hygen_lightning.report.rows import run_rows
 from hygen_lightning.report.runs import (
+    QUALITIES,
     STUDY_FILE,
     Run,
     check_comparable,
@@ -87,6 +89,12 @@ def test_a_group_of_copies_does_not_count_and_a_line_says_so(tmp_path: Path) -> 
         groups, lines = grouped(find_runs(paths)[0])
         assert [run.folder.parent.parent for run in groups["BC"]] == [folder, folder]
         assert lines == [f"left out: BC of {table}, a copy from {folder / 'BC'}"]
+    finished_run(folder, "BC", 3, {"3m": 9}, minutes=1.5)
+    larger = tmp_path / "larger.csv"
+    larger.write_text(run_rows(groups_in(folder)))
+    (folder / "BC" / "20260101-000000-s3" / "results.json").unlink()
+    for tables in ([table, larger], [larger, table], [folder, larger]):
+        assert seeds_in(*tables) == {"BC": [1, 2, 3]}
     table.write_text(rows.replace(",1.5,", ",2.5,", 1))  # one of them was another run
     assert seeds_in(folder, table) == {"BC": [1, 2], "BC #2": [1, 2]}
 
@@ -122,6 +130,18 @@ def test_of_a_repeated_seed_the_newest_run_counts_and_a_line_says_so(tmp_path: P
     groups, replaced = grouped(find_runs([tmp_path])[0])
     assert [run.name for run in groups["HyGen"]] == ["again/20260102-000000-s1"]
     assert replaced == ["left out: HyGen/20260101-000000-s1, for again/20260102-000000-s1 repeats its seed 1"]
+
+
+def test_every_quality_of_recordings_has_its_place() -> None:
+    assert set(QUALITIES) == set(get_args(Quality)) - {NO_RECORDINGS}
+
+
+def test_folders_of_equal_names_are_told_apart_by_their_paths(tmp_path: Path) -> None:
+    for place, wins in (("one", 5), ("two", 9)):
+        finished_run(tmp_path / place, "HyGen", 1, {"3m": wins})
+    _, (line,) = grouped(find_runs([tmp_path])[0])
+    places = [tmp_path / place / "HyGen" / "20260101-000000-s1" for place in ("one", "two")]
+    assert line == f"left out: {places[0]}, for {places[1]} repeats its seed 1"
 
 
 def test_unfinished_runs_are_left_out_with_a_line(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_later_weights_are_kept_where_chance_explains_their_lower_score(toleranc
 
 @pytest.mark.parametrize(("tolerance", "kept"), [(1.0, 2), (0.0, 1)])
 def test_the_tolerance_decides_whose_weights_play(tolerance: float, kept: int, tmp_path: Path) -> None:
-    """The same score twice, and then with an error."""
+    """The same score at steps 1 and 2."""
     checkpoint = RunCheckpoint(tolerance=tolerance)
     checkpoint.folder, saved = tmp_path, []
 

@@ -53,7 +53,7 @@ def test_processes_that_refine_begin_with_the_same_skill_and_stay_equal(tmp_path
     words = [f"--model.init_args.{name}={value}" for name, value in options.items()]
     code, out, err = run_two(tmp_path, *words, *callback("RankReport"))
     assert code == 0, err
-    assert out.count("held in 6 battles of each task: learned ") == 1, "three on each process"
+    assert out.count("win rates in 6 battles of each task: learned ") == 1, "three on each process"
     one, other = (report["weights"] for report in reports(the_run(tmp_path)))
     assert all(torch.equal(one[name], other[name]) for name in one)
 

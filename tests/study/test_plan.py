@@ -44,6 +44,21 @@ qualities: [expert, medium]
     assert "--x=1" in expert.words
 
 
+def test_options_may_be_merged_and_changed_again(tmp_path: Path) -> None:
+    text = """
+algorithms:
+  a: {options: &a {width: 1, lr: 1}}
+  b: {options: &b {<<: *a, width: 2}}
+  c: {options: {<<: *b, beta: 3}}
+"""
+    words = [set(cell.words) for cell in read_study(written(tmp_path, text))]
+    assert words == [
+        {"--width=1", "--lr=1"},
+        {"--width=2", "--lr=1"},
+        {"--width=2", "--lr=1", "--beta=3"},
+    ]
+
+
 def test_who_needs_no_recordings_is_given_none_of_the_study(tmp_path: Path) -> None:
     text = """
 algorithms:
@@ -94,6 +109,8 @@ def test_a_cell_is_an_ordinary_fit_that_goes_on_where_it_was_broken_off() -> Non
         ("algorithms: {a: }\nseeds: [1, 1]\n", r"study\.yaml: two runs are called a, seed 1"),
         ("algorithms: {\n", "not YAML"),
         ("algorithms:\n  a:\n  a: {}\n", "line 3: not YAML \\(a twice\\)"),
+        ("algorithms: {a: {options: {x: 2024-13-45}}}\n", "not YAML \\(month must be"),
+        ("algorithms: {a: {options: {x: !!int y}}}\n", "not YAML \\(invalid literal"),
         ("[1]\n", "\\[1\\]; a study has algorithms"),
         ("", "it is empty; a study has algorithms"),
         (
