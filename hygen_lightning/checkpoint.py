@@ -119,8 +119,12 @@ def check_architecture(model: Any, checkpoint: dict[str, Any]) -> None:
         raise UserError(problem)
 
 
-def check_goes_on(model: Any, checkpoint: dict[str, Any], path: str | Path) -> None:
-    """UserError where training of `model` cannot go on from a checkpoint: other networks, weights alone."""
+def check_goes_on(model: Any, checkpoint: dict[str, Any], path: str | Path, max_steps: int) -> None:
+    """UserError where training of `model` cannot go on from a checkpoint: other networks, weights alone, or
+    more steps done than asked for (max_steps: -1 for no limit)."""
+    done = checkpoint.get("global_step", 0)
+    if 0 <= max_steps < done:
+        raise UserError(f"{path} is of step {done}, --trainer.max_steps is {max_steps}; give more")
     check_architecture(model, checkpoint)
     if "optimizer_states" not in checkpoint:
         raise UserError(

@@ -70,8 +70,12 @@ code; a dict holds subcommands."""
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 the answer is no, 2 bad input (one line on stderr)."""
     argv = list(sys.argv[1:] if args is None else args) or ["--help"]
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # classes of the user's own folder, as `python -m` finds them
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        return _say(argv[0], "the current folder is gone; change to another one", code=2)
+    if "" not in sys.path and here not in sys.path:
+        sys.path.insert(0, here)  # classes of the user's own folder, as `python -m` finds them
     # Threads that wait for one another spin for some microseconds, then sleep. Without spinning two
     # threads are slower than one; spinning longer gains nothing and slows a busy machine down.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")

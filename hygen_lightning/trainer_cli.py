@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import signal
 import sys
 import time
 import warnings
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,14 @@ from jsonargparse import ArgumentError
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from hygen_lightning.algorithms.hygen import HyGen
 from hygen_lightning.checkpoint import check_goes_on, read_checkpoint
 from hygen_lightning.commands.output import lasting_output
 from hygen_lightning.data.hdf5 import write_run
 from hygen_lightning.envs import environment_class
-from hygen_lightning.parsing import complaint_of, differences
+from hygen_lightning.parsing import complaint_of, differences, read_yaml
 from hygen_lightning.policy import LearnsFromEpisodes
 from hygen_lightning.recordings.on_demand import Wanted, recordings_for
 from hygen_lightning.rollouts.callback import OnlineRollouts
@@ -34,6 +36,7 @@ from hygen_lightning.run.logger import MetricsLogger
 from hygen_lightning.run.pictures import draw_curves, draw_unseen_battle, show_skills
 from hygen_lightning.run.run import (
     RunFiles,
+    claimed,
     early_end,
     new_run_dir,
     run_dir_of,
@@ -53,8 +56,12 @@ def run_trainer_command(argv: list[str]) -> int:
     """fit, validate, test or predict; the exit code."""
     _quiet()
     try:
-        with lasting_output(OSError):
-            HyGenCLI(argv)
+        with ExitStack() as held, lasting_output(OSError):
+            HyGenCLI(argv, held)
+    except SIGTERMException:  # outside training: RunCheckpoint notes it there
+        again = "the same command with --resume auto" if argv[0] == "fit" else "the same command"
+        print(f"asked to stop before the last battles were played; {again} plays them", flush=True)
+        return 128 + signal.SIGTERM
     except (ArgumentError, TypeError, ValueError) as error:  # what jsonargparse makes of a class's UserError
         own = complaint_of(error)
         if own is None:
@@ -86,8 +93,9 @@ def _quiet() -> None:
 class HyGenCLI(LayeredCLI):
     """fit, validate, test and predict: the run's folder, its Trainer, and what is left at its end."""
 
-    def __init__(self, argv: list[str]) -> None:
-        self.run_dir = Path()
+    def __init__(self, argv: list[str], held: ExitStack) -> None:
+        """held: lets go of the run's folder when this command is over."""
+        self.run_dir, self.held = Path(), held
         self.started = time.monotonic()
         super().__init__(argv)
 
@@ -98,7 +106,10 @@ class HyGenCLI(LayeredCLI):
         self.run_dir = (
             run_dir_of(Path(resumed)) if resumed else new_run_dir(run_root(config), name, self.seed)
         )
-        if config.ckpt_path and os.environ.get("LOCAL_RANK", "0") == "0":
+        is_first = os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"
+        if resumed and is_first:
+            self.held.enter_context(claimed(self.run_dir))
+        if config.ckpt_path and is_first:
             asked = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False))
             for line in differences(self._started_with(Path(config.ckpt_path)), asked):
                 print(line, flush=True)
@@ -106,9 +117,12 @@ class HyGenCLI(LayeredCLI):
     def _started_with(self, checkpoint: Path) -> dict[str, Any]:
         """The options that a checkpoint's run was started with; of other commands the model only."""
         path = checkpoint.resolve().parent.parent / "config.yaml"
-        run = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        run: Any = {}
+        if self.subcommand == "fit" and path.is_file():
+            with suppress(UserError):  # a damaged one is written anew
+                run = read_yaml(path)
         model = read_checkpoint(checkpoint, "model_config")["model_config"]
-        return {**((self.subcommand == "fit" and run) or {}), "model": model}
+        return {**(run if isinstance(run, dict) else {}), "model": model}
 
     def instantiate_classes(self) -> None:
         """The environments first: a file that is imported for one may register tasks of its own."""
@@ -178,10 +192,12 @@ class HyGenCLI(LayeredCLI):
         config = self.config[self.subcommand]
         if self.trainer.is_global_zero:
             parser = self._parser(self.subcommand)
-            self._callback(RunFiles).config_yaml = parser.dump(config, skip_unset=False)
+            files: RunFiles = self._callback(RunFiles)
+            files.config_yaml, files.held = parser.dump(config, skip_unset=False), self.held
         # What is wrong shows before anything is recorded.
         if config.ckpt_path:
-            check_goes_on(self.model, read_checkpoint(config.ckpt_path, "state_dict"), config.ckpt_path)
+            checkpoint = read_checkpoint(config.ckpt_path, "state_dict")
+            check_goes_on(self.model, checkpoint, config.ckpt_path, self.trainer.max_steps)
         data = self.datamodule
         rollouts: OnlineRollouts = self._callback(OnlineRollouts)
         rollouts.check_tasks(data.train_tasks)

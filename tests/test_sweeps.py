@@ -159,6 +159,7 @@ def test_drawn_trials_are_numbered_for_two_may_be_equal(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("method: bayes\nparameters: {a: {values: [1]}}\n", "needs W&B's server"),
+        ("method: Grid\nparameters: {a: {values: [1]}}\n", "is written in small letters"),
         ("method: random\nparameters: {a: {values: [1]}}\n", "give --count N or run_cap"),
         ("method: grid\nparameters: {a: {min: 0.0, max: 1.0}}\n", "a grid needs `values`"),
         ("hello", "is not a sweep file: it has no method"),

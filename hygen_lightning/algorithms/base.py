@@ -280,7 +280,8 @@ class MultiTaskAlgorithm(LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """UserError for networks of other sizes, and where a run cannot go on from weights alone."""
         if self._fits:
-            check_goes_on(self, checkpoint, self.trainer.ckpt_path or "the checkpoint")
+            path = self.trainer.ckpt_path or "the checkpoint"
+            check_goes_on(self, checkpoint, path, self.trainer.max_steps)
         else:
             check_architecture(self, checkpoint)
         self.loaded_steps = checkpoint.get("global_step", 0)

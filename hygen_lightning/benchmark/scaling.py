@@ -11,7 +11,7 @@ from hygen_lightning.benchmark.simulator import measure
 from hygen_lightning.benchmark.timing import check_above_zero, set_threads
 from hygen_lightning.benchmark.update import check_timesteps, draw_episodes, peak_mb, time_stage
 from hygen_lightning.commands.output import print_json, print_table
-from hygen_lightning.data.files import check_place
+from hygen_lightning.data.files import check_picture
 from hygen_lightning.tasks import load_task
 
 MAPS = ("3m", "5m", "8m", "13m_vs_15m", "25m", "27m_vs_30m")
@@ -54,7 +54,7 @@ def scaling(
     check_above_zero(repeats=repeats, seconds=seconds, threads=threads, batches=batches[0])
     check_timesteps(timesteps[0])
     if plot is not None:
-        check_place(plot)
+        check_picture(plot)
     threads = set_threads(threads)
     base = {"map": BASE_MAP, "batch": BASE_BATCH, "timesteps": BASE_TIMESTEPS}
     names = sorted(maps or MAPS, key=lambda name: load_task(name).n_allies)

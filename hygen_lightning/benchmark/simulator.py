@@ -11,7 +11,7 @@ from typing import Any, Literal
 from hygen_lightning.benchmark.timing import check_above_zero, set_threads, timed
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.commands.this_machine import check_compiler, check_device
-from hygen_lightning.data.files import check_place
+from hygen_lightning.data.files import check_picture
 from hygen_lightning.specs import UserError
 
 DEFAULT_MAPS = ["3m", "5m_vs_6m", "10m_vs_11m"]
@@ -96,7 +96,7 @@ def _check_ways(map: list[str] | str | None, against: str | None, growth: bool, 
     if growth and map is not None:
         raise UserError("--growth chooses the maps; leave --map out")
     if plot is not None:
-        check_place(plot)
+        check_picture(plot)
 
 
 def _tasks(map: list[str] | str | None, growth: bool) -> list[Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from hygen_lightning.data.files import files_below
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import BattleTask, all_task_names, battle_task
 
@@ -41,7 +42,7 @@ def find_policies(folder: Path, suffixes: Collection[str]) -> list[TrainedPolicy
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give --policies one of <algorithm>/<map>/<state dict>")
-    files = sorted(file for file in folder.rglob("*") if file.suffix in suffixes and file.is_file())
+    files = [file for file in files_below(folder, "*") if file.suffix in suffixes]
     named = {file.parent for file in files if file.name in AGENT_FILES}
     found: dict[tuple[str, str], TrainedPolicy] = {}
     for file in files:

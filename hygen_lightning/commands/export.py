@@ -47,7 +47,7 @@ def export(ckpt_path: Path, out: Path, task: str | None = None, json: bool = Fal
 
     if out.suffix != ".pt2":
         raise UserError(f"{out}: the name of an exported program ends in .pt2")
-    check_place(out)
+    check_place(out, is_file=True)
     content = read_checkpoint(ckpt_path, "trained_on")
     if "environment" in content:
         environment_class(content["environment"])  # a file that is imported for it may register tasks

@@ -67,7 +67,7 @@ def render(
 
     check_seed(seed)
     check_suffix(out)
-    check_place(out)
+    check_place(out, is_file=True)
     env = environment_of([policy], env)
     spec = load_task(task)
     if recording is not None:

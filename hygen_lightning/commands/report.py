@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain, count
 from json import JSONDecodeError, dumps, loads
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hygen_lightning.commands.output import print_json, print_table
 from hygen_lightning.data.files import check_place, replacing_files
+from hygen_lightning.specs import UserError
 
 if TYPE_CHECKING:
     from hygen_lightning.report.page import Part
@@ -63,6 +64,7 @@ def report(
         texts = _texts(new, groups, parts, said)
         plots = [str(path.relative_to(new)) for path in new.rglob("*") if path.is_file()]
         payload["files"] = sorted([*texts, *plots, "report.json"])
+        _check_free(out, payload["files"], runs, before)
         texts["report.json"] = dumps(payload, indent=2, allow_nan=False) + "\n"
         for name, text in texts.items():
             write_atomically(new / name, text)
@@ -122,6 +124,21 @@ def _texts(out: Path, groups: Groups, parts: Sequence[Part], said: Sequence[str]
         place = part.pictures[0].parent.relative_to(out)
         written[str(place / f"{table.name}.csv")] = comma_separated(table)
     return written
+
+
+def _check_free(out: Path, names: Collection[str], read: Sequence[Path], before: set[str]) -> None:
+    """UserError where a file of a report would take the place of one that it reads, or of a user's.
+
+    before: what a report wrote there. Where one of an older version lies, which told no files, all are its.
+    """
+    reads = {path.resolve() for path in read}
+    is_report = (out / "report.json").is_file()
+    for name in names:
+        place = out / name
+        if place.resolve() in reads:
+            raise UserError(f"{place} is read for the report, which would overwrite it; give another --out")
+        if place.exists() and name not in before and not (is_report and not before):
+            raise UserError(f"{place} is not of a report; give another --out, or move it away")
 
 
 def _files_of_report(folder: Path) -> set[str]:

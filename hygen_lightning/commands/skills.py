@@ -41,14 +41,14 @@ def skills(
     """
     from hygen_lightning.checkpoint import read_checkpoint
     from hygen_lightning.data.datamodule import MOST_EPISODES
-    from hygen_lightning.data.files import check_place
+    from hygen_lightning.data.files import check_picture
     from hygen_lightning.envs import environment_for
     from hygen_lightning.report.skill_plot import draw_skills
     from hygen_lightning.rollouts.policies import environment_of
     from hygen_lightning.run.skill_report import verdict_on
 
     check_seed(seed)
-    check_place(out)
+    check_picture(out)
     if not 1 <= episodes <= MOST_EPISODES:
         raise UserError(f"--episodes is {episodes}; give 1 to {MOST_EPISODES} battles")
     if tasks is not None and not tasks:

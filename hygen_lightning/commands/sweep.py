@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json as json_format
 import math
@@ -26,6 +27,8 @@ Parameter = dict[str, Any]
 Value = TypeVar("Value")
 
 SEED = "seed_everything"
+LONGEST_NAME = 120
+"""Letters of a trial's folder; most file systems end at 255."""
 DEFAULT_COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 """What W&B runs where a sweep file names no command."""
 
@@ -88,6 +91,9 @@ def cells_of(content: dict[str, Any], path: Path, count: int | None, seed: int) 
         said = [f"{n.rpartition('.')[2]}={as_word(v)}" for n, v in settings.items() if n != SEED]
         name = re.sub(r"[^\w.=+-]", "", "-".join(said)) or path.stem
         name = name if content["method"] == "grid" else f"{number:03d}-{name}"
+        if len(name) > LONGEST_NAME:
+            told = hashlib.sha256(name.encode()).hexdigest()[:8]
+            name = f"{name[: LONGEST_NAME - 9]}-{told}"
         trained = tuple(word for word in words[4:] if not word.startswith(own))
         cells.append(Cell(name, settings.get(SEED, 1), trained))
     return checked_cells(cells, path)
@@ -107,7 +113,9 @@ def read_sweep(path: Path) -> dict[str, Any]:
     content["parameters"] = _flat(content["parameters"], path)
     method = content["method"]
     if method not in ("grid", "random"):
-        raise UserError(f"{path}: method {method!r} needs W&B's server; grid and random run here")
+        is_ours = str(method).lower() in ("grid", "random")
+        why = "is written in small letters" if is_ours else "needs W&B's server; grid and random run here"
+        raise UserError(f"{path}: method {method!r} {why}")
     if "early_terminate" in content:
         print(f"{path}: early_terminate needs W&B's server; every run goes to its end", file=sys.stderr)
     return content

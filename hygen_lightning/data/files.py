@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import shutil
 import tempfile
@@ -11,15 +12,39 @@ from pathlib import Path
 
 from hygen_lightning.specs import UserError
 
+PICTURES = (".png", ".pdf", ".svg")
+"""What plots are saved as."""
+
 
 def cache_dir() -> Path:
     """Where recordings of scripted policies and compiled battles are kept between runs."""
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "hygen_lightning"
+    root = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(root) if root else Path.home() / ".cache") / "hygen_lightning"
+    except RuntimeError as error:
+        raise UserError("you have no home folder; say with XDG_CACHE_HOME=DIR where to keep files") from error
 
 
-def check_place(path: Path) -> None:
-    """UserError where nothing can be written at `path`: found before the work, not after it."""
+def files_below(folder: Path, name: str) -> list[Path]:
+    """Files at or below a folder whose names match a pattern like *.h5, also through symbolic links.
+
+    A folder that a link leads back to is not entered twice.
+    """
+    found, entered = [], set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        found += [path for file in fnmatch.filter(files, name) if (path := Path(place, file)).is_file()]
+    return sorted(found)
+
+
+def check_place(path: Path, is_file: bool = False) -> None:
+    """UserError where nothing can be written at `path`, or is_file and a folder is there: found before the
+    work, not after it."""
+    if is_file and path.is_dir():
+        raise UserError(f"{path} is a folder; give the name of a file")
     nearest = next(parent for parent in path.absolute().parents if parent.exists())
     if not nearest.is_dir():
         raise UserError(f"{path}: {nearest.name} is a file, no folder; give another place to write to")
@@ -29,6 +54,13 @@ def check_place(path: Path) -> None:
         raise UserError(
             f"{path}: {nearest} may not be written to ({error.strerror}); give another place to write to"
         ) from error
+
+
+def check_picture(path: Path) -> None:
+    """UserError where no picture can be written: a kind that nobody draws, or see `check_place`."""
+    if path.suffix.lower() not in PICTURES:
+        raise UserError(f"{path}: give the name of a picture, one of {', '.join(PICTURES)}")
+    check_place(path, is_file=True)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import torch
 
-from hygen_lightning.data.files import write_whole
+from hygen_lightning.data.files import files_below, write_whole
 from hygen_lightning.data.validation import (
     REQUIRED_KEYS,
     Arrays,
@@ -57,7 +57,7 @@ def find_parts(folder: Path) -> list[Path]:
 
     What lies in hidden folders is unfinished and left out.
     """
-    inside = {path: path.relative_to(folder).parts for path in folder.rglob("*.h5") if path.is_file()}
+    inside = {path: path.relative_to(folder).parts for path in files_below(folder, "*.h5")}
     visible = [path for path, names in inside.items() if not any(n.startswith(".") for n in names)]
 
     def natural(path: Path) -> list[list[tuple[int, str]]]:

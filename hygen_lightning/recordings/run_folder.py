@@ -14,7 +14,7 @@ import torch
 
 from hygen_lightning import __version__
 from hygen_lightning.checkpoint import read_checkpoint
-from hygen_lightning.data.files import write_whole
+from hygen_lightning.data.files import files_below, write_whole
 from hygen_lightning.data.hdf5 import find_parts, read_header, write_part
 from hygen_lightning.data.summary import Summary
 from hygen_lightning.envs import environment_class
@@ -228,7 +228,7 @@ def weights_digest(checkpoint: Path) -> str:
 
 def file_digest(path: Path) -> str:
     """Names the content of a file, or of all files in a folder; "" for none."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files = files_below(path, "*") if path.is_dir() else [path]
     if not all(file.is_file() for file in files):
         return ""
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hygen_lightning.data.files import files_below
 from hygen_lightning.report.results import RESULTS_FILE, read_results
 from hygen_lightning.report.rows import is_table_of_runs, read_run_rows
 from hygen_lightning.report.runs import COMPARED_FACTS, CONFIG_FILE, NO_SETTINGS, STUDY_FILE, Run
@@ -24,11 +25,11 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
     for path in paths:
         if not path.exists():
             raise UserError(f"{path} does not exist; give run folders, results.json or results.csv files")
-        if path.suffix == ".csv" and path.is_file():
+        if path.suffix.lower() == ".csv" and path.is_file():
             runs |= {run.folder: run for run in read_run_rows(path)}
             continue
-        files = [path] if path.is_file() else sorted(path.rglob(RESULTS_FILE))
-        configs = [] if path.is_file() else sorted(path.rglob(CONFIG_FILE))
+        files = [path] if path.is_file() else files_below(path, RESULTS_FILE)
+        configs = [] if path.is_file() else files_below(path, CONFIG_FILE)
         found = {file.resolve().parent: _read_run(file.resolve()) for file in files}
         done = {folder: run for folder, run in found.items() if run.results.get("finished", True)}
         begun = dict.fromkeys([*found, *(config.resolve().parent for config in configs)])

@@ -76,8 +76,11 @@ def _without_place(command: str) -> str:
     """A command without the folder that one machine had for its runs."""
     if "--run.root " not in command:
         return command
-    words = shlex.split(command)
-    place = words.index("--run.root")
+    try:
+        words = shlex.split(command)
+        place = words.index("--run.root")
+    except ValueError:  # edited by hand
+        return command
     return shlex.join([*words[:place], *words[place + 2 :]])
 
 

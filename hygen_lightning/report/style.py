@@ -67,5 +67,5 @@ def save_figure(figure: Figure, *paths: Path) -> None:
     """Write the figure, whole or not at all; the suffix says the format."""
     for path in paths:
         with replacing(path) as temporary:
-            kind = path.suffix.removeprefix(".")
+            kind = path.suffix.removeprefix(".").lower()
             figure.savefig(temporary, format=kind, dpi=130, bbox_inches="tight", pad_inches=0.15)

@@ -221,6 +221,7 @@ class RunCheckpoint(Checkpoint):
                 "give the options that the run was started with"
             )
         content = _read_rank_file(Path(str(trainer.ckpt_path)), about["step"], trainer.global_rank)
+        self.saved_step = about["step"]
         trainer.datamodule.load_rank_state(content["data"])
         rollouts = _rollouts(trainer)
         if rollouts is not None and content["rollouts"]:

@@ -7,6 +7,8 @@ import platform
 import re
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,12 @@ from hygen_lightning.report.results import (
 )
 from hygen_lightning.report.runs import PROGRESS
 from hygen_lightning.run.logger import METRICS_FILE
-from hygen_lightning.specs import check_is_file
+from hygen_lightning.specs import UserError, check_is_file
+
+try:
+    import fcntl
+except ImportError:  # no such locks on Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -38,6 +45,8 @@ if TYPE_CHECKING:
 
 PACKAGES = ("torch", "lightning", "numpy", "jsonargparse")
 """Packages whose versions are written into every result."""
+LOCK_FILE = ".lock"
+"""In a run's folder: locked by the process that trains it."""
 _RUN_DIR_VARIABLE = "HYGEN_LIGHTNING_RUN_DIR"
 """Tells the other processes of one multi-process run which folder the first one chose."""
 
@@ -82,17 +91,47 @@ def runs_of(root: str | Path, name: str, seed: int) -> list[Path]:
 
 
 def is_finished(run: Path) -> bool:
-    """Whether a run did all its steps: its results are there and do not say otherwise."""
-    results = run / RESULTS_FILE
-    return results.exists() and bool(read_results(results).get("finished", True))
+    """Whether a run did all its steps: its results can be read and do not say otherwise."""
+    try:
+        return bool(read_results(run / RESULTS_FILE).get("finished", True))
+    except (OSError, UserError):
+        return False
 
 
 def run_dir_of(checkpoint: Path) -> Path:
-    """The run folder that a checkpoint lies in (`<run>/checkpoints/<file>`)."""
+    """The run folder that a checkpoint lies in (`<run>/checkpoints/<file>`).
+
+    UserError for a copy elsewhere: a run that goes on writes to its folder.
+    """
     check_is_file(checkpoint, WHAT_TO_GIVE)
-    folder = checkpoint.resolve().parent.parent
-    check_place(folder / "checkpoints")
-    return folder
+    place = checkpoint.resolve().parent
+    if place.name != checkpoint_of(place).parent.name:
+        raise UserError(
+            f"{checkpoint} lies outside a run; to go on from it, put it back into <run>/checkpoints, "
+            "with the folder ranks that lay beside it"
+        )
+    check_place(place)
+    return place.parent
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold a run's folder for this process; UserError while another one holds it.
+
+    The folder is created. Where its file system has no locks, nobody is kept away.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("ab") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder}: another process trains this run; wait for its end, or stop it"
+            ) from error
+        except OSError:
+            pass
+        yield
 
 
 # What it says
@@ -111,12 +150,16 @@ class RunFiles(Callback):
         self.curve, self.battle_gif, self.skills = curve, battle_gif, skills
         self.config_yaml: str | None = None
         """All options of the run, for config.yaml."""
+        self.held = ExitStack()
+        """Whoever opened it lets go of the run's folder."""
         self._stage = ""
 
     def on_train_start(self, trainer: Trainer, pl_module: MultiTaskAlgorithm) -> None:
         """Now that data and checkpoint are good: a failed start leaves no trace."""
         if trainer.is_global_zero and self.config_yaml is not None:
             folder = Path(trainer.default_root_dir)
+            if trainer.ckpt_path is None:  # a run that goes on was claimed before its checkpoint was read
+                self.held.enter_context(claimed(folder))
             print(f"run folder: {folder}", flush=True)
             write_atomically(folder / "config.yaml", self.config_yaml)
 

@@ -17,7 +17,6 @@ from typing import IO, Any
 from hygen_lightning.data.tables import read_rows
 from hygen_lightning.report.results import RESULTS_FILE, read_results
 from hygen_lightning.run.run import checkpoint_of, is_finished, runs_of
-from hygen_lightning.specs import UserError
 from hygen_lightning.study.plan import Cell
 
 try:
@@ -57,14 +56,14 @@ class CellRun:
 
     def finished_run(self) -> Path | None:
         """The newest run folder of this cell that did all its steps."""
-        done = [run for run in runs_of(self.root, self.cell.name, self.cell.seed) if _is_done(run)]
+        done = [run for run in runs_of(self.root, self.cell.name, self.cell.seed) if is_finished(run)]
         return done[0] if done else None
 
     def has_begun(self) -> bool:
         """Whether a process trains it, or has left something to go on from."""
         with self._lock() as lock:
             runs = runs_of(self.root, self.cell.name, self.cell.seed)
-            return lock is None or any(checkpoint_of(run).is_file() or _is_done(run) for run in runs)
+            return lock is None or any(checkpoint_of(run).is_file() or is_finished(run) for run in runs)
 
     def poll(self) -> int | None:
         """None while it runs, here or elsewhere; then its exit code. The first call starts it."""
@@ -165,14 +164,6 @@ def has_begun(root: Path, name: str) -> bool:
     named = [OF_A_SEED.fullmatch(path.name) for path in (root / name).iterdir()]
     seeds = {int(match["seed"]) for match in named if match}
     return any(CellRun(Cell(name, seed, ()), root).has_begun() for seed in seeds)
-
-
-def _is_done(run: Path) -> bool:
-    """Whether a run did all its steps; one whose results cannot be read did not."""
-    try:
-        return is_finished(run)
-    except UserError:
-        return False
 
 
 def _leave_requeueing_to_the_job() -> None:

@@ -16,6 +16,9 @@ from hygen_lightning.specs import UserError, check_is_file
 
 STUDY_KEYS = ("algorithms", "task_sets", "tasks", "qualities", "seeds", "configs", "options")
 ALGORITHM_KEYS = ("configs", "options", "qualities")
+STUDY_FOLDERS = ("report", "slurm", "cost.json")
+LONGEST_NAME = 200
+"""Letters of a cell's folder; most file systems end at 255."""
 DATASET_DIR = "data.dataset_dir"
 RUN_OF_ITS_OWN = ("run.root", "run.name", "seed_everything", "resume", "ckpt_path")
 """Options that a study gives each cell itself."""
@@ -95,9 +98,13 @@ def _alone(task: str) -> dict[str, Any]:
 
 
 def checked_cells(cells: Sequence[Cell], path: Path) -> list[Cell]:
-    """The cells of this file; UserError where two share a name and a seed."""
+    """The cells of this file; UserError where two share a name and a seed, or a name makes no folder."""
     known: set[tuple[str, int]] = set()
     for cell in cells:
+        if cell.name.lower() in STUDY_FOLDERS:
+            raise UserError(f"{path}: {cell.name!r} is a folder of the study itself; give another name")
+        if len(cell.name) > LONGEST_NAME:
+            raise UserError(f"{path}: {cell.name!r} is too long for a folder; give a shorter name")
         if (cell.name, cell.seed) in known:
             said = f"two runs are called {cell.name}, seed {cell.seed}"
             raise UserError(f"{path}: {said}; give other names or seeds")

@@ -276,6 +276,35 @@ def test_facts_of_another_kind_are_refused(
     assert told in refused(["report", str(runs), "--out", str(tmp_path / "out")], capsys)
 
 
+def test_a_report_takes_the_place_of_no_file_of_a_users(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = finished_run(tmp_path / "runs", "BC", 1, {"3m": 9}), tmp_path / "out"
+    out.mkdir()
+    (out / "report.md").write_text("mine")
+    said = refused(["report", str(run), "--out", str(out)], capsys)
+    assert f"{out / 'report.md'} is not of a report; give another --out, or move it away" in said
+    assert [path.name for path in out.iterdir()] == ["report.md"]
+    (out / "report.md").unlink()
+    assert report([run], out=out) == report([run], out=out) == 0
+    said = refused(["report", str(out / "results.csv"), "--out", str(out)], capsys)
+    assert f"{out / 'results.csv'} is read for the report, which would overwrite it" in said
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "evaluations.csv"])
+def test_a_cell_of_a_run_that_is_no_number(
+    name: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = next(runs.rglob("results.json")).parent
+    (run / "evaluations.csv").write_text("stage,step,task,seed,success,ret\nval,2.0,3m,1,True,1.5\n")
+    (run / "metrics.csv").write_text("step,progress/minutes\n2.0,1.5\n")
+    assert report([runs], out=tmp_path / "out") == 0
+    (run / name).write_text((run / name).read_text().replace("1.5", "abc"))
+    said = refused(["report", str(runs), "--out", str(tmp_path / "out")], capsys)
+    assert str(run) in said
+    assert "mend the cell, or leave the run out" in said
+
+
 def test_a_folder_called_like_a_table_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in" / "x.csv").mkdir(parents=True)
     line = refused(["report", str(tmp_path / "in"), "--out", str(tmp_path / "out")], capsys)

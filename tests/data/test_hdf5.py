@@ -85,6 +85,11 @@ def test_runs_and_parts_are_joined_in_natural_order(tmp_path: Path) -> None:
     early = write_run(folder / "run_9", episodes[:12], part_episodes=1)
     assert [path.name for path in early] == [f"part_{k}.h5" for k in range(12)]
     assert find_parts(folder) == [*early, *late]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "linked").symlink_to(folder)
+    (folder / "round").symlink_to(elsewhere)
+    assert len(find_parts(elsewhere)) == len([*early, *late]), "through a link, and not round for ever"
     assert_equal(read_folder(folder, task), episodes)
 
 

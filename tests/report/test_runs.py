@@ -132,6 +132,14 @@ def test_of_a_repeated_seed_the_newest_run_counts_and_a_line_says_so(tmp_path: P
     assert replaced == ["left out: HyGen/20260101-000000-s1, for again/20260102-000000-s1 repeats its seed 1"]
 
 
+def test_runs_are_found_through_links(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        run = finished_run(tmp_path / "runs", "BC", seed, {"3m": 9})
+        (tmp_path / "chosen").mkdir(exist_ok=True)
+        (tmp_path / "chosen" / run.name).symlink_to(run)
+    assert seeds_in(tmp_path / "chosen") == {"BC": [1, 2]}
+
+
 def test_every_quality_of_recordings_has_its_place() -> None:
     assert set(QUALITIES) == set(get_args(Quality)) - {NO_RECORDINGS}
 

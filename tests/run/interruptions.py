@@ -35,6 +35,13 @@ class SignalAt(Callback):
             os.kill(os.getpid(), self.number)
 
 
+class SignalInTheLastBattles(Callback):
+    """SIGTERM while the test plays."""
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 class CtrlCTwice(Callback):
     """A user who does not wait for the step to end."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from refusals import refused
 from tiny_runs import (
     MAX_STEPS,
     PRETRAIN_STEPS,
@@ -18,6 +20,7 @@ from tiny_runs import (
 )
 
 from hygen_lightning.cli import main
+from hygen_lightning.run.run import claimed
 
 
 def stopped_at(tmp_path: Path, step: int, save_every: int) -> Path:
@@ -106,6 +109,54 @@ def test_a_finished_run_goes_on_with_more_steps(steps: int, tiny_run: Path, tmp_
     assert main(tiny_fit(tmp_path, "--ckpt_path", last, f"--trainer.max_steps={MAX_STEPS}")) == 0
     mine, theirs = weights(run), weights(tiny_run)
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def whole_copy(run: Path, folder: Path) -> Path:
+    shutil.copytree(run, folder / "copy")
+    return folder / "copy"
+
+
+def test_more_steps_than_asked_for_are_refused_and_the_run_stays_as_it_was(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = whole_copy(tiny_run, tmp_path)
+    last = str(run / "checkpoints/last.ckpt")
+    said = refused(tiny_fit(tmp_path, "--ckpt_path", last, "--trainer.max_steps=4"), capsys)
+    assert f"last.ckpt is of step {MAX_STEPS}, --trainer.max_steps is 4; give more" in said
+    assert (run / "results.json").read_text() == (tiny_run / "results.json").read_text()
+
+
+def test_a_copy_of_a_checkpoint_outside_a_run_is_no_run(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_run / "checkpoints", tmp_path / "safe/backup")
+    (tmp_path / "safe/results.json").write_text("mine")
+    said = refused(tiny_fit(tmp_path, "--ckpt_path", str(tmp_path / "safe/backup/last.ckpt")), capsys)
+    assert "lies outside a run; to go on from it, put it back into <run>/checkpoints" in said
+    assert (tmp_path / "safe/results.json").read_text() == "mine"
+
+
+def test_two_processes_do_not_train_one_run(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = whole_copy(tiny_run, tmp_path)
+    words = tiny_fit(tmp_path, "--ckpt_path", str(run / "checkpoints/last.ckpt"), "--trainer.max_steps=12")
+    with claimed(run):
+        assert f"{run}: another process trains this run; wait for its end, or stop it" in refused(
+            words, capsys
+        )
+    assert main(words) == 0
+
+
+def test_a_new_run_holds_its_folder_while_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two that begin in the same second have one name."""
+    folder = tmp_path / "runs" / "tiny" / "now-s1"
+    monkeypatch.setattr("hygen_lightning.trainer_cli.new_run_dir", lambda *_: folder)
+    with claimed(folder):
+        said = refused(tiny_fit(tmp_path, "--trainer.max_steps=2"), capsys)
+    assert "another process trains this run" in said
 
 
 def test_a_learning_rate_that_follows_the_steps_goes_on_exactly(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from processes import Forked
 from tiny_runs import assert_same_run, callback, the_run, tiny_fit
 
 from hygen_lightning.cli import main
+from hygen_lightning.run.run import is_finished
 
 
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_exactly(
@@ -29,8 +30,29 @@ def test_a_request_in_the_last_step_saves_the_finished_training(tiny_run: Path, 
     assert main(tiny_fit(tmp_path, *callback("SignalAt", step=9))) == 143
     assert not (the_run(tmp_path) / "results.json").exists()
     assert main(tiny_fit(tmp_path, "--resume", "auto")) == 0
-    assert (the_run(tmp_path) / "results.json").exists()
+    assert is_finished(the_run(tmp_path))
     assert_same_run(the_run(tmp_path), tiny_run)
+
+
+def test_a_run_that_is_stopped_in_its_last_battles_plays_them_when_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tiny_fit(tmp_path, "--data.test_episodes=4", "--data.eval_batch=2")
+    assert main([*words, *callback("SignalInTheLastBattles")]) == 143
+    assert "before the last battles were played; the same command with --resume auto plays them" in (
+        capsys.readouterr().out
+    )
+    assert not is_finished(the_run(tmp_path))
+    assert main([*words, "--resume", "auto"]) == 0
+    assert is_finished(the_run(tmp_path))
+
+
+@pytest.mark.parametrize("damaged", ["results.json", "config.yaml"])
+def test_damaged_files_of_a_stopped_run_keep_it_from_nothing(damaged: str, tmp_path: Path) -> None:
+    assert main(tiny_fit(tmp_path, *callback("SignalAt", step=9))) == 143
+    (the_run(tmp_path) / damaged).write_text("{")
+    assert main(tiny_fit(tmp_path, "--resume", "auto")) == 0
+    assert is_finished(the_run(tmp_path))
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGUSR1, 138), (signal.SIGINT, 130)])

@@ -106,6 +106,8 @@ def test_a_cell_is_an_ordinary_fit_that_goes_on_where_it_was_broken_off() -> Non
         ("algorithms: {a: }\noptions: [x]\n", "options is"),
         ("algorithms: {a: }\noptions: {run.name: x}\n", "run.name is the study's own"),
         ("algorithms: {a/b: }\n", "'a/b' names a folder"),
+        ("algorithms: {Report: }\n", "'Report' is a folder of the study itself; give another name"),
+        (f"algorithms: {{{'a' * 201}: }}\n", "is too long for a folder; give a shorter name"),
         ("algorithms: {a: }\nseeds: [1, 1]\n", r"study\.yaml: two runs are called a, seed 1"),
         ("algorithms: {\n", "not YAML"),
         ("algorithms:\n  a:\n  a: {}\n", "line 3: not YAML \\(a twice\\)"),
