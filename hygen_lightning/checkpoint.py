@@ -100,7 +100,9 @@ def _other_architecture(model: Any, checkpoint: dict[str, Any]) -> str | None:
         return "the checkpoint is of another task family: its entities have other features than these tasks"
     kind = checkpoint["model_config"]["class_path"].rpartition(".")[2]
     if kind != type(model).__name__:
-        return f"the checkpoint is of algorithm {kind}, the options ask for {type(model).__name__}"
+        asked = type(model).__name__
+        hint = f"leave --model out, or give a checkpoint of {asked}"
+        return f"the checkpoint is of {kind}, the options ask for {asked}; {hint}"
     others = [
         f"{name} {model.hparams[name]} (the checkpoint's is {value})"
         for name, value in options.items()
