@@ -232,6 +232,14 @@ def test_a_checkpoint_of_another_architecture_is_one_line(
     assert (tiny_run / "metrics.csv").read_text() == before
 
 
+def test_a_checkpoint_of_another_algorithm_is_one_line(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = str(tiny_run / "checkpoints" / "last.ckpt")
+    line = refused(["validate", "--ckpt_path", last, "--model", "QMIX", "--run.root", str(tmp_path)], capsys)
+    assert "is of HyGen, the options ask for QMIX; leave --model out, or give a checkpoint of QMIX" in line
+
+
 def test_skills_from_another_architecture_is_one_line(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
