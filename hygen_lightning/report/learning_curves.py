@@ -91,11 +91,12 @@ def draw_learning_curves(
 
 
 def switch_place(steps: Index, switch: int, *, by_column: bool) -> float | None:
-    """Where the switch stands on a panel's axis of these ascending steps; None where it is at an end of it.
+    """Where the switch stands on a panel's axis of these ascending steps; None where it is at an end of it, or
+    at 0, before which there is no stage one.
 
     By column, the axis counts the steps: there it stands between the last one of stage one and the next.
     """
-    if not steps[0] <= switch < steps[-1]:
+    if not max(steps[0], 1) <= switch < steps[-1]:
         return None
     return float((steps <= switch).sum()) - 0.5 if by_column else float(switch)
 

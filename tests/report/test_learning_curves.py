@@ -95,6 +95,10 @@ def test_the_switch_stands_at_its_step_or_behind_the_last_column_of_stage_one(
     assert switch_place(steps, switch, by_column=True) == by_column
 
 
+def test_what_has_no_stage_one_has_no_switch() -> None:
+    assert switch_place(Index([0, 10]), 0, by_column=False) is None
+
+
 def test_each_panel_marks_the_switch_of_stages(tmp_path: Path) -> None:
     for name, switch in (("none", None), ("off", 10**9), ("marked", 15)):
         draw_learning_curves(metrics_file(tmp_path), tmp_path / f"{name}.png", switch=switch)
