@@ -91,7 +91,7 @@ def draw_learning_curves(
 
 
 def switch_place(steps: Index, switch: int, *, by_column: bool) -> float | None:
-    """Where the switch stands on a panel's axis of these ascending steps; None where it is at an end of it, or
+    """Where the switch stands on a panel's axis of these ascending steps; None where it is at an end, or
     at 0, before which there is no stage one.
 
     By column, the axis counts the steps: there it stands between the last one of stage one and the next.
