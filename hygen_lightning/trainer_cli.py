@@ -103,9 +103,10 @@ class HyGenCLI(LayeredCLI):
         config = self.config[self.subcommand]
         resumed = config.ckpt_path if self.subcommand == "fit" else None
         name = config.run.name if self.subcommand == "fit" else f"{config.run.name}-{self.subcommand}"
-        self.run_dir = (
-            run_dir_of(Path(resumed)) if resumed else new_run_dir(run_root(config), name, self.seed)
-        )
+        if resumed:
+            self.run_dir = run_dir_of(Path(resumed))
+        else:
+            self.run_dir = self.held.enter_context(new_run_dir(run_root(config), name, self.seed))
         is_first = os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"
         if resumed and is_first:
             self.held.enter_context(claimed(self.run_dir))

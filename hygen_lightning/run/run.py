@@ -8,8 +8,9 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,19 +55,30 @@ _RUN_DIR_VARIABLE = "HYGEN_LIGHTNING_RUN_DIR"
 # The folder
 
 
-def new_run_dir(root: str, name: str, seed: int) -> Path:
-    """A folder that does not exist yet; all processes of one run get the same one."""
+@contextmanager
+def new_run_dir(root: str, name: str, seed: int) -> Iterator[Path]:
+    """A new folder that no other run has, even one that begins in the same second; taken away if it is left
+    empty. All processes of one run get the same one."""
     inherited = os.environ.get(_RUN_DIR_VARIABLE)
     if inherited and os.environ.get("LOCAL_RANK", "0") != "0":
-        return Path(inherited)
+        yield Path(inherited)
+        return
     stem = Path(root) / name / f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}"
     check_place(stem)
-    folder, count = stem, 1
-    while folder.exists():
-        count += 1
-        folder = stem.with_name(f"{stem.name}-{count}")
+    new = [folder for folder in stem.parents if not folder.exists()]
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for number in count(1):
+        folder = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            break
     os.environ[_RUN_DIR_VARIABLE] = str(folder)
-    return folder
+    try:
+        yield folder
+    finally:
+        with suppress(OSError):  # the first one that is not empty ends it
+            for made in (folder, *new):
+                made.rmdir()
 
 
 def last_checkpoint(root: str, name: str, seed: int) -> Path | None:

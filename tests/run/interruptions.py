@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from hygen_lightning.algorithms import HyGen
-from hygen_lightning.specs import HybridBatch
+from hygen_lightning.run.run import claimed
+from hygen_lightning.specs import HybridBatch, UserError
 
 
 class StopAt(Callback):
@@ -33,6 +35,22 @@ class SignalAt(Callback):
     def on_before_zero_grad(self, trainer: Trainer, pl_module: LightningModule, optimizer: object) -> None:
         if trainer.global_step == self.step:
             os.kill(os.getpid(), self.number)
+
+
+class AnotherGoesOn(Callback):
+    """Somebody else who wants the folder of a run in its second step."""
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        if trainer.global_step == 1:
+            (folder,) = (self.root / "tiny").iterdir()
+            try:
+                with claimed(folder):
+                    print("taken")
+            except UserError as error:
+                print("refused:", str(error).removeprefix(f"{folder}: "))
 
 
 class SignalInTheLastBattles(Callback):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tiny_runs import (
 )
 
 from hygen_lightning.cli import main
-from hygen_lightning.run.run import claimed
+from hygen_lightning.run.run import claimed, new_run_dir
 
 
 def stopped_at(tmp_path: Path, step: int, save_every: int) -> Path:
@@ -148,15 +149,27 @@ def test_two_processes_do_not_train_one_run(
     assert main(words) == 0
 
 
-def test_a_new_run_holds_its_folder_while_it_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two that begin in the same second have one name."""
-    folder = tmp_path / "runs" / "tiny" / "now-s1"
-    monkeypatch.setattr("hygen_lightning.trainer_cli.new_run_dir", lambda *_: folder)
-    with claimed(folder):
-        said = refused(tiny_fit(tmp_path, "--trainer.max_steps=2"), capsys)
-    assert "another process trains this run" in said
+    monkeypatch.setattr(time, "strftime", lambda *_: "now")
+    monkeypatch.setenv("HYGEN_LIGHTNING_RUN_DIR", "")
+    with (
+        new_run_dir(str(tmp_path / "runs"), "a", 1) as one,
+        new_run_dir(str(tmp_path / "runs"), "a", 1) as two,
+    ):
+        assert [one.name, two.name] == ["now-s1", "now-s1-2"]
+        (two / "config.yaml").touch()
+    assert [path.name for path in (tmp_path / "runs" / "a").iterdir()] == ["now-s1-2"], "not the empty one"
+    with new_run_dir(str(tmp_path / "other"), "a/b", 1):
+        pass
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_that_trains_holds_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held = callback("AnotherGoesOn", root=str(tmp_path / "runs"))
+    assert main(tiny_fit(tmp_path, "--checkpoint.every_n_steps=1", *held)) == 0
+    assert "refused: another process trains this run" in capsys.readouterr().out
 
 
 def test_a_learning_rate_that_follows_the_steps_goes_on_exactly(tmp_path: Path) -> None:

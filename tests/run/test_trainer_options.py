@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,6 @@ def test_checkpoints_of_a_user_leave_those_of_the_run_alone(tiny_run: Path, tmp_
 def test_the_folder_of_a_runs_checkpoints_is_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("hygen_lightning.trainer_cli.new_run_dir", lambda *_: tmp_path / "run")
+    monkeypatch.setattr("hygen_lightning.trainer_cli.new_run_dir", lambda *_: nullcontext(tmp_path / "run"))
     words = own_checkpoints(dirpath=tmp_path / "run" / "checkpoints")
     assert "a ModelCheckpoint writes to" in refused(tiny_fit(tmp_path, *words), capsys)
