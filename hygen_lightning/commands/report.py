@@ -45,7 +45,7 @@ def report(
     mixed = check_comparable(found, allow_mixed)
     groups, replaced = grouped(found)
     before = _files_of_report(out)
-    with replacing_files(out) as new:
+    with replacing_files(out, first="report.json") as new:  # which says whose the others are
         parts, task_sets = _compared(groups, new)
         payload = {
             "groups": {

@@ -82,17 +82,19 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_files(folder: Path) -> Iterator[Path]:
+def replacing_files(folder: Path, first: str = "") -> Iterator[Path]:
     """Yields a temporary folder inside `folder`; its files move there, each whole, if the block succeeds.
 
-    If the block fails, the folder stays as it was. Other files in it stay in any case.
+    If the block fails, the folder stays as it was. Other files in it stay in any case. first: the name of
+    the file that moves before the others.
     """
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=folder))
     try:
         yield temporary
-        for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
+        files = (path for path in temporary.rglob("*") if path.is_file())
+        for file in sorted(files, key=lambda path: (path.name != first, path)):
             place = folder / file.relative_to(temporary)
             place.parent.mkdir(parents=True, exist_ok=True)
             file.replace(place)

@@ -291,6 +291,27 @@ def test_a_report_takes_the_place_of_no_file_of_a_users(
     assert f"{out / 'results.csv'} is read for the report, which would overwrite it" in said
 
 
+def test_a_report_that_is_broken_off_while_its_files_move_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, out = finished_run(tmp_path / "runs", "BC", 1, {"3m": 9}), tmp_path / "out"
+    rename, moved = Path.replace, []
+
+    def replace(self: Path, target: Path) -> Path:
+        if Path(target).parent == out:
+            moved.append(target)
+            if len(moved) == 3:
+                raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        report([run], out=out)
+    monkeypatch.undo()
+    assert len(list(out.iterdir())) == 2
+    assert report([run], out=out) == 0
+
+
 @pytest.mark.parametrize("name", ["metrics.csv", "evaluations.csv"])
 def test_a_cell_of_a_run_that_is_no_number(
     name: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
