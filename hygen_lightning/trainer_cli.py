@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import signal
 import sys
@@ -38,6 +37,7 @@ from hygen_lightning.run.run import (
     RunFiles,
     claimed,
     early_end,
+    is_first_process,
     new_run_dir,
     run_dir_of,
     run_facts,
@@ -107,10 +107,9 @@ class HyGenCLI(LayeredCLI):
             self.run_dir = run_dir_of(Path(resumed))
         else:
             self.run_dir = self.held.enter_context(new_run_dir(run_root(config), name, self.seed))
-        is_first = os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"
-        if resumed and is_first:
+        if resumed and is_first_process():
             self.held.enter_context(claimed(self.run_dir))
-        if config.ckpt_path and is_first:
+        if config.ckpt_path and is_first_process():
             asked = yaml.safe_load(self._parser(self.subcommand).dump(config, skip_unset=False))
             for line in differences(self._started_with(Path(config.ckpt_path)), asked):
                 print(line, flush=True)

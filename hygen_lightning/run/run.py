@@ -55,15 +55,20 @@ _RUN_DIR_VARIABLE = "HYGEN_LIGHTNING_RUN_DIR"
 # The folder
 
 
+def is_first_process() -> bool:
+    """Whether this is the first process of its run, started by Lightning, torchrun or srun."""
+    ranks = ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID")
+    return all(os.environ.get(name, "0") == "0" for name in ranks)
+
+
 @contextmanager
 def new_run_dir(root: str, name: str, seed: int) -> Iterator[Path]:
     """A new folder that no other run has, even one that begins in the same second; taken away if it is left
     empty. All processes of one run get the same one."""
-    inherited = os.environ.get(_RUN_DIR_VARIABLE)
-    if inherited and os.environ.get("LOCAL_RANK", "0") != "0":
-        yield Path(inherited)
-        return
     stem = Path(root) / name / f"{time.strftime('%Y%m%d-%H%M%S')}-s{seed}"
+    if not is_first_process():
+        yield Path(os.environ.get(_RUN_DIR_VARIABLE) or stem)
+        return
     check_place(stem)
     new = [folder for folder in stem.parents if not folder.exists()]
     stem.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from hygen_lightning.specs import UserError, check_is_file
 STUDY_KEYS = ("algorithms", "task_sets", "tasks", "qualities", "seeds", "configs", "options")
 ALGORITHM_KEYS = ("configs", "options", "qualities")
 STUDY_FOLDERS = ("report", "slurm", "cost.json")
+"""What lies beside the cells in a study's folder."""
 LONGEST_NAME = 200
 """Letters of a cell's folder; most file systems end at 255."""
 DATASET_DIR = "data.dataset_dir"

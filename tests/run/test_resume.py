@@ -21,7 +21,7 @@ from tiny_runs import (
 )
 
 from hygen_lightning.cli import main
-from hygen_lightning.run.run import claimed, new_run_dir
+from hygen_lightning.run.run import claimed, is_first_process, new_run_dir
 
 
 def stopped_at(tmp_path: Path, step: int, save_every: int) -> Path:
@@ -164,6 +164,21 @@ def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(
     with new_run_dir(str(tmp_path / "other"), "a/b", 1):
         pass
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("variable", ["LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"])
+def test_other_processes_of_a_run_neither_hold_nor_make_its_folder(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYGEN_LIGHTNING_RUN_DIR", "")
+    assert is_first_process()
+    monkeypatch.setenv(variable, "1")
+    assert not is_first_process()
+    with new_run_dir(str(tmp_path / "runs"), "a", 1) as folder:
+        assert not folder.exists()
+    monkeypatch.setenv("HYGEN_LIGHTNING_RUN_DIR", str(tmp_path / "first"))
+    with new_run_dir(str(tmp_path / "runs"), "a", 1) as folder:
+        assert folder == tmp_path / "first"
 
 
 def test_a_run_that_trains_holds_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
