@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
@@ -32,11 +33,6 @@ from hygen_lightning.report.results import (
 from hygen_lightning.report.runs import PROGRESS
 from hygen_lightning.run.logger import METRICS_FILE
 from hygen_lightning.specs import UserError, check_is_file
-
-try:
-    import fcntl
-except ImportError:  # no such locks on Windows
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -138,17 +134,17 @@ def claimed(folder: Path) -> Iterator[None]:
     The folder is created. Where its file system has no locks, nobody is kept away.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_FILE).open("ab") as file:
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: another process trains this run; wait for its end, or stop it"
-            ) from error
-        except OSError:
-            pass
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"{folder}: another process trains this run; wait for its end, or stop it") from error
+    except (OSError, NotImplementedError):
+        pass
+    try:
         yield
+    finally:
+        lock.release()
 
 
 # What it says
