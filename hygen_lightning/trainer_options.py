@@ -257,6 +257,11 @@ class LayeredCLI(LightningCLI):
             raise UserError("--seed_everything true draws a new seed; to go on, give the number of the run's")
         found = last_checkpoint(run_root(config), config.run.name, self.seed)
         if found is not None:
+            try:
+                read_checkpoint(found)
+            except UserError as error:
+                run = found.parent.parent
+                raise UserError(f"{error}; or move {run} away, and the same command begins anew") from error
             return str(found)
         where = f"no unfinished run with seed {self.seed} below {Path(run_root(config)) / config.run.name}"
         if config.ckpt_path == "last":

@@ -36,7 +36,7 @@ def results_table(results: Sequence[TaskResult]) -> Table:
         caption_justify="left",
     )
     for column in ("task", "", "win %", "95 % interval", "noisy %", "episodes", "return", "length"):
-        table.add_column(column, justify="left" if column in ("task", "") else "right")
+        table.add_column(column, justify="left" if column in ("task", "") else "right", overflow="fold")
     styles = {"seen": "cyan", "unseen": "green", "extra": "dim"}
     for word, style in styles.items():
         group = [result for result in results if _group(result) == word]

@@ -11,6 +11,7 @@ from hygen_lightning.report.tables import percent
 from hygen_lightning.study.launch import Watched
 
 if TYPE_CHECKING:
+    from rich.console import JustifyMethod
     from rich.table import Table
 
 REFRESH_S = 2.0
@@ -67,7 +68,8 @@ class StudyTable:
         title = f"{done} of {len(self.cells)} runs done, {minutes:.1f} minutes"
         table = Table(title=title, title_justify="left")
         for column in ("run", "seed", "state", "step", "of", "seen %", "unseen %"):
-            table.add_column(column, justify="left" if column in ("run", "state") else "right")
+            justify: JustifyMethod = "left" if column in ("run", "state") else "right"
+            table.add_column(column, justify=justify, overflow="fold")
         styles = {"running": "cyan", "done": "green", "failed": "red", "waiting": "dim"}
         for cell in self.cells:
             how = cell.run.progress()

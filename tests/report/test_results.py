@@ -123,3 +123,6 @@ def test_the_table_shows_seen_above_unseen_and_names_its_intervals() -> None:
     assert ["4m", "unseen", "50.0", "33.6–66.4", "–", "32", "14.25", "30.0"] in lines
     assert "Wilson, over episodes" in text
     assert "not over seeds" in text
+    narrow = Console(width=60, record=True, file=io.StringIO())
+    narrow.print(results_table(RESULTS))
+    assert "…" not in narrow.export_text(), "all numbers are there, on further lines"

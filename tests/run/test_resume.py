@@ -117,6 +117,17 @@ def whole_copy(run: Path, folder: Path) -> Path:
     return folder / "copy"
 
 
+def test_a_damaged_checkpoint_of_a_stopped_run_says_how_to_begin_anew(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(tiny_run, tmp_path / "runs/tiny" / tiny_run.name)
+    (run / "results.json").unlink()
+    (run / "checkpoints/last.ckpt").write_bytes(b"half")
+    said = refused(tiny_fit(tmp_path, "--resume", "auto"), capsys)
+    assert f"{run / 'checkpoints/last.ckpt'} cannot be read as a checkpoint" in said
+    assert said.endswith(f"; or move {run} away, and the same command begins anew")
+
+
 def test_more_steps_than_asked_for_are_refused_and_the_run_stays_as_it_was(
     tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
