@@ -43,10 +43,13 @@ def recordings_dir(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture
-def soon_over() -> Iterator[None]:
-    """Battles end soon: it counts that they are played, not how."""
+def soon_over(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Battles end soon: it counts that they are played, not how. Not of tests marked whole_battles."""
     from short_battles import short_battles  # imports torch, after the thread count is set
 
+    if request.node.get_closest_marker("whole_battles"):
+        yield
+        return
     with short_battles():
         yield
 

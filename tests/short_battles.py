@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hygen_lightning.tasks import maps
 
-LIMIT_ENV_STEPS = 8
+LIMIT_ENV_STEPS = 6
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from factories import make_episodes
-from short_battles import short_battles
 from tiny_runs import callback, the_run, weights
 from update_steps import Steps, batch_for, batch_of
 
@@ -159,8 +158,7 @@ def fit(kind: type[MultiTaskAlgorithm], folder: Path, *words: str) -> int:
     options |= {"trainer.accelerator": "cpu", "trainer.val_check_interval": 10, "checkpoint.every_n_steps": 1}
     options |= {"files.curve": "false", "files.battle_gif": "false", "files.skills": "false"}
     options |= {"data.replay_episodes": 16, "evaluation.noise": 0, "run.teachers": "scripted"}
-    with short_battles():
-        return main(["fit", "--model", kind.__name__, *(f"--{k}={v}" for k, v in options.items()), *words])
+    return main(["fit", "--model", kind.__name__, *(f"--{k}={v}" for k, v in options.items()), *words])
 
 
 @pytest.mark.slow

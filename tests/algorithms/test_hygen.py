@@ -194,6 +194,7 @@ def test_networks_of_stage_one_can_start_stage_two_alone(tmp_path: Path) -> None
         HyGen(WIDTHS, skills_from=str(tmp_path / "missing.ckpt"))
 
 
+@pytest.mark.whole_battles
 def test_padding_changes_neither_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     module = small()
     Steps(module, monkeypatch)

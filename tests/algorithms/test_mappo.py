@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from processes import run_new_interpreter
-from short_battles import short_battles
 from tiny_runs import callback, the_run, weights
 from torch.utils._pytree import tree_flatten
 from update_steps import Steps, batch_for
@@ -27,8 +26,7 @@ FLAGS += ["--model.init_args.num_envs=4", "--model.init_args.chunk_env_steps=5",
 
 def fit(folder: Path, *words: str) -> int:
     of_the_run = ["--run.root", str(folder / "runs"), "--run.name=tiny", "--data.train_tasks=[3m]"]
-    with short_battles():
-        return main(["fit", "--model", "MAPPO", *of_the_run, *FLAGS, *words])
+    return main(["fit", "--model", "MAPPO", *of_the_run, *FLAGS, *words])
 
 
 # Losses

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from short_battles import short_battles
 from tiny_runs import tiny_fit
 
 from hygen_lightning.checkpoint import load_policy, read_checkpoint
@@ -65,7 +66,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Any:
             f"{dropped}share=0.25",
             "--trainer.max_steps=2",
         ]
-        assert main(words) == 0
+        with short_battles():
+            assert main(words) == 0
         (path,) = folder.rglob("last.ckpt")
         yield path
 
@@ -76,6 +78,7 @@ def test_its_checkpoint_holds_the_options_of_its_class_in_plain_python(checkpoin
     assert content["hyper_parameters"].keys() == {"widths", "width", "share"}
 
 
+@pytest.mark.whole_battles
 def test_acting_sees_the_reward_and_what_the_data_hold(checkpoint: Path) -> None:
     task = load_task("4m")
     policy: Any = load_policy(checkpoint, task)

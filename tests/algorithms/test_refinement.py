@@ -41,6 +41,7 @@ def test_a_policy_that_has_not_moved_has_ratio_one(skill_steps: int, monkeypatch
     assert 0 < float(metrics["skill_entropy"]) <= 1.1
 
 
+@pytest.mark.whole_battles
 def test_skills_are_held_and_what_happens_after_the_end_counts_for_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -207,7 +208,6 @@ def test_a_minibatch_without_a_battle_is_refused() -> None:
 
 
 @pytest.mark.parametrize("steps", [5, 6])
-@pytest.mark.usefixtures("soon_over")
 def test_what_a_run_has_cost_counts_battles_after_the_last_evaluation(tmp_path: Path, steps: int) -> None:
     """Battles before the third and the fifth step; evaluations every three."""
     more = ["--trainer.val_check_interval=3", f"--trainer.max_steps={steps}"]
@@ -218,7 +218,6 @@ def test_what_a_run_has_cost_counts_battles_after_the_last_evaluation(tmp_path: 
     assert json.loads(results.read_text())["battles"] == 8
 
 
-@pytest.mark.usefixtures("soon_over")
 def test_a_run_of_both_stages_learns_from_recordings_then_from_both(tmp_path: Path) -> None:
     assert main(both_stages(tmp_path, "3m")) == 0
     rows = logged(tmp_path)
@@ -240,7 +239,6 @@ def battles_by_chunk(folder: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("allocation", "second"), [("equal", ("8.0", "8.0")), ("defeats", ("2.0", "14.0"))])
-@pytest.mark.usefixtures("soon_over")
 def test_battles_follow_defeats_if_asked(
     allocation: str, second: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,7 +247,6 @@ def test_battles_follow_defeats_if_asked(
     assert battles_by_chunk(tmp_path) == [("8.0", "8.0"), second]
 
 
-@pytest.mark.usefixtures("soon_over")
 def test_a_run_that_goes_on_knows_the_defeats_of_its_last_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,7 +270,6 @@ def test_a_task_that_may_get_no_battle_for_a_minibatch_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("skills", "used"), [([0, 0, -1, -1], 1), ([2, 0, 2, 0], 2), ([0, 1, 2, 3], 4)])
-@pytest.mark.usefixtures("soon_over")
 def test_skills_that_are_used_alike_count_in_full(
     skills: list[int], used: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from refining_runs import both_stages, logged, refining
-from short_battles import short_battles
 from tiny_runs import callback
 
 from hygen_lightning.algorithms.skills import HEAD_START
@@ -76,13 +75,12 @@ def test_a_run_plays_its_skills_once_and_begins_with_the_one_that_wins_most(
         "skill_steps": 0,
         "ema_decay": 0.9,
     }
-    with short_battles():
-        words = [*both_stages(tmp_path, "3m", "5m", **given), "--checkpoint.every_n_steps=1"]
-        assert main([*words, "--run.name=whole"]) == 0
-        told = capsys.readouterr().out
-        assert "%, skill 0 0 %, skill 1 50 %, skill 2 25 %; stage two begins with skill 1" in told
-        assert main([*words, "--run.name=broken", *callback("StopAt", step=2)]) == 130
-        assert main([*words, "--run.name=broken", "--resume=auto"]) == 0
+    words = [*both_stages(tmp_path, "3m", "5m", **given), "--checkpoint.every_n_steps=1"]
+    assert main([*words, "--run.name=whole"]) == 0
+    told = capsys.readouterr().out
+    assert "%, skill 0 0 %, skill 1 50 %, skill 2 25 %; stage two begins with skill 1" in told
+    assert main([*words, "--run.name=broken", *callback("StopAt", step=2)]) == 130
+    assert main([*words, "--run.name=broken", "--resume=auto"]) == 0
     whole, broken = (next((tmp_path / "runs" / name).iterdir()) for name in ("whole", "broken"))
     for folder in (whole, broken):
         tried = [{name: row[f"rollout/{name}"] for name in TRIED} for row in logged(folder)]

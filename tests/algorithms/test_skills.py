@@ -99,6 +99,7 @@ def test_the_switch_keeps_what_stage_one_plays(monkeypatch: pytest.MonkeyPatch) 
     assert torch.equal(before, skills_played(SkillPolicy(hygen, skills.predicted)))
 
 
+@pytest.mark.whole_battles
 @pytest.mark.parametrize("length", [3, 0])
 def test_lasting_skills_are_one_relaxed_draw_per_window(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
     hygen, drawn = model(skill_steps=length), []
@@ -128,6 +129,7 @@ def distillation_by_hand(local: torch.Tensor, labels: torch.Tensor, mask: torch.
     return float(nats[mask].mean())
 
 
+@pytest.mark.whole_battles
 @torch.no_grad()
 def test_the_loss_of_lasting_skills_in_stage_one_tells_agents_each_windows_own() -> None:
     episodes = make_episodes("3m", 2, lengths=torch.tensor([6, 8])).trimmed()
@@ -147,6 +149,7 @@ def test_the_loss_of_lasting_skills_in_stage_one_tells_agents_each_windows_own()
     assert losses[1] - losses[0] == pytest.approx(2 * by_hand, rel=1e-4)
 
 
+@pytest.mark.whole_battles
 @torch.no_grad()
 def test_the_loss_of_lasting_skills_in_stage_two_by_hand() -> None:
     """A decision every two steps, with their discounted rewards; one that the end cuts short counts too."""

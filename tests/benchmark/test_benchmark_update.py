@@ -133,6 +133,7 @@ def test_without_a_rival_only_the_fast_path_is_timed(capsys: pytest.CaptureFixtu
     assert "plain_s" not in out
 
 
+@pytest.mark.whole_battles
 def test_recordings_bring_their_episodes_or_their_lengths(recordings_dir: Path) -> None:
     real = draw_episodes(load_task("3m"), 8, 45, recordings_dir, "medium", 1)
     assert len(set(real.length.tolist())) > 1

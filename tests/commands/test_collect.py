@@ -134,7 +134,7 @@ def test_teachers_are_trained_once_and_their_checkpoints_play_all_qualities(
 
 @pytest.mark.slow
 def test_what_a_teacher_does_not_reach_is_one_line_and_the_rest_is_recorded(
-    soon_over: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = _clones(tmp_path, within=0.0, least_expert=1.0)
     argv = ["collect", "4m", *words, "--teacher_steps", "2", "--quality", "expert,random", "--episodes", "4"]
@@ -148,7 +148,7 @@ def test_what_a_teacher_does_not_reach_is_one_line_and_the_rest_is_recorded(
 
 @pytest.mark.slow
 def test_collecting_that_is_killed_three_times_gives_the_files_of_an_uninterrupted_one(
-    soon_over: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(run_folder.RunFolder, "_part_episodes", lambda self: 16)
@@ -174,9 +174,7 @@ def test_collecting_that_is_killed_three_times_gives_the_files_of_an_uninterrupt
 
 
 @pytest.mark.slow
-def test_ctrl_c_while_a_teacher_learns_saves_and_the_same_command_goes_on(
-    soon_over: None, tmp_path: Path
-) -> None:
+def test_ctrl_c_while_a_teacher_learns_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     words = ["collect", "3m", *_clones(tmp_path, max_steps={"others": 100}), "--episodes", "8"]
     with Forked(*words) as process:
         for line in process.stdout:
@@ -206,6 +204,7 @@ def test_a_checkpoint_of_another_family_is_refused(
     assert "plays 2s3z and tasks like these; 3m describes units by other features" in refused(argv, capsys)
 
 
+@pytest.mark.whole_battles
 def test_parts_hold_fewer_episodes_of_larger_tasks() -> None:
     def size(task: str) -> int:
         order = run_folder.Order(load_task(task), "expert", "", 1, "simulator", 1)

@@ -20,6 +20,8 @@ from hygen_lightning.rollouts.scripted import scripted_policy
 from hygen_lightning.specs import Episodes, UserError
 from hygen_lightning.tasks import load_task
 
+pytestmark = pytest.mark.whole_battles
+
 
 def simulated(num_envs: int) -> Episodes:
     """Battles of 3m in which every ally attacks the nearest enemy."""

@@ -21,6 +21,7 @@ from hygen_lightning.specs import Episodes, TaskSpec, UserError
 from hygen_lightning.tasks import load_task, register_task, registry
 
 TASK = load_task("3m")
+pytestmark = pytest.mark.whole_battles
 
 
 @pytest.fixture

@@ -36,7 +36,6 @@ def checkpoint(folder: Path, kind: Any, **options: Any) -> Path:
     return path
 
 
-@pytest.mark.usefixtures("soon_over")
 def test_json_holds_every_choice_of_skills_in_every_way(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,7 +54,6 @@ def test_json_holds_every_choice_of_skills_in_every_way(
         assert picture.width > 300
 
 
-@pytest.mark.usefixtures("soon_over")
 def test_tables_tell_each_task(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

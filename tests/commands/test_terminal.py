@@ -25,7 +25,6 @@ def test_the_terminal_shows_the_stages_and_the_table(
     assert "Win rates" in [line.strip() for line in out.splitlines()]
 
 
-@pytest.mark.usefixtures("soon_over")
 def test_progress_bars_are_for_terminals(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

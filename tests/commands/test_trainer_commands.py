@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +18,14 @@ from hygen_lightning.report.learning_curves import _draw_tasks, read_metrics, ta
 from hygen_lightning.report.style import new_figure
 
 
-@pytest.fixture(scope="module", autouse=True)
-def soon_over() -> Iterator[None]:
-    with short_battles():
-        yield
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished tiny run with its pictures, one unseen and one extra task."""
     folder = tmp_path_factory.mktemp("finished")
     more = ["--data.eval_tasks", "[3m,4m]", "--data.extra_tasks", "[5m_vs_6m]", "--evaluation.noise", "0.05"]
     pictures = ["--files.curve", "true", "--files.battle_gif", "true", "--files.skills", "true"]
-    assert main([*tiny_fit(folder), *more, *pictures]) == 0
+    with short_battles():
+        assert main([*tiny_fit(folder), *more, *pictures]) == 0
     return the_run(folder)
 
 
