@@ -261,7 +261,10 @@ class LayeredCLI(LightningCLI):
                 read_checkpoint(found)
             except UserError as error:
                 run = found.parent.parent
-                raise UserError(f"{error}; or move {run} away, and the same command begins anew") from error
+                again = "--resume auto" if config.ckpt_path == "last" else "the same command"
+                raise UserError(
+                    f"{error}; or move {run.name} out of {run.parent}, and {again} goes on without it"
+                ) from error
             return str(found)
         where = f"no unfinished run with seed {self.seed} below {Path(run_root(config)) / config.run.name}"
         if config.ckpt_path == "last":

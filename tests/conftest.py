@@ -14,6 +14,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # Compiling takes a minute: only tests of compiled battles switch it on.
 os.environ["HYGEN_COMPILED"] = "off"
 
+SHORT_BATTLES = ("algorithms", "benchmark", "commands", "run")
+"""Folders of tests that play many battles."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Give them with `=`: a folder that stands alone is one of tests to pytest, which then misses this."""
@@ -43,15 +46,19 @@ def recordings_dir(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.fixture
-def soon_over(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Battles end soon: it counts that they are played, not how. Not of tests marked whole_battles."""
+def soon_over() -> Iterator[None]:
+    """Battles last 6 steps: it counts that they are played, not how."""
     from short_battles import short_battles  # imports torch, after the thread count is set
 
-    if request.node.get_closest_marker("whole_battles"):
-        yield
-        return
     with short_battles():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _soon_over_in_some_folders(request: pytest.FixtureRequest) -> None:
+    """But for tests marked whole_battles, and what is started as a new interpreter."""
+    if request.path.parent.name in SHORT_BATTLES and not request.node.get_closest_marker("whole_battles"):
+        request.getfixturevalue("soon_over")
 
 
 @pytest.fixture(scope="session")

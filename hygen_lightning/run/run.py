@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -44,6 +45,8 @@ PACKAGES = ("torch", "lightning", "numpy", "jsonargparse")
 """Packages whose versions are written into every result."""
 LOCK_FILE = ".lock"
 """In a run's folder: locked by the process that trains it."""
+NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK}
+"""What a file system says that has no locks."""
 _RUN_DIR_VARIABLE = "HYGEN_LIGHTNING_RUN_DIR"
 """Tells the other processes of one multi-process run which folder the first one chose."""
 
@@ -131,7 +134,9 @@ def run_dir_of(checkpoint: Path) -> Path:
 def claimed(folder: Path) -> Iterator[None]:
     """Hold a run's folder for this process; UserError while another one holds it.
 
-    The folder is created. Where its file system has no locks, nobody is kept away.
+    The folder is created. UserError too where it cannot be written to. Where its file system has no locks,
+    nobody is kept away, or filelock leaves a marker instead, which a run that dies on another machine leaves
+    behind.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK_FILE)
@@ -139,8 +144,13 @@ def claimed(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UserError(f"{folder}: another process trains this run; wait for its end, or stop it") from error
-    except (OSError, NotImplementedError):
+    except NotImplementedError:
         pass
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise UserError(
+                f"{folder / LOCK_FILE} cannot be locked: {error.strerror}; make it writable, or copy the run"
+            ) from error
     try:
         yield
     finally:

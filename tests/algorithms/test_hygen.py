@@ -139,7 +139,7 @@ def test_compile_of_several_blocks_compiles_each(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.slow
-def test_compiled_networks_give_the_same_losses_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_networks_give_the_same_loss_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     task = load_task("3m")
     gradients = []
     for wanted in (False, True):
@@ -151,7 +151,6 @@ def test_compiled_networks_give_the_same_losses_and_gradients(monkeypatch: pytes
             episodes = make_episodes(task, 3, seed=seed, lengths=torch.tensor(lengths)).trimmed()
             torch.manual_seed(1)
             module.skill_loss(episodes)[0].backward()
-            module.policy_loss(episodes, 0.5)[0].backward()
         gradients.append([p.grad for p in module.parameters() if p.grad is not None])
     for plain, compiled in zip(*gradients, strict=True):
         torch.testing.assert_close(compiled, plain, rtol=1e-3, atol=1e-5)

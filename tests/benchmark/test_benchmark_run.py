@@ -17,6 +17,8 @@ from hygen_lightning.benchmark.run import Part, Schedule, estimate, parts_of, re
 from hygen_lightning.cli import main
 from hygen_lightning.specs import UserError
 
+pytestmark = pytest.mark.whole_battles
+
 OPTIONS: dict[str, Any] = {
     "trainer": {"max_steps": 20, "val_check_interval": 6},
     "model": {"init_args": {"pretrain_steps": 5}},

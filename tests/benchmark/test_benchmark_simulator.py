@@ -14,6 +14,8 @@ from hygen_lightning.benchmark.simulator import simulator
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import load_task
 
+pytestmark = pytest.mark.whole_battles
+
 
 def test_a_speed_per_map_is_reported_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert simulator(map=["3m", "2s3z"], batch=8, seconds=0.05, compiled=False, json=True) == 0

@@ -1,4 +1,4 @@
-"""Finished runs to report on; battles of these tests end soon."""
+"""Finished runs to report on."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ from pathlib import Path
 
 import pytest
 from finished_runs import finished_run
-
-
-@pytest.fixture(autouse=True)
-def soon_over(soon_over: None) -> None:
-    """Of every test here."""
 
 
 @pytest.fixture

@@ -107,6 +107,7 @@ def test_impossible_wishes_are_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.whole_battles
 def test_teachers_are_trained_once_and_their_checkpoints_play_all_qualities(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,8 @@ TASK = load_task("3m")
 
 PLAIN_TORCH = """
 import json, sys, torch
+
+pytestmark = pytest.mark.whole_battles
 about = {"about.json": ""}
 act = torch.export.load(sys.argv[1], extra_files=about).module()
 seen = torch.load(sys.argv[2])

@@ -14,6 +14,8 @@ from hygen_lightning.commands.players import measure
 from hygen_lightning.rollouts.pymarl import input_dim, load_pymarl_agent
 from hygen_lightning.tasks import load_task
 
+pytestmark = pytest.mark.whole_battles
+
 HIDDEN = 4
 
 

@@ -17,6 +17,8 @@ from hygen_lightning.rollouts.scripted import SCRIPTED_POLICIES
 from hygen_lightning.specs import UserError
 from hygen_lightning.tasks import expand
 
+pytestmark = pytest.mark.whole_battles
+
 players = command.players
 
 

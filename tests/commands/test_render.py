@@ -13,10 +13,16 @@ from PIL import Image
 from hygen_lightning.cli import main
 from hygen_lightning.commands import render as command
 from hygen_lightning.data.hdf5 import write_run
+from hygen_lightning.envs import make_env
 from hygen_lightning.policy import PolicyOutput
+from hygen_lightning.rollouts.runner import play
+from hygen_lightning.rollouts.scripted import scripted_policy
+from hygen_lightning.seeding import battle_seeds
 from hygen_lightning.specs import TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 from hygen_lightning.tasks.battles import STOP
+
+pytestmark = pytest.mark.whole_battles
 
 render = command.render
 
@@ -52,18 +58,15 @@ def test_json_says_what_was_drawn_and_the_seed_decides_it(
 
 
 def test_the_longest_battle_is_the_longest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lengths = {}
-    for pick in ("first", "longest"):
-        render(policy="random", pick=pick, out=tmp_path / "a.png", json=True)  # type: ignore[arg-type]
-        lengths[pick] = json.loads(capsys.readouterr().out)["length"]
-    assert lengths["longest"] >= lengths["first"]
+    render(policy="random", pick="longest", seed=1, out=tmp_path / "a.png", json=True)
+    longest = json.loads(capsys.readouterr().out)["length"]
+    seeds = battle_seeds(command.CANDIDATES, 1, "render", "3m")
+    env, random = make_env("simulator", load_task("3m"), len(seeds)), scripted_policy("random", 1)
+    lengths = play(env, random, seeds).lengths.tolist()
+    assert longest == max(lengths) > min(lengths)
 
 
 def test_a_recorded_episode_is_drawn_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from hygen_lightning.envs import make_env
-    from hygen_lightning.rollouts.runner import play
-    from hygen_lightning.rollouts.scripted import scripted_policy
-
     task = load_task("3m")
     seeds = torch.arange(2)
     played = play(make_env("simulator", task, 2), scripted_policy("random", 3), seeds)

@@ -21,6 +21,8 @@ from hygen_lightning.study import conduct
 from hygen_lightning.study.cost import check_recordings, keep_asked
 from hygen_lightning.study.plan import read_study
 
+pytestmark = pytest.mark.whole_battles
+
 TINY = tiny_fit(Path("."))[1:]
 OWN = ("--run.root", "--run.name", "--config", "--data.train_tasks", "--data.eval_tasks")
 HYGEN_ONLY = ("--model.init_args.pretrain_steps", "--model.init_args.target_update_interval")

@@ -125,4 +125,5 @@ def test_the_table_shows_seen_above_unseen_and_names_its_intervals() -> None:
     assert "not over seeds" in text
     narrow = Console(width=60, record=True, file=io.StringIO())
     narrow.print(results_table(RESULTS))
-    assert "…" not in narrow.export_text(), "all numbers are there, on further lines"
+    digits = [sorted(filter(str.isdigit, table)) for table in (text, narrow.export_text())]
+    assert digits[0] == digits[1], "what does not fit stands on further lines"

@@ -11,11 +11,6 @@ from tiny_runs import the_run, tiny_fit
 from hygen_lightning.cli import main
 
 
-@pytest.fixture(autouse=True)
-def soon_over(soon_over: None) -> None:
-    """Of every test here."""
-
-
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted `tiny_fit`; read only."""

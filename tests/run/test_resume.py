@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,7 @@ from tiny_runs import (
 
 from hygen_lightning.cli import main
 from hygen_lightning.run.run import claimed, is_first_process, new_run_dir
+from hygen_lightning.specs import UserError
 
 
 def stopped_at(tmp_path: Path, step: int, save_every: int) -> Path:
@@ -117,15 +121,18 @@ def whole_copy(run: Path, folder: Path) -> Path:
     return folder / "copy"
 
 
-def test_a_damaged_checkpoint_of_a_stopped_run_says_how_to_begin_anew(
-    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("words", "again"), [("--resume=auto", "the same command"), ("--ckpt_path=last", "--resume auto")]
+)
+def test_a_damaged_checkpoint_of_a_stopped_run_says_how_to_go_on_without_it(
+    words: str, again: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = shutil.copytree(tiny_run, tmp_path / "runs/tiny" / tiny_run.name)
     (run / "results.json").unlink()
     (run / "checkpoints/last.ckpt").write_bytes(b"half")
-    said = refused(tiny_fit(tmp_path, "--resume", "auto"), capsys)
+    said = refused(tiny_fit(tmp_path, words), capsys)
     assert f"{run / 'checkpoints/last.ckpt'} cannot be read as a checkpoint" in said
-    assert said.endswith(f"; or move {run} away, and the same command begins anew")
+    assert said.endswith(f"; or move {run.name} out of {run.parent}, and {again} goes on without it")
 
 
 def test_more_steps_than_asked_for_are_refused_and_the_run_stays_as_it_was(
@@ -158,6 +165,19 @@ def test_two_processes_do_not_train_one_run(
             words, capsys
         )
     assert main(words) == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EACCES])
+def test_a_folder_without_locks_is_used_and_one_that_may_not_be_written_to_is_refused(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def acquire(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("hygen_lightning.run.run.FileLock.acquire", acquire)
+    refusal = pytest.raises(UserError, match="cannot be locked: Permission denied; make it writable")
+    with nullcontext() if number == errno.ENOLCK else refusal, claimed(tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()
 
 
 def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(
