@@ -72,7 +72,7 @@ def test_compiled_steps_give_the_same_report_but_for_rounding(
     reports = []
     for compiled in (False, True):
         assert (
-            fidelity(recordings=recordings_dir, episodes=60, particles=64, compiled=compiled, json=True) == 0
+            fidelity(recordings=recordings_dir, episodes=12, particles=64, compiled=compiled, json=True) == 0
         )
         reports.append(json.loads(capsys.readouterr().out))
     plain, fused = reports
