@@ -23,12 +23,11 @@ from hygen_lightning.rollouts.runner import play
 from hygen_lightning.specs import Observation, TaskSpec, UserError
 from hygen_lightning.tasks import load_task
 
+pytestmark = pytest.mark.whole_battles
 TASK = load_task("3m")
 
 PLAIN_TORCH = """
 import json, sys, torch
-
-pytestmark = pytest.mark.whole_battles
 about = {"about.json": ""}
 act = torch.export.load(sys.argv[1], extra_files=about).module()
 seen = torch.load(sys.argv[2])
