@@ -144,10 +144,8 @@ def claimed(folder: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UserError(f"{folder}: another process trains this run; wait for its end, or stop it") from error
-    except NotImplementedError:
-        pass
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
+    except (NotImplementedError, OSError) as error:  # the first is an older filelock's word for no locks
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
             raise UserError(
                 f"{folder / LOCK_FILE} cannot be locked: {error.strerror}; make it writable, or copy the run"
             ) from error
